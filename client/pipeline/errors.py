@@ -19,8 +19,8 @@
     ├─ Unavailable           the daemon cannot be reached, or cannot serve now
     └─ NotServed             this version does not have the feature
 
-An error that came from the daemon carries its stable ``reason`` and ``metadata``; one that was raised
-in this process has an empty ``reason``.
+An error that came from the daemon carries its stable ``reason`` and ``metadata``; one that was
+raised in this process has an empty ``reason``.
 """
 
 from __future__ import annotations
@@ -55,6 +55,7 @@ class PipelineError(Exception):
         reason: the daemon's stable reason, such as ``"DEPLOYMENT_NOT_FOUND"``; empty if the error
             was raised in this process.
         metadata: the facts that came with ``reason``.
+
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class SerialisationError(PipelineError):
 
     Attributes:
         subject: what cannot, such as ``"Model.lock"`` or ``"outputs[0]"``.
+
     """
 
     def __init__(
@@ -105,6 +107,7 @@ class InvalidInput(PipelineError):
     Attributes:
         field: the path of the offending value, such as ``"kwargs.height"`` or ``"inputs[0]"``.
         bound: the constraint that it breaks, such as ``"le=1024"``; None if it is no constraint.
+
     """
 
     def __init__(
@@ -122,13 +125,14 @@ class InvalidInput(PipelineError):
 
 
 class StartupFailed(PipelineError):
-    """A node raised while the graph was started. Chained to the cause where that was in this process.
+    """A node raised while the graph was started; chained to the cause if that was in this process.
 
     Attributes:
         node: the node that raised, such as ``"Model.load"``; empty if no node had been reached.
         deployment: the deployment's name; empty for a local ``Graph``.
         remote_traceback: the traceback in the worker, as Python prints it; empty for a local one.
         retry_after: seconds after which the daemon tries again; None if it does not wait.
+
     """
 
     def __init__(
@@ -150,11 +154,12 @@ class StartupFailed(PipelineError):
 
 
 class RunFailed(PipelineError):
-    """A node raised during a run. Chained to the cause where that was in this process.
+    """A node raised during a run; chained to the cause if that was in this process.
 
     Attributes:
         node: the node that raised, such as ``"Model.predict"``.
         remote_traceback: the traceback in the worker, as Python prints it; empty for a local one.
+
     """
 
     def __init__(
@@ -190,6 +195,7 @@ class Incompatible(PipelineError):
         subject: what differs: ``"python"`` or the name of a package.
         client_version: the version at this end; empty if unknown.
         daemon_version: the version at the daemon's end; empty if it is not there at all.
+
     """
 
     def __init__(
@@ -221,6 +227,7 @@ class Overloaded(PipelineError):
 
     Attributes:
         retry_after: seconds to wait before trying again; None if the daemon named none.
+
     """
 
     def __init__(
@@ -241,6 +248,7 @@ class WorkerDied(PipelineError):
     Attributes:
         signal: the signal that killed it, such as ``"SIGKILL"``; None if it exited by itself.
         exit_code: its exit code; None if a signal killed it.
+
     """
 
     def __init__(
@@ -262,6 +270,7 @@ class Unavailable(PipelineError):
 
     Attributes:
         retry_after: seconds to wait before trying again; None if unknown.
+
     """
 
     def __init__(
@@ -277,4 +286,4 @@ class Unavailable(PipelineError):
 
 
 class NotServed(PipelineError):
-    """This version of the library or the daemon does not have the feature; the message names it."""
+    """The feature is not in this version of the library or daemon; the message names it."""
