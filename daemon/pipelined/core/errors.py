@@ -1,0 +1,254 @@
+"""What can go wrong in the domain, as types with fields.
+
+The edge (``rpc/status.py``) maps each of them to a gRPC status in one table; nothing else does.
+
+::
+
+    DomainError
+      ├─ DeploymentNotFound      no deployment of that name
+      ├─ DeploymentDeleted       it was deleted while the call waited for it
+      ├─ InvalidRequest          a field of a request that is not an input of a run
+      ├─ InvalidInput            an input of a run does not fit the schema
+      ├─ PythonMismatch          code made by another minor version of Python
+      ├─ MissingPackage          code imports a package that is not here
+      ├─ CodeDigestMismatch      the code that arrived is not the code that was announced
+      ├─ CodeTooLarge            more code than the limit
+      ├─ StartupFailed           a startup node, or the loading of the code, failed
+      ├─ RunFailed               a node raised
+      ├─ OutputNotSendable       an output is of a type that cannot cross the wire
+      ├─ OutputTooLarge          the outputs exceed the message limit
+      ├─ WorkerDied              the worker's process ended under a run or a startup
+      ├─ NurseryUnavailable      no worker can be started now
+      ├─ QueueFull               too many runs wait for this deployment
+      ├─ ShuttingDown            the daemon is stopping
+      └─ StorageFailed           the state directory cannot be written
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """How user code failed.
+
+    Attributes:
+        type: The exception's class, such as "ValueError".
+        message: The exception's text.
+        traceback: As Python prints it, in the worker.
+        node: The node that failed, or empty.
+    """
+
+    type: str
+    message: str
+    traceback: str = ""
+    node: str = ""
+
+
+class DomainError(Exception):
+    """Base of all errors of the domain; its text is fit for the caller to see."""
+
+
+class DeploymentNotFound(DomainError):
+    """There is no deployment of that name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"there is no deployment named {name!r}")
+        self.name = name
+
+
+class DeploymentDeleted(DomainError):
+    """The deployment was deleted while the call was waiting for it."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"deployment {name!r} has been deleted")
+        self.name = name
+
+
+class InvalidRequest(DomainError):
+    """A field of a request is missing or out of its bounds."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(f"{field}: {message}")
+        self.field = field
+        self.description = message
+
+
+class InvalidInput(DomainError):
+    """An input of a run does not fit the deployment's schema."""
+
+    def __init__(self, field: str, message: str, bound: str | None = None) -> None:
+        super().__init__(f"{field}: {message}")
+        self.field = field
+        self.description = message
+        self.bound = bound
+
+
+class PythonMismatch(DomainError):
+    """Pickled code of another minor version of Python cannot be loaded."""
+
+    def __init__(self, client_version: str, daemon_version: str) -> None:
+        super().__init__(
+            f"the code was made by Python {client_version}, but the workers run Python "
+            f"{daemon_version}; the first two numbers have to agree"
+        )
+        self.client_version = client_version
+        self.daemon_version = daemon_version
+
+
+class MissingPackage(DomainError):
+    """The code imports a package that the daemon's environment lacks."""
+
+    def __init__(self, module: str, distribution: str, client_version: str) -> None:
+        source = f" (package {distribution} {client_version} of the client)" if distribution else ""
+        super().__init__(f"the code imports {module!r}{source}, which is not installed here")
+        self.module = module
+        self.distribution = distribution
+        self.client_version = client_version
+
+
+class CodeDigestMismatch(DomainError):
+    """The code that arrived is not the code that the header announced."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"the code arrived damaged: {what}")
+
+
+class CodeTooLarge(DomainError):
+    """The code exceeds the limit."""
+
+    def __init__(self, size: int, limit: int) -> None:
+        super().__init__(f"the code has {size} bytes, more than the limit of {limit}")
+        self.size = size
+        self.limit = limit
+
+
+class StartupFailed(DomainError):
+    """A startup node, or the loading of the code, failed.
+
+    Attributes:
+        cause: Stable name of what failed: "node", "code", "missing_import" or "weights".
+        subject: Of a missing import, the module.
+        retry_after: Seconds until another try is made; None if it may be made at once.
+    """
+
+    def __init__(
+        self,
+        deployment: str,
+        failure: Failure,
+        *,
+        cause: str = "node",
+        subject: str = "",
+        retry_after: float | None = None,
+    ) -> None:
+        where = f" in {failure.node}" if failure.node else ""
+        super().__init__(
+            f"startup of {deployment!r} failed{where}: {failure.type}: {failure.message}"
+        )
+        self.deployment = deployment
+        self.failure = failure
+        self.cause = cause
+        self.subject = subject
+        self.retry_after = retry_after
+
+
+class RunFailed(DomainError):
+    """A node raised an exception."""
+
+    def __init__(self, run_id: str, failure: Failure) -> None:
+        where = f" in {failure.node}" if failure.node else ""
+        super().__init__(f"the run failed{where}: {failure.type}: {failure.message}")
+        self.run_id = run_id
+        self.failure = failure
+
+
+class OutputNotSendable(DomainError):
+    """An output is of a type that cannot cross the wire."""
+
+    def __init__(self, run_id: str, output: str, description: str) -> None:
+        super().__init__(f"{output} of the run cannot be sent: {description}")
+        self.run_id = run_id
+        self.output = output
+
+
+class OutputTooLarge(DomainError):
+    """The outputs of a run exceed the message limit."""
+
+    def __init__(self, run_id: str, size: int, limit: int) -> None:
+        super().__init__(f"the outputs have {size} bytes, more than the message limit of {limit}")
+        self.run_id = run_id
+        self.size = size
+        self.limit = limit
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """How a process ended: by a signal (its name, such as "SIGKILL") or with an exit code.
+
+    Both are None if nobody could tell.
+    """
+
+    signal: str | None = None
+    exit_code: int | None = None
+
+    def describe(self) -> str:
+        """Say it in words: "killed by SIGKILL", "exited with code 3"."""
+        if self.signal is not None:
+            return f"killed by {self.signal}"
+        if self.exit_code is not None:
+            return f"exited with code {self.exit_code}"
+        return "ended"
+
+
+class WorkerDied(DomainError):
+    """The worker's process ended while it was starting or running."""
+
+    def __init__(self, exit_: Exit, run_id: str = "") -> None:
+        super().__init__(
+            f"the worker was {exit_.describe()}"
+            if exit_.signal
+            else f"the worker {exit_.describe()}"
+        )
+        self.exit = exit_
+        self.run_id = run_id
+
+
+class NurseryUnavailable(DomainError):
+    """No worker can be started now; trying again may help."""
+
+    def __init__(self, reason: str, retry_after: float = 1.0) -> None:
+        super().__init__(f"no worker can be started now: {reason}")
+        self.reason = reason
+        self.retry_after = retry_after
+
+
+class QueueFull(DomainError):
+    """Too many runs wait for this deployment."""
+
+    def __init__(self, deployment: str, limit: int, retry_after: float) -> None:
+        super().__init__(f"{limit} runs already wait for {deployment!r}, which is the limit")
+        self.deployment = deployment
+        self.limit = limit
+        self.retry_after = retry_after
+
+
+class ShuttingDown(DomainError):
+    """The daemon is stopping and takes no new work."""
+
+    def __init__(self) -> None:
+        super().__init__("the daemon is shutting down")
+
+
+class StorageFailed(DomainError):
+    """The state directory cannot be read or written.
+
+    Attributes:
+        operation: What was being done, such as "store the code".
+        reason: The system's word for it, such as "No space left on device"; no path.
+    """
+
+    def __init__(self, operation: str, reason: str) -> None:
+        super().__init__(f"could not {operation}: {reason}")
+        self.operation = operation
+        self.reason = reason

@@ -1,0 +1,115 @@
+"""What the domain needs from the outside, as Protocols; ``app.py`` wires the real parts in."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from pipelined.core.errors import Exit
+from pipelined.core.specification import Code, Specification
+from pipelined.core.stages import Stage
+
+
+@dataclass(frozen=True, slots=True)
+class StartSpec:
+    """What a worker needs to start a deployment.
+
+    Attributes:
+        deployment: Name, for messages and logs.
+        version: Version.
+        code_path: File with the code; only the daemon opens it.
+        code_size: Its bytes.
+        threads: Threads of a parallel operation; 0 leaves the library's default.
+        environment: Variables to set in the worker.
+        zero: CLOCK_MONOTONIC in seconds that the stages count from.
+    """
+
+    deployment: str
+    version: int
+    code_path: Path
+    code_size: int
+    threads: int
+    environment: Mapping[str, str]
+    zero: float
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """What a worker answered: the response for the caller as it goes out, and the nodes' time."""
+
+    response: bytes | memoryview
+    seconds: float
+
+
+class Worker(Protocol):
+    """One live worker process. Not for use by two runs at a time."""
+
+    @property
+    def id(self) -> str:
+        """Unique in the life of the daemon."""
+
+    @property
+    def pid(self) -> int:
+        """Process id."""
+
+    @property
+    def exited(self) -> asyncio.Future[Exit]:
+        """Done when the process has ended. Never fails."""
+
+    async def start(self, spec: StartSpec, on_stage: Callable[[Stage], None]) -> None:
+        """Load the code and execute the startup nodes.
+
+        Raises:
+            StartupFailed: A node or the code failed; the worker ends.
+            WorkerDied: The process ended.
+        """
+
+    async def run(self, run_id: str, request: bytes) -> RunResult:
+        """Execute the graph on the inputs of a serialised request.
+
+        Raises:
+            InvalidInput, RunFailed, OutputNotSendable, OutputTooLarge: The worker lives on.
+            WorkerDied: The process ended.
+        """
+
+    async def stop(self, grace_seconds: float) -> None:
+        """End the process: ask, and after the grace period kill its group. Never raises."""
+
+
+class WorkerLauncher(Protocol):
+    """Starts workers."""
+
+    async def launch(
+        self, environment: Mapping[str, str], zero: float, on_stage: Callable[[Stage], None]
+    ) -> Worker:
+        """Start a worker, reporting the stages QUEUE and FORK, which count from ``zero``.
+
+        Raises:
+            NurseryUnavailable: None can be started now.
+        """
+
+
+class DeploymentStore(Protocol):
+    """Keeps deployments across restarts. Every method raises StorageFailed."""
+
+    async def deployments(self) -> Sequence[Specification]:
+        """All current deployments."""
+
+    async def add(self, specification: Specification) -> None:
+        """Make this the current version of its name, durably, before returning."""
+
+    async def remove(self, name: str) -> None:
+        """Forget a deployment and its versions."""
+
+    async def store_code(self, chunks: AsyncIterator[bytes], code: Code) -> None:
+        """Keep the code under its digest.
+
+        Raises:
+            CodeDigestMismatch: The chunks are not what ``code`` says.
+        """
+
+    def code_path(self, code: Code) -> Path:
+        """The file in which ``store_code`` keeps it."""
