@@ -45,7 +45,7 @@ class RunResult:
 
 
 class Worker(Protocol):
-    """One live worker process. Not for use by two runs at a time."""
+    """One live worker process."""
 
     @property
     def id(self) -> str:
@@ -62,15 +62,21 @@ class Worker(Protocol):
     async def start(self, spec: StartSpec, on_stage: Callable[[Stage], None]) -> None:
         """Load the code and execute the startup nodes.
 
+        After a StartupFailed whose cause is "node" the worker lives, and another call resumes at
+        the node that failed: what the nodes before it did is kept.
+
         Raises:
-            StartupFailed: A node or the code failed; the worker ends.
+            StartupFailed: A node or the code failed.
             WorkerDied: The process ended.
         """
 
-    async def run(self, run_id: str, request: bytes) -> RunResult:
-        """Execute the graph on the inputs of a serialised request.
+    def run(self, run_id: str, request: bytes) -> asyncio.Future[RunResult]:
+        """Send a serialised request to the worker; the result comes in the future.
 
-        Raises:
+        One at a time: the next run may be sent once the future is done. The run cannot be called
+        back: cancelling the future only drops the result.
+
+        The future raises:
             InvalidInput, RunFailed, OutputNotSendable, OutputTooLarge: The worker lives on.
             WorkerDied: The process ended.
         """
