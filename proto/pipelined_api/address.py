@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 # sockaddr_un.sun_path has 108 bytes, the last of which is NUL (unix(7)).
 MAX_SOCKET_PATH_BYTES = 107
@@ -30,14 +31,14 @@ class Address:
 
     @property
     def target(self) -> str:
-        """As gRPC wants it."""
+        """As gRPC wants it, for listening and for connecting: a URI, if it is a path."""
+        return str(self) if self.path is None else f"unix:{quote(os.fsencode(self.path))}"
+
+    def __str__(self) -> str:
         if self.path is not None:
             return f"unix:{self.path}"
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
-
-    def __str__(self) -> str:
-        return self.target
 
 
 def parse_address(text: str) -> Address:
