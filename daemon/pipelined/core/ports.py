@@ -104,8 +104,14 @@ class DeploymentStore(Protocol):
     async def deployments(self) -> Sequence[Specification]:
         """All current deployments."""
 
-    async def add(self, specification: Specification) -> None:
-        """Make this the current version of its name, durably, before returning."""
+    async def add(self, specification: Specification, idempotency_key: str) -> None:
+        """Make this the current version of its name, durably, before returning.
+
+        The key, unless it is empty, is remembered with it.
+        """
+
+    async def seen(self, idempotency_key: str, specification: Specification) -> bool:
+        """Whether this key has deployed this digest under this name before."""
 
     async def remove(self, name: str) -> None:
         """Forget a deployment and its versions."""
@@ -119,3 +125,6 @@ class DeploymentStore(Protocol):
 
     def code_path(self, code: Code) -> Path:
         """The file in which ``store_code`` keeps it."""
+
+    async def prune_code(self) -> None:
+        """Remove code that no current deployment refers to."""

@@ -6,7 +6,7 @@ from enum import Enum
 
 
 class State(Enum):
-    """Where a deployment is between cold and warm; the wire's DeploymentState has the same members."""
+    """Where a deployment is; the wire's DeploymentState has the same members."""
 
     COLD = 1
     STARTING = 2

@@ -1,0 +1,197 @@
+"""All deployments by name: made, replaced, deleted, and recovered after a restart."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
+
+from pipelined.core.deployment import Deployment
+from pipelined.core.errors import (
+    CodeTooLarge,
+    DeploymentDeleted,
+    DeploymentNotFound,
+    DomainError,
+    InvalidRequest,
+    ShuttingDown,
+)
+from pipelined.core.ports import DeploymentStore, WorkerLauncher
+from pipelined.core.specification import Specification
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+MAX_INSTANCES = 64
+MAX_CODE_BYTES = 256 * 2**20
+MAX_ENVIRONMENT_BYTES = 64 * 2**10
+# How long the runs of a replaced or deleted deployment may take to end.
+DRAIN_SECONDS = 60.0
+
+
+def validate(specification: Specification) -> None:
+    """Check what a caller wants deployed, before any of its code is received.
+
+    Raises:
+        InvalidRequest: A field is out of its bounds; names it and the bound.
+        CodeTooLarge: The announced code exceeds the limit.
+    """
+    if not NAME.fullmatch(specification.name):
+        raise InvalidRequest(
+            "name",
+            f"{specification.name[:200]!r} has to be 1 to 128 letters, digits, '.', '_' or '-', "
+            "the first of them a letter or digit",
+        )
+    if not re.fullmatch(r"[0-9a-f]{16,128}", specification.digest):
+        raise InvalidRequest("digest", "has to be 16 to 128 hexadecimal digits")
+    if not 1 <= specification.instances <= MAX_INSTANCES:
+        raise InvalidRequest(
+            "instances", f"{specification.instances} is not between 1 and {MAX_INSTANCES}"
+        )
+    for name, value in specification.environment.items():
+        if not VARIABLE.fullmatch(name):
+            raise InvalidRequest("environment", f"{name!r} is not the name of a variable")
+        if "\0" in value:
+            raise InvalidRequest(f"environment.{name}", "contains a NUL character")
+    size = sum(len(name) + len(value) for name, value in specification.environment.items())
+    if size > MAX_ENVIRONMENT_BYTES:
+        raise InvalidRequest(
+            "environment", f"{size} characters are more than {MAX_ENVIRONMENT_BYTES}"
+        )
+    if specification.code.size > MAX_CODE_BYTES:
+        raise CodeTooLarge(specification.code.size, MAX_CODE_BYTES)
+    if specification.code.size < 1:
+        raise InvalidRequest("code_size", "there is no code")
+
+
+class Deployments:
+    """The deployments of this daemon. Belongs to one event loop.
+
+    Args:
+        store: Keeps them.
+        launcher: Starts their workers.
+        on_change: Called with a deployment whose state is another one now, and with its name and
+            None when it is gone.
+    """
+
+    def __init__(
+        self,
+        store: DeploymentStore,
+        launcher: WorkerLauncher,
+        on_change: Callable[[str, Deployment | None], None],
+    ) -> None:
+        self._store = store
+        self._launcher = launcher
+        self._on_change = on_change
+        self._by_name: dict[str, Deployment] = {}
+        self._changing = asyncio.Lock()
+        self._drains: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    async def recover(self) -> int:
+        """Bring back what the store has, all of it cold; returns how many.
+
+        Raises:
+            StorageFailed: The store cannot be read.
+        """
+        for specification in await self._store.deployments():
+            self._install(specification)
+        return len(self._by_name)
+
+    def get(self, name: str) -> Deployment:
+        """The deployment of that name.
+
+        Raises:
+            DeploymentNotFound: There is none.
+        """
+        try:
+            return self._by_name[name]
+        except KeyError:
+            raise DeploymentNotFound(name) from None
+
+    def list(self) -> Sequence[Deployment]:
+        """All of them, ordered by name."""
+        return [self._by_name[name] for name in sorted(self._by_name)]
+
+    async def deploy(
+        self, specification: Specification, chunks: AsyncIterator[bytes], idempotency_key: str = ""
+    ) -> tuple[Deployment, bool]:
+        """Make this the current version of its name; its ``version`` is ignored.
+
+        Returns:
+            The deployment, and whether it is a new version: an equal one is left as it is.
+
+        Raises:
+            InvalidRequest, CodeTooLarge, CodeDigestMismatch: See ``validate`` and the store.
+            StorageFailed: It could not be kept; nothing has changed.
+            ShuttingDown: The daemon is stopping.
+        """
+        validate(specification)
+        if self._closed:
+            raise ShuttingDown
+        # The code is received outside the lock: a slow sender must not hold up the others.
+        await self._store.store_code(chunks, specification.code)
+        async with self._changing:
+            current = self._by_name.get(specification.name)
+            if current is not None and (
+                current.specification.same_as(specification)
+                or await self._store.seen(idempotency_key, specification)
+            ):
+                return current, False
+            version = 1 if current is None else current.specification.version + 1
+            specification = replace(specification, version=version)
+            await self._store.add(specification, idempotency_key)
+            deployment = self._install(specification)
+        if current is not None:
+            self._drain(current, DeploymentDeleted(specification.name))
+        return deployment, True
+
+    async def delete(self, name: str) -> None:
+        """Remove a deployment durably, then wait until its runs have ended and its workers too.
+
+        Raises:
+            DeploymentNotFound: There is none of that name.
+            StorageFailed: It is still there.
+        """
+        async with self._changing:
+            deployment = self.get(name)
+            await self._store.remove(name)
+            del self._by_name[name]
+        self._on_change(name, None)
+        await asyncio.shield(self._drain(deployment, DeploymentDeleted(name)))
+
+    async def close(self, drain_seconds: float) -> None:
+        """Refuse new work, let runs in progress end, and stop all workers."""
+        self._closed = True
+        reason: DomainError = ShuttingDown()
+        await asyncio.gather(
+            *(deployment.drain(reason, drain_seconds) for deployment in self._by_name.values()),
+            *self._drains,
+            return_exceptions=True,
+        )
+
+    def _install(self, specification: Specification) -> Deployment:
+        deployment = Deployment(
+            specification,
+            self._store.code_path(specification.code),
+            self._launcher,
+            self._changed,
+        )
+        self._by_name[specification.name] = deployment
+        self._changed(deployment)
+        return deployment
+
+    def _changed(self, deployment: Deployment) -> None:
+        name = deployment.specification.name
+        # A version that drains is not what the name stands for any more.
+        if self._by_name.get(name) is deployment:
+            self._on_change(name, deployment)
+
+    def _drain(self, deployment: Deployment, reason: DomainError) -> asyncio.Task[None]:
+        task = asyncio.create_task(self._drain_and_forget(deployment, reason), name="drain")
+        self._drains.add(task)
+        task.add_done_callback(self._drains.discard)
+        return task
+
+    async def _drain_and_forget(self, deployment: Deployment, reason: DomainError) -> None:
+        await deployment.drain(reason, DRAIN_SECONDS)
+        await self._store.prune_code()
