@@ -34,22 +34,76 @@ class ToNursery(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     FORK_FIELD_NUMBER: _builtins.int
+    PRELOAD_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def fork(self) -> Global___Fork: ...
+    @_builtins.property
+    def preload(self) -> Global___Preload: ...
     def __init__(
         self,
         *,
         fork: Global___Fork | None = ...,
+        preload: Global___Preload | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["fork", b"fork", "message", b"message"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["fork", b"fork", "message", b"message", "preload", b"preload"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fork", b"fork", "message", b"message"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fork", b"fork", "message", b"message", "preload", b"preload"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["fork"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["fork", "preload"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
 Global___ToNursery: _TypeAlias = ToNursery  # noqa: Y015
+
+@_typing.final
+class Preload(_message.Message):
+    """What to import before anything is forked: the first message to a nursery, sent once."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class EnvironmentEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    MODULES_FIELD_NUMBER: _builtins.int
+    ENVIRONMENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def modules(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """"module", or "module:attribute" for a module that imports lazily."""
+
+    @_builtins.property
+    def environment(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """The whole environment that workers get: the nursery's own differs from it."""
+
+    def __init__(
+        self,
+        *,
+        modules: _abc.Iterable[_builtins.str] | None = ...,
+        environment: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["environment", b"environment", "modules", b"modules"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Preload: _TypeAlias = Preload  # noqa: Y015
 
 @_typing.final
 class Fork(_message.Message):
@@ -253,7 +307,9 @@ Global___ToWorker: _TypeAlias = ToWorker  # noqa: Y015
 
 @_typing.final
 class Start(_message.Message):
-    """Load the code and execute the startup nodes. File descriptor: the code, open for reading."""
+    """Load the code and execute the startup nodes. File descriptor: the code, open for reading. Sent again
+    after a StartFailed with CAUSE_NODE, it resumes at the node that failed.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -284,6 +340,7 @@ class Start(_message.Message):
     THREADS_FIELD_NUMBER: _builtins.int
     ENVIRONMENT_FIELD_NUMBER: _builtins.int
     TIMELINE_ZERO_FIELD_NUMBER: _builtins.int
+    MAX_RESPONSE_BYTES_FIELD_NUMBER: _builtins.int
     deployment: _builtins.str
     version: _builtins.int
     code_format: _deployments_pb2.DeployHeader.CodeFormat.ValueType
@@ -292,6 +349,10 @@ class Start(_message.Message):
     """0 leaves torch's default."""
     timeline_zero: _builtins.float
     """CLOCK_MONOTONIC in seconds at which the daemon began this startup: the timeline's zero."""
+    max_response_bytes: _builtins.int
+    """A RunResponse with more bytes is not sent: RunFailed, CAUSE_OUTPUT_TOO_LARGE. 0: no limit of its
+    own.
+    """
     @_builtins.property
     def environment(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
     def __init__(
@@ -304,10 +365,11 @@ class Start(_message.Message):
         threads: _builtins.int = ...,
         environment: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         timeline_zero: _builtins.float = ...,
+        max_response_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["code_format", b"code_format", "code_size", b"code_size", "deployment", b"deployment", "environment", b"environment", "threads", b"threads", "timeline_zero", b"timeline_zero", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code_format", b"code_format", "code_size", b"code_size", "deployment", b"deployment", "environment", b"environment", "max_response_bytes", b"max_response_bytes", "threads", b"threads", "timeline_zero", b"timeline_zero", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -446,7 +508,7 @@ Global___Started: _TypeAlias = Started  # noqa: Y015
 
 @_typing.final
 class StartFailed(_message.Message):
-    """The startup failed; the worker exits."""
+    """The startup failed. The worker exits, unless the cause is CAUSE_NODE: then it may be started again."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -566,12 +628,15 @@ class RunFailed(_message.Message):
     FAILURE_FIELD_NUMBER: _builtins.int
     SUBJECT_FIELD_NUMBER: _builtins.int
     SIZE_FIELD_NUMBER: _builtins.int
+    BOUND_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     cause: Global___RunFailed.Cause.ValueType
     subject: _builtins.str
     """CAUSE_INVALID_INPUT: the field, such as "kwargs.height"."""
     size: _builtins.int
     """CAUSE_OUTPUT_TOO_LARGE: the size in bytes."""
+    bound: _builtins.str
+    """CAUSE_INVALID_INPUT: the bound that the input violates, such as "ge=1", or empty."""
     @_builtins.property
     def failure(self) -> _deployments_pb2.Failure: ...
     def __init__(
@@ -582,10 +647,11 @@ class RunFailed(_message.Message):
         failure: _deployments_pb2.Failure | None = ...,
         subject: _builtins.str = ...,
         size: _builtins.int = ...,
+        bound: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "failure", b"failure", "run_id", b"run_id", "size", b"size", "subject", b"subject"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bound", b"bound", "cause", b"cause", "failure", b"failure", "run_id", b"run_id", "size", b"size", "subject", b"subject"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
