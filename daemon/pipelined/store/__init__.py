@@ -1,0 +1,1 @@
+"""What survives a restart: SQLite and content-addressed files in the state directory."""

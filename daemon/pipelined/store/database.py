@@ -1,0 +1,108 @@
+"""Opening the database, and bringing an older one forward."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import aiosqlite
+
+from pipelined.store.directory import StateDirectoryError
+
+# MIGRATIONS[n] brings a database of version n to version n + 1. Never change one that was released.
+MIGRATIONS: tuple[str, ...] = (
+    """
+    CREATE TABLE deployments (
+        name TEXT PRIMARY KEY,
+        version INTEGER NOT NULL,
+        digest TEXT NOT NULL,
+        schema BLOB NOT NULL,
+        code_format TEXT NOT NULL,
+        code_size INTEGER NOT NULL,
+        code_sha256 TEXT NOT NULL,
+        environment TEXT NOT NULL,
+        instances INTEGER NOT NULL,
+        created_at REAL NOT NULL
+    ) STRICT;
+    CREATE TABLE idempotency_keys (
+        key TEXT PRIMARY KEY,
+        name TEXT NOT NULL,
+        digest TEXT NOT NULL,
+        created_at REAL NOT NULL
+    ) STRICT;
+    """,
+)
+VERSION = len(MIGRATIONS)
+
+
+class StateTooNew(StateDirectoryError):
+    """The database was written by a later version of the daemon."""
+
+
+class StateCorrupt(StateDirectoryError):
+    """The database is damaged, or is no database of ours."""
+
+
+async def open_database(path: Path) -> aiosqlite.Connection:
+    """Open the database, making or migrating it if need be.
+
+    A database that is refused is left as it was.
+
+    Raises:
+        StateTooNew: Its version is above VERSION.
+        StateCorrupt: It is damaged.
+        StateDirectoryError: It cannot be opened or written.
+    """
+    try:
+        await asyncio.to_thread(_prepare, path)
+        connection = await aiosqlite.connect(path)
+        await connection.execute("PRAGMA synchronous = FULL")
+        await connection.execute("PRAGMA busy_timeout = 5000")
+    except sqlite3.OperationalError as error:
+        raise StateDirectoryError(f"database {str(path)!r} cannot be used: {error}") from error
+    except sqlite3.DatabaseError as error:
+        raise StateCorrupt(
+            f"database {str(path)!r} is damaged ({error}); it was left as it is. Move it away to "
+            "start with an empty one"
+        ) from error
+    return connection
+
+
+def _prepare(path: Path) -> None:
+    existed = path.exists() and path.stat().st_size > 0
+    if existed:
+        # Looked at read-only first: a database that is refused must not change, not even its mode.
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as reader:
+            version = _version(reader)
+            if version > VERSION:
+                raise StateTooNew(
+                    f"database {str(path)!r} has version {version}, but this daemon knows versions "
+                    f"up to {VERSION}; it was left as it is. Use the newer pipelined that wrote it"
+                )
+            result = reader.execute("PRAGMA quick_check(1)").fetchone()[0]
+            if result != "ok":
+                raise sqlite3.DatabaseError(result)
+        if version == VERSION:
+            return
+        _copy(path, path.with_name(f"{path.name}.v{version}"))
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        path.chmod(0o600)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("BEGIN IMMEDIATE")
+        for number in range(_version(connection), VERSION):
+            for statement in MIGRATIONS[number].split(";"):
+                connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {VERSION}")
+        connection.execute("COMMIT")
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Keep the database as it was before a migration."""
+    with closing(sqlite3.connect(source)) as before, closing(sqlite3.connect(target)) as after:
+        before.backup(after)
