@@ -21,6 +21,8 @@
 
 An error that came from the daemon carries its stable ``reason`` and ``metadata``; one that was
 raised in this process has an empty ``reason``.
+
+``DeploymentWarning`` is a warning: what it says may matter, and prevents nothing.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ __all__ = [
     "AlreadyExists",
     "Cancelled",
     "DeadlineExceeded",
+    "DeploymentWarning",
     "GraphError",
     "Incompatible",
     "InvalidInput",
@@ -287,3 +290,7 @@ class Unavailable(PipelineError):
 
 class NotServed(PipelineError):
     """The feature is not in this version of the library or daemon; the message names it."""
+
+
+class DeploymentWarning(UserWarning):
+    """A deployment was made although something may not fit, such as a package's version."""

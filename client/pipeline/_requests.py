@@ -1,0 +1,115 @@
+"""Request messages, made from what callers of the client give. Pure: nothing is sent here."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from pipeline import errors
+from pipeline._limits import CODE_CHUNK_BYTES, MAX_MESSAGE_BYTES
+from pipeline._values import encode
+from pipelined_api.schema import SchemaViolation, validate_inputs
+from pipelined_api.v1 import deployments_pb2, runs_pb2, schema_pb2, values_pb2
+from pipelined_api.wire_values import plain
+
+if TYPE_CHECKING:
+    from pipeline._graph.graph import Graph
+
+
+def deploy_header(
+    graph: Graph,
+    code: bytes,
+    name: str,
+    *,
+    environment: Mapping[str, str] | None,
+    instances: int,
+    idempotency_key: str,
+) -> deployments_pb2.DeployHeader:
+    """Describe a graph and its pickled code to the daemon."""
+    return deployments_pb2.DeployHeader(
+        name=name,
+        digest=graph.digest(),
+        schema=graph.schema(),
+        code_format=deployments_pb2.DeployHeader.CODE_FORMAT_CLOUDPICKLE,
+        code_size=len(code),
+        code_sha256=hashlib.sha256(code).digest(),
+        python_version=platform.python_version(),
+        packages=[
+            deployments_pb2.Package(
+                module=package.module, distribution=package.distribution, version=package.version
+            )
+            for package in graph.required_packages()
+        ],
+        environment=environment,
+        instances=instances,
+        idempotency_key=idempotency_key,
+    )
+
+
+def deploy_stream(
+    header: deployments_pb2.DeployHeader, code: bytes
+) -> Iterator[deployments_pb2.DeployRequest]:
+    """Yield the header, then the code in chunks."""
+    yield deployments_pb2.DeployRequest(header=header)
+    view = memoryview(code)
+    for start in range(0, len(code), CODE_CHUNK_BYTES):
+        yield deployments_pb2.DeployRequest(code=bytes(view[start : start + CODE_CHUNK_BYTES]))
+
+
+def run_request(
+    schema: schema_pb2.Schema,
+    name: str,
+    inputs: Sequence[object],
+    named: Mapping[str, object],
+) -> runs_pb2.RunRequest:
+    """Encode the inputs of a run, and validate them as the daemon will.
+
+    Defaults are not filled in: that is the worker's, so that there is one place for it.
+
+    Raises:
+        errors.InvalidInput: they do not fit the schema, cannot cross the wire, or exceed the
+            message limit.
+
+    """
+    request = runs_pb2.RunRequest(
+        deployment=name,
+        inputs=[_encoded(value, f"inputs[{i}]") for i, value in enumerate(inputs)],
+        named_inputs=[
+            values_pb2.MapEntry(key=key, value=_encoded(value, key)) for key, value in named.items()
+        ],
+    )
+    try:
+        validate_inputs(
+            schema,
+            [plain(value) for value in request.inputs],
+            {entry.key: plain(entry.value) for entry in request.named_inputs},
+        )
+    except SchemaViolation as violation:
+        raise errors.InvalidInput(
+            str(violation), field=violation.field, bound=violation.bound
+        ) from None
+    _check_size(request)
+    return request
+
+
+def _encoded(value: object, field: str) -> values_pb2.Value:
+    try:
+        return encode(value)
+    except errors.SerialisationError as error:
+        raise errors.InvalidInput(f"{field}: {error}", field=field) from error
+
+
+def _check_size(request: runs_pb2.RunRequest) -> None:
+    if request.ByteSize() <= MAX_MESSAGE_BYTES:
+        return
+    sizes = {f"inputs[{i}]": value.ByteSize() for i, value in enumerate(request.inputs)}
+    sizes |= {entry.key: entry.value.ByteSize() for entry in request.named_inputs}
+    largest = max(sizes, key=lambda field: sizes[field])
+    raise errors.InvalidInput(
+        f"the inputs have {request.ByteSize()} bytes, more than the message limit of "
+        f"{MAX_MESSAGE_BYTES}; the largest is {largest} with {sizes[largest]}",
+        field=largest,
+        bound=f"max_bytes={MAX_MESSAGE_BYTES}",
+    )

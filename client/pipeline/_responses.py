@@ -1,0 +1,99 @@
+"""What callers of the client get, made from response messages. Pure: nothing is received here."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING
+
+from pipeline.deployment import DaemonInfo, Deployment, Failure, NurseryInfo
+from pipeline.timeline import Stage, Timeline
+from pipelined_api.v1 import daemon_pb2, deployments_pb2, timeline_pb2
+
+if TYPE_CHECKING:
+    from google.protobuf.descriptor import EnumDescriptor
+    from google.protobuf.timestamp_pb2 import Timestamp
+
+
+def deployment(message: deployments_pb2.Deployment) -> Deployment:
+    """Read one deployment."""
+    return Deployment(
+        name=message.name,
+        version=message.version,
+        state=_word(deployments_pb2.DeploymentState.DESCRIPTOR, message.state),
+        digest=message.digest,
+        schema=message.schema,
+        created_at=_time(message.created_at),
+        instances=message.instances,
+        environment=tuple(message.environment),
+        failure=_failure(message.failure) if message.HasField("failure") else None,
+        worker_pids=tuple(message.worker_pids),
+        runs_succeeded=message.runs_succeeded,
+        runs_failed=message.runs_failed,
+        startups=message.startups,
+    )
+
+
+def stage(message: timeline_pb2.Stage) -> Stage:
+    """Read one stage of a timeline."""
+    return Stage(
+        kind=_word(timeline_pb2.Stage.Kind.DESCRIPTOR, message.kind),
+        name=message.name,
+        start=message.start_seconds,
+        seconds=message.seconds,
+        bytes=message.bytes,
+        source=message.source,
+    )
+
+
+def timeline(message: timeline_pb2.Timeline) -> Timeline:
+    """Read a timeline."""
+    return Timeline(
+        deployment=message.deployment,
+        version=message.version,
+        startup=message.startup,
+        started_at=_time(message.started_at),
+        stages=tuple(stage(each) for each in message.stages),
+        worker_pid=message.worker_pid,
+    )
+
+
+def info(message: daemon_pb2.InfoResponse) -> DaemonInfo:
+    """Read what the daemon says about itself."""
+    nursery = message.nursery
+    return DaemonInfo(
+        version=message.version,
+        api_version=message.api_version,
+        features=tuple(message.features),
+        started_at=_time(message.started_at),
+        pid=message.pid,
+        python_version=message.python_version,
+        nursery=NurseryInfo(
+            state=_word(daemon_pb2.Nursery.State.DESCRIPTOR, nursery.state),
+            pid=nursery.pid,
+            preload_seconds=nursery.preload_seconds,
+            preloaded=tuple(nursery.preloaded),
+            failed=tuple(nursery.failed),
+            exec_reason=nursery.exec_reason,
+            restarts=nursery.restarts,
+        ),
+        max_message_bytes=message.max_message_bytes,
+    )
+
+
+def _failure(message: deployments_pb2.Failure) -> Failure:
+    return Failure(
+        type=message.type, message=message.message, node=message.node, traceback=message.traceback
+    )
+
+
+def _word(enum: EnumDescriptor, number: int) -> str:
+    """Name an enum's value in lower case, without the prefix that all values of the enum share."""
+    # A newer daemon may know values that this client does not: a number is better than an error.
+    if number not in enum.values_by_number:
+        return str(number)
+    prefix = enum.values_by_number[0].name.removesuffix("UNSPECIFIED")
+    return enum.values_by_number[number].name.removeprefix(prefix).lower()
+
+
+def _time(message: Timestamp) -> datetime:
+    return message.ToDatetime(tzinfo=timezone.utc)

@@ -1,0 +1,271 @@
+"""The client of a daemon: deploy a graph once, run it many times.
+
+::
+
+    with Client() as client:
+        client.deploy(graph, "diffusion")
+        [images] = client.run("diffusion", "a red square", {"height": 64})
+
+Every method raises :class:`pipeline.errors.PipelineError` or one of its subclasses;
+:class:`pipeline.errors.Unavailable` if no daemon answers at the address.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from pipeline import _requests, _responses, errors
+from pipeline._transport import STATE_CALL_SECONDS, Transport, retrying
+from pipeline._values import decode
+from pipelined_api.v1 import daemon_pb2, deployments_pb2, runs_pb2, schema_pb2
+
+if TYPE_CHECKING:
+    from pipeline._graph.graph import Graph
+    from pipeline.deployment import DaemonInfo, Deployment
+    from pipeline.timeline import Stage, Timeline
+
+__all__ = ["Client"]
+
+
+class Client:
+    """A connection to a daemon, made with the first call. Any number of threads may share one.
+
+    Args:
+        address: ``unix:/path``, ``/path`` or ``host:port``. None: ``PIPELINED_ADDRESS``, else the
+            socket in ``$XDG_RUNTIME_DIR``, else the system's.
+        token: what the daemon knows the caller by, where it asks for one.
+        tls: True, or the path of a PEM file with the certificates to trust.
+
+    Raises:
+        errors.InvalidInput: the address is none, or the certificates cannot be read.
+
+    """
+
+    def __init__(
+        self,
+        address: str | None = None,
+        *,
+        token: str | None = None,
+        tls: bool | str | Path = False,
+    ) -> None:
+        self._transport = Transport(address, token=token, tls=tls)
+        # By name. May be older than the daemon's; see _fitted.
+        self._schemas: dict[str, schema_pb2.Schema] = {}
+
+    @property
+    def address(self) -> str:
+        """Where the daemon is."""
+        return self._transport.address
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Disconnect. Calls under way in other threads end with :class:`errors.Cancelled`."""
+        self._transport.close()
+
+    def __repr__(self) -> str:
+        return f"Client({self.address!r})"
+
+    def deploy(
+        self,
+        graph: Graph,
+        name: str,
+        *,
+        environment: Mapping[str, str] | None = None,
+        instances: int = 1,
+    ) -> Deployment:
+        """Make a graph runnable under a name; its code is stored, and not run yet.
+
+        Deploying what is deployed already changes nothing. Anything else under the same name
+        becomes its next version. What may matter but does not prevent it, such as a package in
+        another version, is warned about with :class:`errors.DeploymentWarning`.
+
+        Args:
+            graph: from ``Pipeline.get_pipeline()``.
+            name: letters, digits, ``.``, ``_`` and ``-``, starting with a letter or a digit.
+            environment: variables for its workers.
+            instances: workers that run it at once.
+
+        Raises:
+            errors.SerialisationError: the graph cannot be pickled, or has too much code.
+            errors.Incompatible: the daemon's Python differs, or it lacks a package.
+            errors.InvalidInput: the name, the environment or the number of instances.
+
+        """
+        code = graph.dumps()
+        header = _requests.deploy_header(
+            graph,
+            code,
+            name,
+            environment=environment,
+            instances=instances,
+            # One key for all attempts: a second one does not make a second version.
+            idempotency_key=uuid.uuid4().hex,
+        )
+        response = retrying(
+            lambda: self._transport.upload(
+                self._transport.deployments.Deploy, _requests.deploy_stream(header, code), None
+            )
+        )
+        self._schemas[name] = response.deployment.schema
+        for warning in response.warnings:
+            warnings.warn(warning, errors.DeploymentWarning, stacklevel=2)
+        return _responses.deployment(response.deployment)
+
+    def run(
+        self, name: str, /, *inputs: object, timeout: float | None = None, **named: object
+    ) -> list[object]:
+        """Run a deployment once and wait for its outputs, one item per output of the graph.
+
+        A cold deployment is started first. Inputs are validated here, before anything is sent,
+        and again by the daemon. Never tried again by itself: a run may have effects.
+
+        Args:
+            name: the deployment.
+            inputs: in the order of the graph's input Variables.
+            timeout: seconds for everything, including a startup; None for no limit.
+            named: inputs by their names.
+
+        Raises:
+            errors.NotFound: there is no such deployment.
+            errors.InvalidInput: the inputs do not fit.
+            errors.StartupFailed, errors.RunFailed: a node raised; with the remote traceback.
+            errors.WorkerDied: its process died; the next run gets another.
+            errors.DeadlineExceeded, errors.Cancelled, errors.Overloaded: as they say.
+
+        """
+        response = self._run(name, inputs, named, timeout)
+        return [decode(value) for value in response.outputs]
+
+    def warm(
+        self,
+        name: str,
+        *,
+        on_progress: Callable[[Stage], None] | None = None,
+        timeout: float | None = None,
+    ) -> Timeline:
+        """Start a deployment unless it is started, and wait until it is.
+
+        Args:
+            name: the deployment.
+            on_progress: called in this thread with each stage as it ends.
+            timeout: seconds to wait; None for no limit. The startup goes on without us.
+
+        Returns:
+            The timeline of the startup, or of the last one if it was warm.
+
+        """
+        request = deployments_pb2.WarmRequest(name=name)
+        for message in self._transport.stream(self._transport.deployments.Warm, request, timeout):
+            if message.HasField("timeline"):
+                return _responses.timeline(message.timeline)
+            if message.HasField("stage") and on_progress is not None:
+                on_progress(_responses.stage(message.stage))
+        raise errors.PipelineError(
+            f"the daemon at {self.address} ended the startup of {name!r} without a timeline"
+        )
+
+    def deployment(self, name: str) -> Deployment:
+        """Ask for one deployment.
+
+        Raises:
+            errors.NotFound: there is none of that name.
+
+        """
+        response = self._get(name, STATE_CALL_SECONDS)
+        return _responses.deployment(response.deployment)
+
+    def timeline(self, name: str) -> Timeline | None:
+        """Ask for the timeline of a deployment's last startup; None if there was none yet."""
+        response = self._get(name, STATE_CALL_SECONDS)
+        return _responses.timeline(response.timeline) if response.HasField("timeline") else None
+
+    def list(self) -> list[Deployment]:
+        """Ask for all deployments, ordered by name."""
+        request = deployments_pb2.DeploymentsListRequest()
+        response = retrying(
+            lambda: self._transport.unary(
+                self._transport.deployments.List, request, STATE_CALL_SECONDS
+            )
+        )
+        return [_responses.deployment(message) for message in response.deployments]
+
+    def delete(self, name: str) -> None:
+        """Remove a deployment: runs in progress end, new ones are refused.
+
+        Raises:
+            errors.NotFound: there is none of that name.
+
+        """
+        self._schemas.pop(name, None)
+        request = deployments_pb2.DeploymentsDeleteRequest(name=name)
+        # No deadline: it answers when the runs in progress have ended.
+        self._transport.unary(self._transport.deployments.Delete, request, None)
+
+    def info(self) -> DaemonInfo:
+        """Ask what the daemon is and can do."""
+        request = daemon_pb2.InfoRequest()
+        response = retrying(
+            lambda: self._transport.unary(self._transport.daemon.Info, request, STATE_CALL_SECONDS)
+        )
+        return _responses.info(response)
+
+    def _get(self, name: str, timeout: float) -> deployments_pb2.DeploymentsGetResponse:
+        request = deployments_pb2.DeploymentsGetRequest(name=name)
+        response = retrying(
+            lambda: self._transport.unary(self._transport.deployments.Get, request, timeout)
+        )
+        self._schemas[name] = response.deployment.schema
+        return response
+
+    def _run(
+        self,
+        name: str,
+        inputs: tuple[object, ...],
+        named: Mapping[str, object],
+        timeout: float | None,
+    ) -> runs_pb2.RunResponse:
+        # The command prints outputs without making tensors of them, hence the message.
+        started = time.monotonic()
+        request = self._fitted(name, inputs, named, timeout)
+        if timeout is not None:
+            timeout -= time.monotonic() - started
+        try:
+            return self._transport.unary(self._transport.runs.Run, request, timeout)
+        except (errors.InvalidInput, errors.NotFound):
+            # Ours is not the schema that the daemon has now.
+            self._schemas.pop(name, None)
+            raise
+
+    def _fitted(
+        self,
+        name: str,
+        inputs: tuple[object, ...],
+        named: Mapping[str, object],
+        timeout: float | None,
+    ) -> runs_pb2.RunRequest:
+        known = self._schemas.get(name)
+        if known is not None:
+            try:
+                return _requests.run_request(known, name, inputs, named)
+            except errors.InvalidInput:
+                # Another client may have deployed a version that takes them.
+                pass
+        limit = STATE_CALL_SECONDS if timeout is None else min(timeout, STATE_CALL_SECONDS)
+        schema = self._get(name, limit).deployment.schema
+        return _requests.run_request(schema, name, inputs, named)

@@ -1,0 +1,116 @@
+"""What the daemon says about a deployment, and about itself, as plain data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pipelined_api.v1.schema_pb2 import Schema
+
+__all__ = ["DaemonInfo", "Deployment", "Failure", "NurseryInfo"]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """How the last startup failed.
+
+    Attributes:
+        type: the exception's class, such as ``"ValueError"``.
+        message: its text.
+        node: the node that raised, such as ``"Model.load"``; empty if none had been reached.
+        traceback: as Python prints it, in the worker.
+
+    """
+
+    type: str
+    message: str
+    node: str
+    traceback: str
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """A named, versioned pipeline, as it was when the daemon was asked.
+
+    Attributes:
+        name: unique in the daemon.
+        version: 1 for the first version under the name, then 2, and so on.
+        state: ``"cold"``, ``"starting"``, ``"warm"``, ``"asleep"``, ``"failed"`` or ``"draining"``.
+        digest: hexadecimal digest of the graph's topology, constants and code.
+        schema: what it takes and gives.
+        created_at: when this version was deployed, in UTC.
+        instances: workers that run it at once.
+        environment: names of the environment variables that it sets; values are never shown.
+        failure: in state ``"failed"``, why.
+        worker_pids: live worker processes.
+        runs_succeeded: runs that ended well in the life of the daemon.
+        runs_failed: runs that did not.
+        startups: startups in the life of the daemon.
+
+    """
+
+    name: str
+    version: int
+    state: str
+    digest: str
+    schema: Schema
+    created_at: datetime
+    instances: int = 1
+    environment: tuple[str, ...] = ()
+    failure: Failure | None = None
+    worker_pids: tuple[int, ...] = ()
+    runs_succeeded: int = 0
+    runs_failed: int = 0
+    startups: int = 0
+
+
+@dataclass(frozen=True)
+class NurseryInfo:
+    """The process that workers are forked from.
+
+    Attributes:
+        state: ``"preloading"``, ``"ready"`` or ``"restarting"``.
+        pid: its process.
+        preload_seconds: how long its imports took.
+        preloaded: the modules that it has imported ahead.
+        failed: modules that it could not import, each with the reason.
+        exec_reason: why workers are started by exec instead of fork; empty if they are forked.
+        restarts: nurseries that were started after the first one.
+
+    """
+
+    state: str
+    pid: int
+    preload_seconds: float
+    preloaded: tuple[str, ...]
+    failed: tuple[str, ...]
+    exec_reason: str
+    restarts: int
+
+
+@dataclass(frozen=True)
+class DaemonInfo:
+    """The daemon.
+
+    Attributes:
+        version: of its distribution, such as ``"0.1.0"``.
+        api_version: of its API, such as ``"1.0"``.
+        features: what it serves beyond the first API.
+        started_at: in UTC.
+        pid: its process.
+        python_version: of the Python that runs the workers.
+        nursery: where its workers come from.
+        max_message_bytes: the largest message that it takes or sends.
+
+    """
+
+    version: str
+    api_version: str
+    features: tuple[str, ...]
+    started_at: datetime
+    pid: int
+    python_version: str
+    nursery: NurseryInfo
+    max_message_bytes: int
