@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pipeline import errors
-from pipeline._limits import CODE_CHUNK_BYTES, MAX_MESSAGE_BYTES
 from pipeline._values import encode
+from pipelined_api.limits import CODE_CHUNK_BYTES, MAX_MESSAGE_BYTES
 from pipelined_api.schema import SchemaViolation, validate_inputs
 from pipelined_api.v1 import deployments_pb2, runs_pb2, schema_pb2, values_pb2
 from pipelined_api.wire_values import plain
@@ -88,7 +88,9 @@ def run_request(
         )
     except SchemaViolation as violation:
         raise errors.InvalidInput(
-            str(violation), field=violation.field, bound=violation.bound
+            f"{violation.field}: {violation.message}",
+            field=violation.field,
+            bound=violation.bound,
         ) from None
     _check_size(request)
     return request

@@ -16,21 +16,23 @@ from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_expo
 
 from pipeline import errors
 from pipeline._errors_wire import from_call
-from pipeline._limits import MAX_MESSAGE_BYTES
 from pipelined_api.address import InvalidAddress, default_address, parse_address
+from pipelined_api.limits import MAX_ENVELOPE_BYTES, MAX_MESSAGE_BYTES
 from pipelined_api.v1 import daemon_pb2_grpc, deployments_pb2_grpc, runs_pb2_grpc
 
-# What is too large is then refused by name, by this library or by the daemon, and not by gRPC.
-_ENVELOPE_BYTES = 1024 * 1024
 # Calls that only read or write the daemon's state; a daemon that takes longer hangs.
 STATE_CALL_SECONDS = 30.0
 # The daemon answers a client that pings more often with GOAWAY (too_many_pings).
 _KEEPALIVE_SECONDS = 60
 _KEEPALIVE_TIMEOUT_SECONDS = 20
+_METADATA_BYTES = 256 * 1024
 
 _OPTIONS: tuple[tuple[str, int], ...] = (
-    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES + _ENVELOPE_BYTES),
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES + _ENVELOPE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES + MAX_ENVELOPE_BYTES),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES + MAX_ENVELOPE_BYTES),
+    # A remote traceback travels in the metadata, where gRPC's own limit is 8 KiB.
+    ("grpc.max_metadata_size", _METADATA_BYTES),
+    ("grpc.absolute_max_metadata_size", _METADATA_BYTES),
     # Pings find a dead daemon during a long run; an idle channel needs none.
     ("grpc.keepalive_time_ms", _KEEPALIVE_SECONDS * 1000),
     ("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_SECONDS * 1000),
