@@ -154,9 +154,12 @@ class Type(_message.Message):
     FIELDS_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     CONSTRAINTS_FIELD_NUMBER: _builtins.int
+    VARIADIC_FIELD_NUMBER: _builtins.int
     kind: Global___Type.Kind.ValueType
     name: _builtins.str
     """OBJECT: the name of its class, for messages."""
+    variadic: _builtins.bool
+    """TUPLE: any number of items, all of the one argument type, or of any type without one."""
     @_builtins.property
     def arguments(self) -> _containers.RepeatedCompositeFieldContainer[Global___Type]:
         """LIST: the one element type, or none for any. TUPLE: one per item. MAP: the one value type, or
@@ -177,10 +180,11 @@ class Type(_message.Message):
         fields: _abc.Iterable[Global___Parameter] | None = ...,
         name: _builtins.str = ...,
         constraints: Global___Constraints | None = ...,
+        variadic: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["constraints", b"constraints"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "constraints", b"constraints", "fields", b"fields", "kind", b"kind", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "constraints", b"constraints", "fields", b"fields", "kind", b"kind", "name", b"name", "variadic", b"variadic"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

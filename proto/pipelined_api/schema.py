@@ -1,0 +1,162 @@
+"""Validation of Python values by a wire Schema: the same in the client, the daemon and the worker.
+
+Values are what ``pipeline._values.decode`` or ``wire_values.plain`` makes of the wire. Arrays and
+files are told by the name of their class, so that nothing here imports numpy, torch or PIL.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+
+from pydantic_core import ErrorDetails, ValidationError
+
+from pipelined_api._validators import DecodeDefault, validator
+from pipelined_api.v1.schema_pb2 import Parameter, Schema, Type
+from pipelined_api.wire_values import SchemaViolation, plain
+
+__all__ = ["SchemaViolation", "check_schema", "validate_inputs", "validate_value"]
+
+_BOUNDS = (
+    ("gt", "ge", "lt", "le", "multiple_of")
+    + ("min_length", "max_length", "pattern", "choices")
+)  # fmt: skip
+_MAX_SHOWN = 60
+
+
+def validate_inputs(
+    schema: Schema,
+    positional: Sequence[object],
+    named: Mapping[str, object],
+    *,
+    decode_default: DecodeDefault = plain,
+) -> list[object]:
+    """Bind the inputs of a run to the schema, check each and fill in what was left out.
+
+    Args:
+        schema: what the run takes.
+        positional: values in the order of ``schema.inputs``.
+        named: further values by name.
+        decode_default: makes Python of a default in the schema.
+
+    Returns:
+        One value per ``schema.inputs``, in that order.
+
+    Raises:
+        SchemaViolation: for the first input that does not fit.
+
+    """
+    names = [parameter.name for parameter in schema.inputs]
+    if len(positional) > len(names):
+        raise SchemaViolation(
+            f"inputs[{len(names)}]", f"takes {len(names)} inputs, {len(positional)} were given"
+        )
+    for name in named:
+        if name not in names:
+            raise SchemaViolation(name, _unknown(name, names))
+    given = dict(zip(names, positional, strict=False))
+    for name in named:
+        if name in given:
+            raise SchemaViolation(name, "given both by position and by name")
+    given.update(named)
+    return [_bind(parameter, given, decode_default) for parameter in schema.inputs]
+
+
+def _bind(
+    parameter: Parameter, given: Mapping[str, object], decode_default: DecodeDefault
+) -> object:
+    if parameter.name in given:
+        value = given[parameter.name]
+        if value is None and parameter.optional:
+            return None
+        return validate_value(parameter.type, value, parameter.name, decode_default=decode_default)
+    if parameter.HasField("default_value"):
+        return decode_default(parameter.default_value)
+    if parameter.optional:
+        return None
+    raise SchemaViolation(parameter.name, "missing input")
+
+
+def validate_value(
+    type_: Type, value: object, field: str, *, decode_default: DecodeDefault = plain
+) -> object:
+    """Check one value; returns it, with an int made a float where the type is float.
+
+    Raises:
+        SchemaViolation: it does not fit.
+
+    """
+    try:
+        return validator(type_, decode_default).validate_python(value)
+    except ValidationError as error:
+        raise _violation(error, field) from None
+    except RecursionError:
+        raise SchemaViolation(field, "nested too deeply") from None
+
+
+def check_schema(schema: Schema) -> None:
+    """Make sure that a schema from elsewhere makes sense, so that no run stumbles over it.
+
+    Raises:
+        SchemaViolation: it does not.
+
+    """
+    for group, parameters in (("inputs", schema.inputs), ("outputs", schema.outputs)):
+        seen: set[str] = set()
+        for index, parameter in enumerate(parameters):
+            field = f"schema.{group}[{index}]"
+            if not parameter.name or parameter.name in seen:
+                raise SchemaViolation(field, f"name {parameter.name!r} is empty or taken")
+            seen.add(parameter.name)
+            _check_parameter(parameter, field)
+
+
+def _check_parameter(parameter: Parameter, field: str) -> None:
+    try:
+        validator(parameter.type, plain)
+    except SchemaViolation as violation:
+        raise SchemaViolation(field, violation.message) from None
+    for nested in _parameters(parameter.type):
+        _check_parameter(nested, f"{field}.{nested.name}")
+    if parameter.HasField("default_value"):
+        default = plain(parameter.default_value, f"{field}.default_value")
+        if not (default is None and parameter.optional):
+            validate_value(parameter.type, default, f"{field}.default_value")
+
+
+def _parameters(type_: Type) -> Iterator[Parameter]:
+    yield from type_.fields
+    for argument in type_.arguments:
+        yield from _parameters(argument)
+
+
+def _unknown(name: str, names: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, names, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    known = ", ".join(names) if names else "none"
+    return f"no input of that name (there are: {known}){hint}"
+
+
+def _violation(error: ValidationError, field: str) -> SchemaViolation:
+    details: ErrorDetails = error.errors(include_url=False)[0]
+    path = field
+    for part in details["loc"]:
+        if part == "[key]":
+            return SchemaViolation(path, f"keys are strings, not {_kind(details['input'])}")
+        path += f"[{part}]" if isinstance(part, int) else f".{part}"
+    context = details.get("ctx", {})
+    bound = next((f"{key}={context[key]}" for key in _BOUNDS if key in context), None)
+    message = details["msg"]
+    if details["type"] == "missing":
+        message = "missing field"
+    elif details["type"] == "extra_forbidden":
+        message = "no field of that name"
+    elif bound is None:
+        message += f", got {_kind(details['input'])}"
+    elif isinstance(details["input"], (int, float)):
+        message += f", got {details['input']!r:.{_MAX_SHOWN}}"
+    return SchemaViolation(path, message, bound)
+
+
+def _kind(value: object) -> str:
+    return "None" if value is None else type(value).__name__

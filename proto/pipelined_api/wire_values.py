@@ -1,0 +1,174 @@
+"""Wire values as plain Python, without numpy or torch, and what makes one malformed.
+
+The daemon reads values this way: it needs their kinds and sizes, never their elements.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass
+
+from pipelined_api.v1 import values_pb2
+from pipelined_api.v1.values_pb2 import DataType, Tensor, Value
+
+__all__ = [
+    "ELEMENT_SIZES",
+    "MAX_DEPTH",
+    "SchemaViolation",
+    "WireFile",
+    "WireTensor",
+    "check_file",
+    "check_tensor",
+    "plain",
+]
+
+MAX_DEPTH = 32
+"""Lists and maps in each other that a value may have. Parsers of protobuf stop at 100 nested
+messages, of which a map takes three."""
+
+ELEMENT_SIZES: dict[DataType.ValueType, int] = {
+    DataType.DATA_TYPE_BOOL: 1,
+    DataType.DATA_TYPE_UINT8: 1,
+    DataType.DATA_TYPE_INT8: 1,
+    DataType.DATA_TYPE_UINT16: 2,
+    DataType.DATA_TYPE_INT16: 2,
+    DataType.DATA_TYPE_UINT32: 4,
+    DataType.DATA_TYPE_INT32: 4,
+    DataType.DATA_TYPE_UINT64: 8,
+    DataType.DATA_TYPE_INT64: 8,
+    DataType.DATA_TYPE_FLOAT16: 2,
+    DataType.DATA_TYPE_BFLOAT16: 2,
+    DataType.DATA_TYPE_FLOAT32: 4,
+    DataType.DATA_TYPE_FLOAT64: 8,
+    DataType.DATA_TYPE_COMPLEX64: 8,
+    DataType.DATA_TYPE_COMPLEX128: 16,
+    DataType.DATA_TYPE_FLOAT8_E4M3FN: 1,
+    DataType.DATA_TYPE_FLOAT8_E5M2: 1,
+}
+"""Bytes in one element of each type."""
+
+_IMAGE_CHANNELS = (1, 2, 3, 4)
+
+
+class SchemaViolation(Exception):
+    """A value is malformed, or does not fit the schema.
+
+    Attributes:
+        field: path of the value, such as ``"kwargs.height"`` or ``"inputs[0]"``.
+        message: what is wrong with it.
+        bound: the constraint that it breaks, such as ``"le=1024"``; None if it is no constraint.
+
+    """
+
+    def __init__(self, field: str, message: str, bound: str | None = None) -> None:
+        super().__init__(f"{field}: {message}" if field else message)
+        self.field = field
+        self.message = message
+        self.bound = bound
+
+
+@dataclass(frozen=True)
+class WireTensor:
+    """Stands for a tensor whose elements nobody needs to see."""
+
+    container: Tensor.Container.ValueType
+    dtype: DataType.ValueType
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class WireFile:
+    """Stands for a file whose content nobody needs to see."""
+
+    name: str
+    size: int
+
+
+def plain(value: Value, field: str = "value") -> object:
+    """Turn ``value`` into Python, with a WireTensor or a WireFile where one of those is.
+
+    Raises:
+        SchemaViolation: the value, or one inside it, is malformed.
+
+    """
+    kind = value.WhichOneof("kind")
+    if kind == "list_value":
+        items = [plain(item, f"{field}[{i}]") for i, item in enumerate(value.list_value.items)]
+        return tuple(items) if value.list_value.tuple else items
+    if kind == "map_value":
+        return _plain_map(value.map_value, field)
+    if kind == "tensor_value":
+        tensor = value.tensor_value
+        check_tensor(tensor, field)
+        return WireTensor(tensor.container, tensor.dtype, tuple(tensor.shape))
+    if kind == "file_value":
+        check_file(value.file_value, field)
+        return WireFile(value.file_value.name, value.file_value.size)
+    if kind == "null_value":
+        return None
+    if kind is None:
+        raise SchemaViolation(field, "the value has no kind")
+    scalar: object = getattr(value, kind)
+    return scalar
+
+
+def _plain_map(entries: values_pb2.MapValue, field: str) -> dict[str, object]:
+    result: dict[str, object] = {}
+    for entry in entries.entries:
+        if entry.key in result:
+            raise SchemaViolation(f"{field}.{entry.key}", "the key occurs twice")
+        result[entry.key] = plain(entry.value, f"{field}.{entry.key}")
+    return result
+
+
+def check_tensor(tensor: Tensor, field: str) -> None:
+    """Make sure that dtype, shape and data of a tensor agree.
+
+    Raises:
+        SchemaViolation: they do not.
+
+    """
+    size = ELEMENT_SIZES.get(tensor.dtype)
+    if size is None:
+        raise SchemaViolation(field, f"unknown tensor dtype {tensor.dtype}")
+    shape = list(tensor.shape)
+    if any(extent < 0 for extent in shape):
+        raise SchemaViolation(field, f"negative extent in tensor shape {shape}")
+    expected = math.prod(shape) * size
+    if len(tensor.data) != expected:
+        raise SchemaViolation(
+            field, f"tensor data has {len(tensor.data)} bytes, its shape {shape} needs {expected}"
+        )
+    if tensor.container == Tensor.CONTAINER_IMAGE and not is_image(tensor.dtype, shape):
+        raise SchemaViolation(
+            field,
+            f"an image is uint8 of shape [height, width] or with up to 4 channels, not {shape}",
+        )
+
+
+def is_image(dtype: DataType.ValueType, shape: list[int] | tuple[int, ...]) -> bool:
+    """Whether a tensor of this type and shape can be an image."""
+    if dtype != DataType.DATA_TYPE_UINT8 or len(shape) not in (2, 3):
+        return False
+    return len(shape) == 2 or shape[2] in _IMAGE_CHANNELS
+
+
+def check_file(file: values_pb2.File, field: str) -> None:
+    """Make sure that the name of a file is harmless, and its size and digest true.
+
+    Raises:
+        SchemaViolation: they are not.
+
+    """
+    name = file.name
+    if not name or name in (".", "..") or any(bad in name for bad in "/\\\0"):
+        raise SchemaViolation(field, f"{name!r} is not the plain name of a file")
+    if file.WhichOneof("content") is None:
+        raise SchemaViolation(field, f"file {name!r} has no content")
+    if file.size != len(file.data):
+        raise SchemaViolation(
+            field, f"file {name!r} has {len(file.data)} bytes, its size says {file.size}"
+        )
+    if file.sha256 != hashlib.sha256(file.data).digest():
+        raise SchemaViolation(field, f"the content of file {name!r} does not match its sha256")
