@@ -1,0 +1,61 @@
+# The one entry to the project. `make help` lists the targets.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+CPP := $(wildcard csrc/*/*.cpp csrc/*/*.hpp)
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: help venv demo test lint format bench bench-check proto clean
+.DEFAULT_GOAL := help
+
+help:  ## List the targets
+	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+venv: $(VENV)/.packages $(VENV)/.extension  ## A complete .venv: everything installed, the extension compiled
+
+$(VENV)/.packages: pyproject.toml setup.py constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	@# The build runs in this environment, with the pinned tools: an isolated one would fetch others.
+	$(PIP) setuptools wheel pybind11
+	$(PIP) torch
+	PIPELINED_REQUIRE_EXTENSION=1 $(PIP) --no-build-isolation --editable '.[daemon,models,dev]'
+	@touch $@ $(VENV)/.extension
+
+$(VENV)/.extension: $(VENV)/.packages $(CPP)
+	PIPELINED_REQUIRE_EXTENSION=1 $(BIN)/python setup.py --quiet build_ext --inplace
+	$(BIN)/python -c 'import pipelined._weights'
+	@touch $@
+
+demo: venv  ## Start a daemon, deploy two real pipelines, show what starting them costs
+	$(BIN)/python client/examples/demo.py
+
+test: venv  ## All tests but those with a target of their own
+	$(BIN)/pytest
+
+lint: venv  ## Every linter, as errors
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/buf lint proto
+	$(BIN)/clang-format --dry-run --Werror $(CPP)
+	$(BIN)/clang-tidy --quiet $(filter %.cpp,$(CPP)) -- -std=c++20 -Icsrc \
+		$$($(BIN)/python -m pybind11 --includes)
+
+format: venv  ## Put code into the house's form
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $(CPP)
+
+bench: venv  ## Print what the README claims
+	$(BIN)/python tests/benchmarks/cold_start.py
+
+bench-check: venv  ## The same, failing where a bound is missed
+	$(BIN)/python tests/benchmarks/cold_start.py --check
+
+proto: venv  ## Generate the Python modules of the wire API
+	$(BIN)/python proto/generate.py
+
+clean:  ## Remove what the targets made, except what users deployed
+	rm -rf $(VENV) build demo-output *.egg-info daemon/pipelined/_weights*.so

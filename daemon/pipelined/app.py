@@ -1,0 +1,84 @@
+"""The composition root: makes the parts, wires them, and ends them in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from importlib import metadata
+
+import structlog
+
+from pipelined.core.deployments import Deployments
+from pipelined.installed import InstalledPackages
+from pipelined.nursery.supervisor import Nursery
+from pipelined.rpc.health import Health
+from pipelined.rpc.listener import Listener
+from pipelined.rpc.server import create_server
+from pipelined.settings import Settings
+from pipelined.store.deployments import SqliteDeploymentStore
+from pipelined.store.directory import StateDirectory
+
+# How long calls that are being answered may take once every run has ended.
+SERVER_GRACE_SECONDS = 1.0
+log = structlog.get_logger()
+
+
+async def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT; a second signal stops without waiting for runs.
+
+    Raises:
+        StateDirectoryError: The state directory, or the database in it, cannot be used.
+        ListenError: An address cannot be listened on.
+    """
+    stop = _stop_on_signals()
+    async with contextlib.AsyncExitStack() as stack:
+        directory = stack.enter_context(StateDirectory(settings.state_directory))
+        store = await SqliteDeploymentStore.open(directory)
+        stack.push_async_callback(store.close)
+
+        nursery = Nursery(preload=settings.preload)
+        health = Health()
+        deployments = Deployments(store, nursery, health.deployment_changed)
+        version = metadata.version("pipelined")
+        server = create_server(deployments, InstalledPackages(), health, nursery.status, version)
+        stack.push_async_callback(server.stop, None)
+        listener = stack.enter_context(contextlib.closing(Listener()))
+        bound = [listener.bind(server, address) for address in settings.addresses]
+
+        # The imports take seconds: they begin before the rest, and nobody waits for them here.
+        await nursery.start()
+        stack.push_async_callback(nursery.stop)
+        recovered = await deployments.recover()
+        await server.start()
+        health.daemon_serving(True)
+        log.info("ready", addresses=[str(a) for a in bound], version=version, deployments=recovered)
+
+        await stop.wait()
+        log.info("draining", seconds=settings.drain_seconds)
+        health.daemon_serving(False)
+        stop.clear()
+        await _drain(deployments, stop, settings.drain_seconds)
+        await server.stop(SERVER_GRACE_SECONDS)
+    log.info("stopped")
+
+
+def _stop_on_signals() -> asyncio.Event:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    return stop
+
+
+async def _drain(deployments: Deployments, second_signal: asyncio.Event, seconds: float) -> None:
+    """Let runs end, unless a second signal says not to wait."""
+    impatient = asyncio.create_task(second_signal.wait())
+    draining = asyncio.create_task(deployments.close(seconds))
+    await asyncio.wait({impatient, draining}, return_when=asyncio.FIRST_COMPLETED)
+    if impatient.done():
+        log.warning("stopping at once: a second signal came")
+    for task in (impatient, draining):
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task

@@ -1,0 +1,95 @@
+"""The command ``pipelined``."""
+
+from __future__ import annotations
+
+import asyncio
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelined.observe.logs import LogFormat, configure
+from pipelined.settings import Settings, default_state_directory
+from pipelined_api.address import Address, InvalidAddress, default_address, parse_address
+
+application = typer.Typer(
+    name="pipelined",
+    help="A daemon that owns the GPUs of a machine and keeps models warm.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def _address(text: str) -> Address:
+    try:
+        return parse_address(text)
+    except InvalidAddress as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+@application.callback()
+def _options() -> None:
+    """Options of all commands: none yet."""
+
+
+@application.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(metadata.version("pipelined"))
+
+
+@application.command()
+def serve(
+    address: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="unix:/path or host:port (loopback only); may be repeated. "
+            "Default: $PIPELINED_ADDRESS, else $XDG_RUNTIME_DIR/pipelined.sock, "
+            "else /run/pipelined/pipelined.sock."
+        ),
+    ] = None,
+    state_dir: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where deployments are kept. "
+            "Default: $STATE_DIRECTORY, else $XDG_STATE_HOME/pipelined."
+        ),
+    ] = None,
+    preload: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A module, or module:attribute, that the nursery imports before it forks workers; "
+            "may be repeated, and replaces the default list."
+        ),
+    ] = None,
+    drain_seconds: Annotated[
+        float, typer.Option(min=0.0, help="How long runs may take to end when the daemon stops.")
+    ] = 30.0,
+    log_format: Annotated[LogFormat, typer.Option(help="How the log looks.")] = LogFormat.CONSOLE,
+    debug: Annotated[bool, typer.Option("--debug", help="Log more.")] = False,
+) -> None:
+    """Serve until SIGTERM or Ctrl-C; a second one stops without waiting for runs."""
+    settings = Settings(
+        addresses=tuple(_address(text) for text in address or [default_address()]),
+        state_directory=(state_dir or default_state_directory()).absolute(),
+        preload=tuple(preload) if preload else None,
+        drain_seconds=drain_seconds,
+    )
+    configure(log_format, debug=debug)
+    # Imported late, so that --help does not wait for gRPC.
+    from pipelined.app import serve as serve_daemon
+    from pipelined.rpc.listener import ListenError
+    from pipelined.store.directory import StateDirectoryError
+
+    try:
+        asyncio.run(serve_daemon(settings))
+    except (ListenError, StateDirectoryError) as error:
+        typer.echo(f"pipelined: {error}", err=True)
+        raise typer.Exit(1) from None
+
+
+def main() -> None:
+    """Run the command."""
+    application()

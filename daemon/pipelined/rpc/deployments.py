@@ -1,0 +1,129 @@
+"""The Deployments service."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc.aio
+
+from pipelined.core import compatibility
+from pipelined.core.compatibility import Installed, Package
+from pipelined.core.deployments import Deployments, validate
+from pipelined.core.errors import InvalidRequest
+from pipelined.core.stages import Stage
+from pipelined.core.states import State
+from pipelined.rpc.messages import (
+    deployment_message,
+    specification_of,
+    stage_message,
+    timeline_message,
+)
+from pipelined.rpc.status import streaming, unary
+from pipelined_api import schema as wire_schema
+from pipelined_api.v1 import deployments_pb2, deployments_pb2_grpc
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class DeploymentsServicer(deployments_pb2_grpc.DeploymentsServicer):
+    """Implements pipelined.v1.Deployments; the .proto file says what each method does."""
+
+    def __init__(self, deployments: Deployments, installed: Installed) -> None:
+        self._deployments = deployments
+        self._installed = installed
+
+    @unary
+    async def Deploy(
+        self, request: AsyncIterator[deployments_pb2.DeployRequest], context: Context
+    ) -> deployments_pb2.DeployResponse:
+        """Receive a pipeline under a name."""
+        header = await _header(request)
+        specification = specification_of(header)
+        validate(specification)
+        packages = [Package(p.module, p.distribution, p.version) for p in header.packages]
+        warnings = compatibility.check(header.python_version, packages, self._installed)
+        deployment, created = await self._deployments.deploy(
+            specification, _chunks(request), header.idempotency_key
+        )
+        return deployments_pb2.DeployResponse(
+            deployment=deployment_message(deployment), created=created, warnings=warnings
+        )
+
+    @unary
+    async def Get(
+        self, request: deployments_pb2.DeploymentsGetRequest, context: Context
+    ) -> deployments_pb2.DeploymentsGetResponse:
+        """Describe one deployment."""
+        deployment = self._deployments.get(request.name)
+        response = deployments_pb2.DeploymentsGetResponse(deployment=deployment_message(deployment))
+        if (timeline := deployment.timeline) is not None:
+            response.timeline.CopyFrom(timeline_message(timeline))
+        return response
+
+    @unary
+    async def List(
+        self, request: deployments_pb2.DeploymentsListRequest, context: Context
+    ) -> deployments_pb2.DeploymentsListResponse:
+        """Describe all deployments."""
+        messages = [deployment_message(deployment) for deployment in self._deployments.list()]
+        return deployments_pb2.DeploymentsListResponse(deployments=messages)
+
+    @unary
+    async def Delete(
+        self, request: deployments_pb2.DeploymentsDeleteRequest, context: Context
+    ) -> deployments_pb2.DeploymentsDeleteResponse:
+        """Remove a deployment."""
+        await self._deployments.delete(request.name)
+        return deployments_pb2.DeploymentsDeleteResponse()
+
+    @streaming
+    async def Warm(
+        self, request: deployments_pb2.WarmRequest, context: Context
+    ) -> AsyncIterator[deployments_pb2.WarmResponse]:
+        """Start a deployment and report the stages."""
+        deployment = self._deployments.get(request.name)
+        stages: asyncio.Queue[Stage | None] = asyncio.Queue()
+        warming = asyncio.create_task(
+            deployment.warm(stages.put_nowait, context.time_remaining()), name="warm"
+        )
+        warming.add_done_callback(lambda task: stages.put_nowait(None))
+        try:
+            yield _progress(deployment.state)
+            while (stage := await stages.get()) is not None:
+                yield _progress(deployment.state, stage)
+            timeline = await warming
+        finally:
+            warming.cancel()
+        response = _progress(deployment.state)
+        response.timeline.CopyFrom(timeline_message(timeline))
+        yield response
+
+
+def _progress(state: State, stage: Stage | None = None) -> deployments_pb2.WarmResponse:
+    return deployments_pb2.WarmResponse(
+        state=deployments_pb2.DeploymentState.ValueType(state.value),
+        stage=None if stage is None else stage_message(stage),
+    )
+
+
+async def _header(
+    requests: AsyncIterator[deployments_pb2.DeployRequest],
+) -> deployments_pb2.DeployHeader:
+    async for request in requests:
+        if request.WhichOneof("part") != "header":
+            break
+        try:
+            wire_schema.check_schema(request.header.schema)
+        except wire_schema.SchemaViolation as error:
+            raise InvalidRequest(f"schema.{error.field}", error.message) from error
+        return request.header
+    raise InvalidRequest("header", "has to be the first message of the stream")
+
+
+async def _chunks(requests: AsyncIterator[deployments_pb2.DeployRequest]) -> AsyncIterator[bytes]:
+    async for request in requests:
+        if request.WhichOneof("part") != "code":
+            raise InvalidRequest("code", "only chunks of code may follow the header")
+        yield request.code

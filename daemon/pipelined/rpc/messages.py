@@ -1,0 +1,99 @@
+"""Objects of the domain as messages."""
+
+from __future__ import annotations
+
+import time
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from pipelined.core.deployment import Deployment
+from pipelined.core.errors import InvalidRequest
+from pipelined.core.specification import Code, Specification
+from pipelined.core.stages import Stage, Timeline
+from pipelined_api.v1 import deployments_pb2, schema_pb2, timeline_pb2
+
+
+def timestamp(seconds: float) -> Timestamp:
+    """Seconds since the epoch as a Timestamp."""
+    message = Timestamp()
+    message.FromNanoseconds(int(seconds * 1e9))
+    return message
+
+
+def deployment_message(deployment: Deployment) -> deployments_pb2.Deployment:
+    """A deployment as it is now."""
+    specification = deployment.specification
+    message = deployments_pb2.Deployment(
+        name=specification.name,
+        version=specification.version,
+        state=deployments_pb2.DeploymentState.ValueType(deployment.state.value),
+        digest=specification.digest,
+        schema=schema_pb2.Schema.FromString(specification.schema),
+        created_at=timestamp(specification.created_at),
+        instances=specification.instances,
+        environment=sorted(specification.environment),
+        worker_pids=deployment.worker_pids,
+        runs_succeeded=deployment.runs_succeeded,
+        runs_failed=deployment.runs_failed,
+        startups=deployment.startups,
+    )
+    if (failure := deployment.failure) is not None:
+        message.failure.type = failure.type
+        message.failure.message = failure.message
+        message.failure.traceback = failure.traceback
+        message.failure.node = failure.node
+    return message
+
+
+def stage_message(stage: Stage) -> timeline_pb2.Stage:
+    """One stage."""
+    return timeline_pb2.Stage(
+        kind=timeline_pb2.Stage.Kind.ValueType(stage.kind.value),
+        name=stage.name,
+        start_seconds=stage.start_seconds,
+        seconds=stage.seconds,
+        bytes=stage.bytes,
+        source=stage.source,
+    )
+
+
+def timeline_message(timeline: Timeline) -> timeline_pb2.Timeline:
+    """A timeline, its stages in the order of their beginnings."""
+    return timeline_pb2.Timeline(
+        deployment=timeline.deployment,
+        version=timeline.version,
+        startup=timeline.startup,
+        started_at=timestamp(timeline.started_at),
+        stages=[
+            stage_message(stage)
+            for stage in sorted(timeline.stages, key=lambda stage: stage.start_seconds)
+        ],
+        worker_pid=timeline.worker_pid,
+    )
+
+
+def specification_of(header: deployments_pb2.DeployHeader) -> Specification:
+    """What a header asks for; its version is not known yet.
+
+    Raises:
+        InvalidRequest: A field cannot be read.
+    """
+    if header.code_format != deployments_pb2.DeployHeader.CODE_FORMAT_CLOUDPICKLE:
+        raise InvalidRequest("code_format", "only CODE_FORMAT_CLOUDPICKLE is known here")
+    if len(header.code_sha256) != 32:
+        raise InvalidRequest("code_sha256", f"has {len(header.code_sha256)} bytes instead of 32")
+    code = Code(
+        format=deployments_pb2.DeployHeader.CodeFormat.Name(header.code_format),
+        size=header.code_size,
+        sha256=header.code_sha256.hex(),
+    )
+    return Specification(
+        name=header.name,
+        version=0,
+        digest=header.digest,
+        schema=header.schema.SerializeToString(deterministic=True),
+        code=code,
+        environment=dict(header.environment),
+        instances=header.instances or 1,
+        created_at=time.time(),
+    )

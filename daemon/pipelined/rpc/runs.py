@@ -1,0 +1,71 @@
+"""The Runs service.
+
+The request goes to the worker, and the response to the caller, as the bytes they arrived in: a
+large tensor is parsed here once, to be validated, and never serialised again.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+import grpc
+import grpc.aio
+from google.protobuf.message import DecodeError
+
+from pipelined.core.deployments import Deployments
+from pipelined.core.errors import InvalidInput, InvalidRequest
+from pipelined.rpc.status import unary
+from pipelined_api import schema as wire_schema
+from pipelined_api import wire_values
+from pipelined_api.v1 import runs_pb2, schema_pb2
+
+SERVICE = runs_pb2.DESCRIPTOR.services_by_name["Runs"].full_name
+# Schemas that are kept parsed; one for each version of a deployment that runs.
+SCHEMAS_KEPT = 256
+
+
+class RunsService:
+    """Implements pipelined.v1.Runs; the .proto file says what each method does."""
+
+    def __init__(self, deployments: Deployments) -> None:
+        self._deployments = deployments
+        self._schemas: dict[bytes, schema_pb2.Schema] = {}
+
+    def handler(self) -> grpc.GenericRpcHandler:
+        """What a server takes: methods on serialised messages."""
+        run = grpc.unary_unary_rpc_method_handler(self.run)
+        return grpc.method_handlers_generic_handler(SERVICE, {"Run": run})
+
+    @unary
+    async def run(self, request: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
+        """Validate the inputs, run, and return a serialised RunResponse."""
+        try:
+            message = runs_pb2.RunRequest.FromString(request)
+        except DecodeError:
+            raise InvalidRequest("request", "is not a pipelined.v1.RunRequest") from None
+        deployment = self._deployments.get(message.deployment)
+        self._validate(deployment.specification.schema, message)
+        result = await deployment.run(secrets.token_hex(8), request, context.time_remaining())
+        return bytes(result.response)
+
+    def _validate(self, schema: bytes, message: runs_pb2.RunRequest) -> None:
+        try:
+            positional = [wire_values.plain(value) for value in message.inputs]
+            named = {}
+            for entry in message.named_inputs:
+                if entry.key in named:
+                    raise InvalidInput(entry.key, "is given twice")
+                named[entry.key] = wire_values.plain(entry.value)
+            wire_schema.validate_inputs(self._schema(schema), positional, named)
+        except wire_schema.SchemaViolation as error:
+            raise InvalidInput(error.field, error.message, error.bound) from error
+
+    def _schema(self, serialised: bytes) -> schema_pb2.Schema:
+        schema = self._schemas.get(serialised)
+        if schema is None:
+            if len(self._schemas) >= SCHEMAS_KEPT:
+                self._schemas.clear()
+            schema = schema_pb2.Schema.FromString(serialised)
+            self._schemas[serialised] = schema
+        return schema

@@ -1,0 +1,82 @@
+"""The gRPC server: its limits, and the services on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import grpc
+import grpc.aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection, reflection_pb2
+
+from pipelined.core.compatibility import Installed
+from pipelined.core.deployments import Deployments
+from pipelined.rpc.daemon import DaemonServicer
+from pipelined.rpc.deployments import DeploymentsServicer
+from pipelined.rpc.health import Health
+from pipelined.rpc.runs import SERVICE as RUNS
+from pipelined.rpc.runs import RunsService
+from pipelined_api.limits import MAX_ENVELOPE_BYTES, MAX_MESSAGE_BYTES
+from pipelined_api.v1 import daemon_pb2, daemon_pb2_grpc, deployments_pb2, deployments_pb2_grpc
+
+# Calls at once on one connection; further ones wait in the client.
+MAX_CONCURRENT_STREAMS = 4096
+MAX_METADATA_BYTES = 16 * 2**10
+# A client that pings more often is cut off. Ours pings every 60 s, with calls in flight only.
+MIN_PING_INTERVAL_MS = 20_000
+REFLECTION = "grpc.reflection.v1.ServerReflection"
+
+OPTIONS: tuple[tuple[str, int], ...] = (
+    # A second daemon on the same port has to fail instead of taking half of the calls.
+    ("grpc.so_reuseport", 0),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES + MAX_ENVELOPE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES + MAX_ENVELOPE_BYTES),
+    ("grpc.max_concurrent_streams", MAX_CONCURRENT_STREAMS),
+    ("grpc.max_metadata_size", MAX_METADATA_BYTES),
+    ("grpc.http2.min_ping_interval_without_data_ms", MIN_PING_INTERVAL_MS),
+)
+
+
+def create_server(
+    deployments: Deployments,
+    installed: Installed,
+    health: Health,
+    nursery: Callable[[], daemon_pb2.Nursery],
+    version: str,
+) -> grpc.aio.Server:
+    """Make a server with all services, bound to no address and not started."""
+    server = grpc.aio.server(options=OPTIONS)
+    deployments_pb2_grpc.add_DeploymentsServicer_to_server(
+        DeploymentsServicer(deployments, installed), server
+    )
+    daemon_pb2_grpc.add_DaemonServicer_to_server(
+        DaemonServicer(version, nursery, MAX_MESSAGE_BYTES), server
+    )
+    server.add_generic_rpc_handlers((RunsService(deployments).handler(),))
+    health_pb2_grpc.add_HealthServicer_to_server(health, server)
+    names = (
+        deployments_pb2.DESCRIPTOR.services_by_name["Deployments"].full_name,
+        RUNS,
+        daemon_pb2.DESCRIPTOR.services_by_name["Daemon"].full_name,
+        health_pb2.DESCRIPTOR.services_by_name["Health"].full_name,
+        REFLECTION,
+        reflection.SERVICE_NAME,
+    )
+    _add_reflection(names, server)
+    return server
+
+
+def _add_reflection(names: Sequence[str], server: grpc.aio.Server) -> None:
+    """Serve reflection as v1alpha and as v1, which has the same messages under another name."""
+    servicer = reflection.aio.ReflectionServicer(names)
+    method = grpc.stream_stream_rpc_method_handler(
+        servicer.ServerReflectionInfo,
+        reflection_pb2.ServerReflectionRequest.FromString,
+        reflection_pb2.ServerReflectionResponse.SerializeToString,
+    )
+    server.add_generic_rpc_handlers(
+        tuple(
+            grpc.method_handlers_generic_handler(service, {"ServerReflectionInfo": method})
+            for service in (REFLECTION, reflection.SERVICE_NAME)
+        )
+    )

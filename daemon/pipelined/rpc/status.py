@@ -1,0 +1,209 @@
+"""Errors of the domain as gRPC statuses: the one table, and the one place that applies it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, NoReturn, TypeVar
+
+import grpc
+import grpc.aio
+import structlog
+from google.protobuf import any_pb2, duration_pb2
+from google.protobuf.message import Message
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+from grpc_status import rpc_status
+
+from pipelined.core import errors
+from pipelined.core.errors import DomainError, Failure
+
+DOMAIN = "pipelined"
+log = structlog.get_logger()
+
+Request = TypeVar("Request")
+Response = TypeVar("Response")
+
+
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    """How one type of error is told.
+
+    Attributes:
+        code: Of google.rpc.Code.
+        reason: ErrorInfo.reason; never changes once released.
+        metadata: ErrorInfo.metadata: the error's fields that a program may want.
+        bad_field: Name of the field for BadRequest, or empty.
+    """
+
+    code: int
+    reason: str
+    metadata: Callable[[Any], dict[str, str]] = lambda error: {}
+    bad_field: Callable[[Any], str] = lambda error: ""
+
+
+def _exit(error: errors.WorkerDied) -> dict[str, str]:
+    fields = {"signal": error.exit.signal or "", "run_id": error.run_id}
+    if error.exit.exit_code is not None:
+        fields["exit_code"] = str(error.exit.exit_code)
+    return fields
+
+
+def _startup(error: errors.StartupFailed) -> dict[str, str]:
+    return {
+        "deployment": error.deployment,
+        "node": error.failure.node,
+        "type": error.failure.type,
+        "cause": error.cause,
+        "subject": error.subject,
+    }
+
+
+TABLE: dict[type[DomainError], Mapping] = {
+    errors.DeploymentNotFound: Mapping(
+        code_pb2.NOT_FOUND, "DEPLOYMENT_NOT_FOUND", lambda e: {"name": e.name}
+    ),
+    errors.DeploymentDeleted: Mapping(
+        code_pb2.NOT_FOUND, "DEPLOYMENT_DELETED", lambda e: {"name": e.name}
+    ),
+    errors.InvalidRequest: Mapping(
+        code_pb2.INVALID_ARGUMENT,
+        "INVALID_REQUEST",
+        lambda e: {"field": e.field},
+        lambda e: str(e.field),
+    ),
+    errors.InvalidInput: Mapping(
+        code_pb2.INVALID_ARGUMENT,
+        "INVALID_INPUT",
+        lambda e: {"field": e.field, "bound": e.bound or ""},
+        lambda e: str(e.field),
+    ),
+    errors.PythonMismatch: Mapping(
+        code_pb2.FAILED_PRECONDITION,
+        "PYTHON_MISMATCH",
+        lambda e: {"client_version": e.client_version, "daemon_version": e.daemon_version},
+    ),
+    errors.MissingPackage: Mapping(
+        code_pb2.FAILED_PRECONDITION,
+        "MISSING_PACKAGE",
+        lambda e: {
+            "module": e.module,
+            "distribution": e.distribution,
+            "client_version": e.client_version,
+        },
+    ),
+    errors.CodeDigestMismatch: Mapping(code_pb2.DATA_LOSS, "CODE_DIGEST_MISMATCH"),
+    errors.CodeTooLarge: Mapping(
+        code_pb2.RESOURCE_EXHAUSTED,
+        "CODE_TOO_LARGE",
+        lambda e: {"size": str(e.size), "limit": str(e.limit)},
+    ),
+    errors.StartupFailed: Mapping(code_pb2.FAILED_PRECONDITION, "STARTUP_FAILED", _startup),
+    errors.RunFailed: Mapping(
+        code_pb2.INTERNAL,
+        "RUN_FAILED",
+        lambda e: {"node": e.failure.node, "type": e.failure.type, "run_id": e.run_id},
+    ),
+    errors.OutputNotSendable: Mapping(
+        code_pb2.FAILED_PRECONDITION,
+        "OUTPUT_TYPE",
+        lambda e: {"output": e.output, "run_id": e.run_id},
+    ),
+    errors.OutputTooLarge: Mapping(
+        code_pb2.RESOURCE_EXHAUSTED,
+        "OUTPUT_TOO_LARGE",
+        lambda e: {"size": str(e.size), "limit": str(e.limit), "run_id": e.run_id},
+    ),
+    errors.WorkerDied: Mapping(code_pb2.UNAVAILABLE, "WORKER_DIED", _exit),
+    errors.NurseryUnavailable: Mapping(code_pb2.UNAVAILABLE, "NURSERY_UNAVAILABLE"),
+    errors.QueueFull: Mapping(
+        code_pb2.RESOURCE_EXHAUSTED,
+        "QUEUE_FULL",
+        lambda e: {"deployment": e.deployment, "limit": str(e.limit)},
+    ),
+    errors.ShuttingDown: Mapping(code_pb2.UNAVAILABLE, "DRAINING"),
+    errors.StorageFailed: Mapping(
+        code_pb2.INTERNAL, "STORAGE_FAILED", lambda e: {"operation": e.operation}
+    ),
+}
+
+
+def status_of(error: DomainError) -> status_pb2.Status:
+    """The google.rpc.Status that tells this error."""
+    mapping = TABLE[type(error)]
+    info = error_details_pb2.ErrorInfo(
+        reason=mapping.reason, domain=DOMAIN, metadata=mapping.metadata(error)
+    )
+    details: list[Message] = [info]
+    if field := mapping.bad_field(error):
+        description = getattr(error, "description", str(error))
+        violation = error_details_pb2.BadRequest.FieldViolation(
+            field=field, description=description
+        )
+        details.append(error_details_pb2.BadRequest(field_violations=[violation]))
+    if (seconds := getattr(error, "retry_after", None)) is not None:
+        delay = duration_pb2.Duration()
+        delay.FromNanoseconds(int(seconds * 1e9))
+        details.append(error_details_pb2.RetryInfo(retry_delay=delay))
+    failure = getattr(error, "failure", None)
+    if isinstance(failure, Failure) and failure.traceback:
+        # What the user's own code printed: it is theirs to see.
+        details.append(error_details_pb2.DebugInfo(detail=failure.traceback))
+    status = status_pb2.Status(code=mapping.code, message=str(error))
+    for detail in details:
+        packed = any_pb2.Any()
+        packed.Pack(detail)
+        status.details.append(packed)
+    return status
+
+
+async def _abort(
+    context: grpc.aio.ServicerContext[Any, Any], method: str, error: Exception
+) -> NoReturn:
+    if isinstance(error, DomainError):
+        status = status_of(error)
+    else:
+        # A bug of ours: the log has all of it, the caller nothing of it.
+        log.error("rpc.internal_error", method=method, exc_info=error)
+        status = status_pb2.Status(code=code_pb2.INTERNAL, message="internal error of the daemon")
+    rich = rpc_status.to_status(status)
+    await context.abort(rich.code, rich.details, rich.trailing_metadata)
+
+
+def unary(
+    method: Callable[[Any, Request, grpc.aio.ServicerContext[Any, Any]], Awaitable[Response]],
+) -> Callable[[Any, Request, grpc.aio.ServicerContext[Any, Any]], Awaitable[Response]]:
+    """Let a method with one response raise errors of the domain."""
+
+    @functools.wraps(method)
+    async def translated(
+        self: Any, request: Request, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> Response:
+        try:
+            return await method(self, request, context)
+        except grpc.aio.AbortError:
+            raise
+        except Exception as error:
+            await _abort(context, method.__qualname__, error)
+
+    return translated
+
+
+def streaming(
+    method: Callable[[Any, Request, grpc.aio.ServicerContext[Any, Any]], AsyncIterator[Response]],
+) -> Callable[[Any, Request, grpc.aio.ServicerContext[Any, Any]], AsyncIterator[Response]]:
+    """Let a method with a stream of responses raise errors of the domain."""
+
+    @functools.wraps(method)
+    async def translated(
+        self: Any, request: Request, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> AsyncIterator[Response]:
+        try:
+            async for response in method(self, request, context):
+                yield response
+        except grpc.aio.AbortError:
+            raise
+        except Exception as error:
+            await _abort(context, method.__qualname__, error)
+
+    return translated

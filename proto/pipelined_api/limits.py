@@ -1,0 +1,8 @@
+"""Bounds that the client and the daemon have to agree on."""
+
+# The largest message, in bytes, that carries the inputs or the outputs of one run.
+MAX_MESSAGE_BYTES = 64 * 2**20
+# What gRPC lets through beyond it, so that a message that is too large is refused by name.
+MAX_ENVELOPE_BYTES = 2**20
+# The largest chunk of code in one message of a Deploy stream.
+CODE_CHUNK_BYTES = 2**20

@@ -1,0 +1,28 @@
+"""Fixtures that several folders of tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.running_daemon import RunningDaemon
+
+# Imported by the nursery of tests that need no models: quick.
+LIGHT_PRELOAD = ("--preload=numpy", "--preload=torch")
+
+
+@pytest.fixture(scope="session")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDaemon]:
+    """A daemon with the default preload list, shared: use names of your own for deployments."""
+    running = RunningDaemon(tmp_path_factory.mktemp("daemon"))
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def own_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDaemon]:
+    """A daemon with a light nursery for one test that stops, kills or restarts it."""
+    running = RunningDaemon(tmp_path_factory.mktemp("daemon"), options=LIGHT_PRELOAD)
+    yield running
+    running.close()
