@@ -73,9 +73,11 @@ def run_request(
             message limit.
 
     """
+    names = [parameter.name for parameter in schema.inputs]
+    names += [f"inputs[{index}]" for index in range(len(names), len(inputs))]
     request = runs_pb2.RunRequest(
         deployment=name,
-        inputs=[_encoded(value, f"inputs[{i}]") for i, value in enumerate(inputs)],
+        inputs=[_encoded(value, field) for value, field in zip(inputs, names, strict=False)],
         named_inputs=[
             values_pb2.MapEntry(key=key, value=_encoded(value, key)) for key, value in named.items()
         ],
@@ -83,14 +85,12 @@ def run_request(
     try:
         validate_inputs(
             schema,
-            [plain(value) for value in request.inputs],
-            {entry.key: plain(entry.value) for entry in request.named_inputs},
+            [plain(value, field) for value, field in zip(request.inputs, names, strict=False)],
+            {entry.key: plain(entry.value, entry.key) for entry in request.named_inputs},
         )
     except SchemaViolation as violation:
         raise errors.InvalidInput(
-            f"{violation.field}: {violation.message}",
-            field=violation.field,
-            bound=violation.bound,
+            str(violation), field=violation.field, bound=violation.bound
         ) from None
     _check_size(request)
     return request

@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rich.cells import cell_len
@@ -23,7 +24,7 @@ from rich.text import Text
 from pipeline._quantities import duration, size
 from pipeline.timeline import Stage, Timeline
 
-__all__ = ["chart", "text"]
+__all__ = ["bars", "chart", "text"]
 
 _MIN_BAR, _MAX_BAR = 8, 60
 _MAX_NAME = 32
@@ -50,31 +51,37 @@ class _Row:
 
 
 def chart(timeline: Timeline, *, width: int = 100, ascii_only: bool = False) -> RenderableType:
-    """Make a chart for a console of so many columns.
+    """Make a chart for a console of so many columns, with a heading."""
+    heading = Text(_heading(timeline, " - " if ascii_only else " · "))
+    return Group(heading, bars(timeline.stages, width=width, ascii_only=ascii_only))
+
+
+def bars(stages: Sequence[Stage], *, width: int = 100, ascii_only: bool = False) -> Table:
+    """Make the rows of a chart, also of a startup that is still going on.
 
     A first run that came later than the startup is drawn right after it: the pause between them
     would squeeze everything else into one column.
     """
-    rows = _rows(timeline)
+    rows = _rows(stages)
     total = max((row.offset + row.stage.seconds for row in rows), default=0.0)
     words = [_words(row.stage, row.inside) for row in rows]
     names, times, sizes, sources = (
         max((cell_len(cells[column]) for cells in words), default=0) for column in range(4)
     )
     names = min(names, _MAX_NAME)
-    bars = min(max(width - names - times - sizes - sources - 4 * _GAP, _MIN_BAR), _MAX_BAR)
+    columns = min(max(width - names - times - sizes - sources - 4 * _GAP, _MIN_BAR), _MAX_BAR)
     overflow: OverflowMethod = "crop" if ascii_only else "ellipsis"
     table = Table.grid(padding=(0, _GAP), pad_edge=False)
     # Where the console is narrow the names give way, and never the numbers.
     table.add_column(overflow=overflow, no_wrap=True, max_width=names)
     table.add_column(justify="right", no_wrap=True, min_width=times)
-    table.add_column(no_wrap=True, min_width=bars)
+    table.add_column(no_wrap=True, min_width=columns)
     table.add_column(justify="right", no_wrap=True, min_width=sizes)
     table.add_column(overflow=overflow, no_wrap=True)
     for row, (name, time, size_, source) in zip(rows, words, strict=True):
-        bar = Text(_bar(row, total, bars, ascii_only), style=_COLOURS.get(row.stage.kind, ""))
+        bar = Text(_bar(row, total, columns, ascii_only), style=_COLOURS.get(row.stage.kind, ""))
         table.add_row(Text(name), Text(time), bar, Text(size_), Text(source))
-    return Group(Text(_heading(timeline, " - " if ascii_only else " · ")), table)
+    return table
 
 
 def text(timeline: Timeline, *, width: int = 100, ascii_only: bool = False) -> str:
@@ -97,8 +104,8 @@ def _heading(timeline: Timeline, separator: str) -> str:
     )
 
 
-def _rows(timeline: Timeline) -> list[_Row]:
-    startup = [stage for stage in timeline.stages if stage.kind != "first_run"]
+def _rows(stages: Sequence[Stage]) -> list[_Row]:
+    startup = [stage for stage in stages if stage.kind != "first_run"]
     end = max((stage.start + stage.seconds for stage in startup), default=0.0)
     nodes = [stage for stage in startup if stage.kind == "node"]
     return [
@@ -108,7 +115,7 @@ def _rows(timeline: Timeline) -> list[_Row]:
             inside=stage.kind in ("weights", "imports")
             and any(node.start <= stage.start <= node.start + node.seconds for node in nodes),
         )
-        for stage in timeline.stages
+        for stage in sorted(stages, key=lambda stage: stage.start)
     ]
 
 
