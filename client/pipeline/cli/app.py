@@ -1,0 +1,201 @@
+"""The commands. Each imports what it needs when it runs, so that ``--help`` is quick."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipeline.cli import exit_codes, terminal
+from pipeline.cli.group import ErrorReportingGroup
+
+if TYPE_CHECKING:
+    from pipeline.client import Client
+
+app = typer.Typer(
+    cls=ErrorReportingGroup,
+    epilog=exit_codes.table(),
+    context_settings={"help_option_names": ["-h", "--help"]},
+    no_args_is_help=True,
+    # Plain help and errors: one line on stderr, in a terminal as in a log.
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+_ADDRESS_HELP = (
+    "The daemon: unix:/path, /path or host:port. Default: $PIPELINED_ADDRESS, else "
+    "$XDG_RUNTIME_DIR/pipelined.sock, else /run/pipelined/pipelined.sock."
+)
+Address = Annotated[str | None, typer.Option("--address", help=_ADDRESS_HELP)]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The deployment.", show_default=False)]
+Timeout = Annotated[
+    float | None,
+    typer.Option("--timeout", metavar="SECONDS", min=0.0, help="Give up after so long."),
+]
+
+
+@app.callback()
+def common(context: typer.Context, address: Address = None) -> None:
+    """Deploy pipelines to a daemon and run them."""
+    context.obj = address
+
+
+def _client(context: typer.Context, address: str | None) -> Client:
+    from pipeline.client import Client
+
+    # --address is understood before and after the command's name.
+    return Client(address or context.obj)
+
+
+@app.command()
+def deploy(
+    context: typer.Context,
+    target: Annotated[
+        str,
+        typer.Argument(metavar="MODULE:GRAPH", help="For example app:graph or app.py:graph."),
+    ],
+    name: Annotated[str, typer.Option("--name", metavar="NAME", help="Of the deployment.")],
+    env: Annotated[
+        list[str] | None,
+        typer.Option("--env", metavar="K=V", help="A variable for its workers; repeatable."),
+    ] = None,
+    instances: Annotated[int, typer.Option(min=1, help="Workers that run it at once.")] = 1,
+    json: Json = False,
+    address: Address = None,
+) -> None:
+    """Make a graph runnable under a name. Its module is imported here."""
+    from pipeline.cli import printing
+    from pipeline.cli.target import load
+    from pipeline.errors import DeploymentWarning
+
+    environment = printing.pairs(env or [])
+    graph = load(target)
+    with _client(context, address) as client, warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", DeploymentWarning)
+        with terminal.waiting(f"deploying {name}"):
+            deployment = client.deploy(graph, name, environment=environment, instances=instances)
+    for warning in caught:
+        terminal.warn(str(warning.message))
+    if json:
+        terminal.print_json(printing.deployment_json(deployment))
+    else:
+        terminal.print_text(f"{deployment.name} v{deployment.version} is {deployment.state}")
+
+
+@app.command()
+def run(
+    context: typer.Context,
+    name: Name,
+    inputs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[KEY=VALUE]...",
+            help="Inputs by name: JSON or text. key=@path gives a file, kwargs.height=64 sets a "
+            "field of an object.",
+        ),
+    ] = None,
+    json: Json = False,
+    timeout: Timeout = None,
+    output_dir: Annotated[
+        Path,
+        typer.Option("--output-dir", help="Where files and images among the outputs are saved."),
+    ] = Path(),
+    address: Address = None,
+) -> None:
+    """Run a deployment once and print its outputs."""
+    from pipeline.cli import printing
+
+    with _client(context, address) as client, terminal.waiting(f"running {name}"):
+        schema, response = printing.run(client, name, inputs or [], timeout)
+    printing.print_outputs(name, schema, response, output_dir, as_json=json)
+
+
+@app.command()
+def ps(context: typer.Context, json: Json = False, address: Address = None) -> None:
+    """List the deployments."""
+    from pipeline.cli import printing
+
+    with _client(context, address) as client:
+        deployments = client.list()
+    if json:
+        terminal.print_json([printing.deployment_json(each) for each in deployments])
+    else:
+        terminal.stdout().print(printing.deployments_table(deployments))
+
+
+@app.command()
+def warm(
+    context: typer.Context,
+    name: Name,
+    json: Json = False,
+    timeout: Timeout = None,
+    address: Address = None,
+) -> None:
+    """Start a deployment unless it is started, and show its stages as they end."""
+    from pipeline.cli.progress import Progress
+
+    with _client(context, address) as client, Progress(name, quiet=json) as progress:
+        timeline = client.warm(name, on_progress=progress.add, timeout=timeout)
+        progress.finish(timeline)
+    if json:
+        terminal.print_json(timeline.to_dict())
+
+
+@app.command()
+def timeline(
+    context: typer.Context, name: Name, json: Json = False, address: Address = None
+) -> None:
+    """Show where the time of the last startup went."""
+    from pipeline.errors import NotFound
+    from pipeline.timeline.chart import chart
+
+    with _client(context, address) as client:
+        found = client.timeline(name)
+    if found is None:
+        raise NotFound(f"{name!r} has not been started yet; `pipeline warm {name}` starts it")
+    if json:
+        terminal.print_json(found.to_dict())
+        return
+    console = terminal.stdout()
+    ascii_only = terminal.ascii_only(console)
+    console.print(chart(found, width=terminal.chart_width(console), ascii_only=ascii_only))
+
+
+@app.command()
+def delete(
+    context: typer.Context,
+    name: Name,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    address: Address = None,
+) -> None:
+    """Remove a deployment. Runs in progress end first."""
+    import sys
+
+    from pipeline.errors import InvalidInput
+
+    if not yes:
+        if not sys.stdin.isatty():
+            raise InvalidInput("deleting without a terminal to ask on wants --yes", field="--yes")
+        typer.confirm(f"Delete {name}?", abort=True)
+    with _client(context, address) as client, terminal.waiting(f"deleting {name}"):
+        client.delete(name)
+    terminal.print_text(f"{name} is deleted")
+
+
+@app.command()
+def info(context: typer.Context, json: Json = False, address: Address = None) -> None:
+    """Show what the daemon is and can do."""
+    from pipeline.cli import printing
+
+    with _client(context, address) as client:
+        found = client.info()
+        where = client.address
+    if json:
+        plain = asdict(found) | {"address": where, "started_at": found.started_at.isoformat()}
+        terminal.print_json(plain)
+    else:
+        terminal.stdout().print(printing.info_table(where, found))
