@@ -1,0 +1,95 @@
+"""The environments of the nursery and of the workers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+# Of the daemon and its service manager; user code has no business with them.
+_PRIVATE_PREFIXES = ("PIPELINED_",)
+_PRIVATE = frozenset(
+    {
+        "CREDENTIALS_DIRECTORY",
+        "LISTEN_FDNAMES",
+        "LISTEN_FDS",
+        "LISTEN_PID",
+        "NOTIFY_SOCKET",
+        "WATCHDOG_PID",
+        "WATCHDOG_USEC",
+    }
+)
+
+# A process that is to be forked must have one thread: OpenBLAS and OpenMP start theirs when they
+# are loaded, or at the first parallel operation. And torch.cuda.is_available() must ask NVML, since
+# asking CUDA initialises it, after which no fork can use it.
+_NURSERY = {
+    "MKL_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
+}
+
+# Read by the interpreter, the dynamic linker or a library when it is loaded, so that setting one in
+# a forked worker would come too late.
+_READ_AT_IMPORT_PREFIXES = (
+    "ACCELERATE_",
+    "BLIS_",
+    "CUBLAS_",
+    "CUDA_",
+    "CUDNN_",
+    "DIFFUSERS_",
+    "GOTO_",
+    "HF_",
+    "HUGGINGFACE_",
+    "KMP_",
+    "LC_",
+    "LD_",
+    "MALLOC_",
+    "MKL_",
+    "NCCL_",
+    "NUMEXPR_",
+    "NUMPY_",
+    "NVIDIA_",
+    "OMP_",
+    "OPENBLAS_",
+    "PYTHON",
+    "PYTORCH_",
+    "SAFETENSORS_",
+    "TOKENIZERS_",
+    "TORCH",
+    "TRANSFORMERS_",
+    "TRITON_",
+    "USE_",
+)
+_READ_AT_IMPORT = frozenset(
+    {
+        "GLIBC_TUNABLES",
+        "HOME",
+        "LANG",
+        "TMPDIR",
+        "TZ",
+        "XDG_CACHE_HOME",
+    }
+)
+
+
+def scrubbed(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return what of the daemon's environment its workers may have."""
+    return {
+        name: value
+        for name, value in environment.items()
+        if name not in _PRIVATE and not name.startswith(_PRIVATE_PREFIXES)
+    }
+
+
+def of_nursery(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a nursery whose workers are to get ``environment``."""
+    return {**environment, **_NURSERY}
+
+
+def read_at_import(names: Iterable[str]) -> list[str]:
+    """Return those variables that a fork of the nursery could not take note of any more."""
+    return sorted(
+        name
+        for name in names
+        if name in _READ_AT_IMPORT or name.startswith(_READ_AT_IMPORT_PREFIXES)
+    )

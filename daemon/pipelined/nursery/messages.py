@@ -1,0 +1,91 @@
+"""The messages of the worker protocol, to and from the domain's terms."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from pipelined.core.errors import (
+    DomainError,
+    Exit,
+    Failure,
+    InvalidInput,
+    OutputNotSendable,
+    OutputTooLarge,
+    RunFailed,
+    StartupFailed,
+)
+from pipelined.core.ports import StartSpec
+from pipelined.core.stages import Stage, StageKind
+from pipelined_api.v1 import deployments_pb2, timeline_pb2
+from pipelined_api.worker.v1 import worker_pb2
+
+_START_CAUSES = {
+    worker_pb2.StartFailed.CAUSE_NODE: "node",
+    worker_pb2.StartFailed.CAUSE_CODE: "code",
+    worker_pb2.StartFailed.CAUSE_MISSING_IMPORT: "missing_import",
+    worker_pb2.StartFailed.CAUSE_WEIGHTS: "weights",
+}
+
+
+def start(spec: StartSpec, max_response_bytes: int) -> worker_pb2.ToWorker:
+    """Return the order to start; the code goes beside it."""
+    return worker_pb2.ToWorker(
+        start=worker_pb2.Start(
+            deployment=spec.deployment,
+            version=spec.version,
+            code_format=deployments_pb2.DeployHeader.CODE_FORMAT_CLOUDPICKLE,
+            code_size=spec.code_size,
+            threads=spec.threads,
+            environment=spec.environment,
+            timeline_zero=spec.zero,
+            max_response_bytes=max_response_bytes,
+        )
+    )
+
+
+def stage(message: timeline_pb2.Stage) -> Stage:
+    """Return a stage that a worker reported."""
+    known = {kind.value for kind in StageKind}
+    return Stage(
+        kind=StageKind(message.kind) if message.kind in known else StageKind.NODE,
+        name=message.name,
+        start_seconds=message.start_seconds,
+        seconds=message.seconds,
+        bytes=message.bytes,
+        source=message.source,
+    )
+
+
+def start_error(deployment: str, failed: worker_pb2.StartFailed) -> StartupFailed:
+    """Return what a failed startup is to the caller."""
+    cause = _START_CAUSES.get(failed.cause, "code")
+    return StartupFailed(deployment, _failure(failed.failure), cause=cause, subject=failed.subject)
+
+
+def run_error(run_id: str, failed: worker_pb2.RunFailed, limit: int) -> DomainError:
+    """Return what a failed run is to the caller."""
+    failure = _failure(failed.failure)
+    if failed.cause == worker_pb2.RunFailed.CAUSE_INVALID_INPUT:
+        return InvalidInput(failed.subject, failure.message, failed.bound or None)
+    if failed.cause == worker_pb2.RunFailed.CAUSE_OUTPUT_TYPE:
+        return OutputNotSendable(run_id, failed.subject, failure.message)
+    if failed.cause == worker_pb2.RunFailed.CAUSE_OUTPUT_TOO_LARGE:
+        return OutputTooLarge(run_id, failed.size, limit)
+    return RunFailed(run_id, failure)
+
+
+def exit_of(wait_status: int) -> Exit:
+    """Return how a process ended, from its wait status."""
+    code = os.waitstatus_to_exitcode(wait_status)
+    if code >= 0:
+        return Exit(exit_code=code)
+    try:
+        return Exit(signal=signal.Signals(-code).name)
+    except ValueError:
+        # A real-time signal, which Python has no name for.
+        return Exit(signal=f"SIG{-code}")
+
+
+def _failure(message: deployments_pb2.Failure) -> Failure:
+    return Failure(message.type, message.message, message.traceback, message.node)

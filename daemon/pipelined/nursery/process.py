@@ -1,0 +1,149 @@
+"""The nursery: imports once, then forks a worker whenever the daemon asks for one.
+
+It has one thread and never touches a GPU (see ``preload.reason_not_to_fork``). When the daemon goes
+away it ends; the workers notice by themselves.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import select
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from typing import NoReturn
+
+from pipelined.nursery import hygiene
+from pipelined.nursery.preload import preload, reason_not_to_fork
+from pipelined.nursery.reaping import reap_children
+from pipelined.worker.channel import Channel, ChannelClosed, ProtocolError
+from pipelined.worker.framing import Frame
+from pipelined_api.worker.v1 import worker_pb2
+
+
+def main(control_fd: int) -> int:
+    """Run a nursery on the control channel ``control_fd``; return its exit code."""
+    # Set by its terminal for the daemon, not for the nursery.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    control = Channel(socket.socket(fileno=control_fd))
+    try:
+        order = worker_pb2.ToNursery.FromString(control.receive().header).preload
+        from pipelined import weights
+
+        # First, so that modules which take names out of safetensors get the loader's.
+        weights.install()
+        # The modules of the worker itself, so that a fork has nothing left to import.
+        from pipelined.worker import process as worker
+
+        result = preload(order.modules)
+        gc.collect()
+        # What is there now stays: no collection in a worker shall copy its pages to mark it.
+        gc.freeze()
+        control.send(
+            worker_pb2.FromNursery(
+                preloaded=worker_pb2.Preloaded(
+                    seconds=result.seconds,
+                    modules=result.modules,
+                    failed=result.failed,
+                    exec_reason=result.exec_reason,
+                )
+            ).SerializeToString()
+        )
+        ForkServer(control, dict(order.environment), worker.run).serve()
+    except ChannelClosed:
+        return 0
+    return 0
+
+
+class ForkServer:
+    """The loop that forks workers and reports their ends.
+
+    Args:
+        control: The channel to the daemon.
+        environment: All variables of the workers.
+        work: What a worker does with its channel, to the end of its life; returns the exit code.
+    """
+
+    def __init__(
+        self, control: Channel, environment: Mapping[str, str], work: Callable[[Channel], int]
+    ) -> None:
+        self._control = control
+        self._environment = environment
+        self._work = work
+        self._workers: dict[int, str] = {}
+        self._wakeup, wakeup = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._wakeup_writer = wakeup
+        signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
+        # Any handler will do: without one the signal would not reach the wakeup pipe.
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+
+    def serve(self) -> None:
+        """Serve until the daemon closes the channel (ChannelClosed)."""
+        poll = select.poll()
+        poll.register(self._control.fileno(), select.POLLIN)
+        poll.register(self._wakeup, select.POLLIN)
+        while True:
+            for fd, _ in poll.poll():
+                if fd == self._wakeup:
+                    os.read(self._wakeup, 4096)
+                    self._reap()
+                else:
+                    self._receive()
+
+    def _receive(self) -> None:
+        frame: Frame | None = self._control.receive()
+        while frame is not None:
+            message = worker_pb2.ToNursery.FromString(frame.header)
+            if not message.HasField("fork") or len(frame.fds) != 2:
+                frame.close()
+                raise ProtocolError("not an order to fork")
+            self._fork(message.fork.worker_id, *frame.take_fds())
+            frame = self._control.received()
+
+    def _fork(self, worker_id: str, channel: int, log: int) -> None:
+        reason = reason_not_to_fork()
+        pid = -1
+        if not reason:
+            try:
+                pid = os.fork()
+            except OSError as error:
+                reason = error.strerror or str(error)
+        if pid == 0:
+            self._become_worker(channel, log)
+        os.close(channel)
+        os.close(log)
+        if reason:
+            failed = worker_pb2.ForkFailed(worker_id=worker_id, reason=reason)
+            self._tell(worker_pb2.FromNursery(fork_failed=failed))
+            return
+        self._workers[pid] = worker_id
+        forked = worker_pb2.Forked(worker_id=worker_id, pid=pid)
+        self._tell(worker_pb2.FromNursery(forked=forked))
+
+    def _become_worker(self, channel: int, log: int) -> NoReturn:
+        code = 1
+        try:
+            hygiene.leave_nursery(log, self._environment)
+            self._control.close()
+            os.close(self._wakeup)
+            os.close(self._wakeup_writer)
+            code = self._work(Channel(socket.socket(fileno=channel)))
+        except BaseException:
+            traceback.print_exc()
+            sys.stderr.flush()
+        finally:
+            # Not back into the nursery's loop, whatever happens.
+            os._exit(code)
+
+    def _reap(self) -> None:
+        for pid, status in reap_children(self._workers):
+            worker_id = self._workers.pop(pid, None)
+            if worker_id is not None:
+                exited = worker_pb2.Exited(worker_id=worker_id, pid=pid, wait_status=status)
+                self._tell(worker_pb2.FromNursery(exited=exited))
+
+    def _tell(self, message: worker_pb2.FromNursery) -> None:
+        self._control.send(message.SerializeToString())

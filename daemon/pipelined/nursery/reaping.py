@@ -1,0 +1,98 @@
+"""Reaping children. The daemon and the nursery each do it in one place only."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import signal
+from collections import OrderedDict
+from collections.abc import Callable, Container, Iterator
+
+_PR_SET_CHILD_SUBREAPER = 36
+# Exits of processes that nobody asked for yet; the oldest are forgotten.
+_REMEMBERED = 256
+
+
+def reap_children(leaders: Container[int]) -> Iterator[tuple[int, int]]:
+    """Yield process id and wait status of every child that has ended.
+
+    Of those in ``leaders`` the rest of the process group is killed first: while the leader is not
+    reaped yet, the group's number cannot have become another's.
+    """
+    while True:
+        try:
+            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return
+        if ended is None:
+            return
+        if ended.si_pid in leaders:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(ended.si_pid, signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            yield os.waitpid(ended.si_pid, 0)
+
+
+class Reaper:
+    """Reaps all children of the daemon, and those that their own parents left behind.
+
+    The daemon becomes a subreaper: workers whose nursery died become its children, so that their
+    ends still have a status. Needs a running loop in the main thread. From its creation to
+    ``close`` nothing else in the process may wait for children.
+    """
+
+    def __init__(self) -> None:
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+            raise OSError(ctypes.get_errno(), "cannot become a child subreaper")
+        self._expected: dict[int, Callable[[int], None]] = {}
+        self._early: OrderedDict[int, int] = OrderedDict()
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_signal_handler(signal.SIGCHLD, self._reap)
+
+    def expect(self, pid: int, on_exit: Callable[[int], None]) -> None:
+        """Call ``on_exit`` with the wait status once the process has been reaped here.
+
+        It may have ended already. The process has to be the leader of its process group.
+        """
+        self._expected[pid] = on_exit
+        if pid in self._early:
+            status = self._early.pop(pid)
+            # If it exists, then the number has been used for another one since.
+            if not exists(pid):
+                self._loop.call_soon(self._dispatch, pid, status)
+
+    def forget(self, pid: int) -> None:
+        """Take back ``expect``: somebody else has reaped it."""
+        self._expected.pop(pid, None)
+
+    def close(self) -> None:
+        """Stop reaping."""
+        self._loop.remove_signal_handler(signal.SIGCHLD)
+
+    def _reap(self) -> None:
+        for pid, status in reap_children(self._expected):
+            if pid in self._expected:
+                self._dispatch(pid, status)
+            else:
+                self._early[pid] = status
+                while len(self._early) > _REMEMBERED:
+                    self._early.popitem(last=False)
+
+    def _dispatch(self, pid: int, status: int) -> None:
+        on_exit = self._expected.pop(pid, None)
+        if on_exit is not None:
+            on_exit(status)
+
+
+def exists(pid: int) -> bool:
+    """Whether there is a process of this id, a zombie included."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,246 @@
+"""The daemon's side of one worker process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import Callable
+from functools import partial
+
+import structlog
+from google.protobuf.message import DecodeError
+
+from pipelined.core.errors import Exit, StorageFailed, WorkerDied
+from pipelined.core.ports import RunResult, StartSpec
+from pipelined.core.stages import Stage
+from pipelined.nursery import messages
+from pipelined.nursery.output import OutputReader
+from pipelined.worker.channel import AsyncChannel, ProtocolError
+from pipelined.worker.framing import Frame
+from pipelined.worker.sealed import seal
+from pipelined_api.worker.v1 import worker_pb2
+
+# Copied on another thread than the event loop's.
+_LARGE = 1024 * 1024
+# What a worker has to end by itself once its channel is closed, or after SIGTERM.
+_LAST_SECONDS = 1.0
+
+log = structlog.get_logger()
+
+
+class RemoteWorker:
+    """A worker process, forked or exec'd; implements ``core.ports.Worker``.
+
+    Whoever makes one sees to it that ``process_started`` and then ``process_ended`` are called.
+    """
+
+    def __init__(
+        self,
+        worker_id: str,
+        connection: socket.socket,
+        output: int,
+        on_line: Callable[[str], None],
+        max_response_bytes: int,
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        self.id = worker_id
+        self.pid = 0
+        self.exited: asyncio.Future[Exit] = loop.create_future()
+        self.hello: asyncio.Future[None] = loop.create_future()
+        self._loop = loop
+        self._max_response_bytes = max_response_bytes
+        self._on_stage: Callable[[Stage], None] | None = None
+        self._starting: asyncio.Future[None] | None = None
+        self._deployment = ""
+        self._running: tuple[str, asyncio.Future[RunResult]] | None = None
+        self._reaped = False
+        self._channel = AsyncChannel(connection, self._on_frame, self._on_closed)
+        self._output = OutputReader(output, on_line)
+
+    def process_started(self, pid: int) -> None:
+        """Take note of the process id."""
+        self.pid = pid
+
+    def process_ended(self, exit_: Exit) -> None:
+        """Take note that the process has been reaped: everything that waits for it fails."""
+        if self._reaped:
+            return
+        self._reaped = True
+        # What it said before it died still counts.
+        self._channel.receive_rest()
+        self._channel.close()
+        self._output.close()
+        self.exited.set_result(exit_)
+        if self._starting is not None and not self._starting.done():
+            self._starting.set_exception(WorkerDied(exit_))
+        if self._running is not None:
+            run_id, future = self._running
+            self._running = None
+            _fail(future, WorkerDied(exit_, run_id))
+
+    async def start(self, spec: StartSpec, on_stage: Callable[[Stage], None]) -> None:
+        """Load the code and execute the startup nodes (see ``core.ports.Worker``)."""
+        if self.exited.done():
+            raise WorkerDied(self.exited.result())
+        try:
+            code = os.open(spec.code_path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise StorageFailed("read the code", error.strerror or "unknown") from None
+        self._deployment = spec.deployment
+        self._on_stage = on_stage
+        self._starting = self._loop.create_future()
+        try:
+            order = messages.start(spec, self._max_response_bytes)
+            try:
+                self._channel.send(order.SerializeToString(), fds=[code])
+            finally:
+                os.close(code)
+            await self._starting
+        finally:
+            self._starting = None
+            self._on_stage = None
+
+    def run(self, run_id: str, request: bytes) -> asyncio.Future[RunResult]:
+        """Send a serialised request; the result comes in the future."""
+        future: asyncio.Future[RunResult] = self._loop.create_future()
+        if self.exited.done():
+            future.set_exception(WorkerDied(self.exited.result(), run_id))
+            return future
+        if self._running is not None:
+            raise RuntimeError("one run at a time: the one before has not been answered")
+        self._running = (run_id, future)
+        header = worker_pb2.ToWorker(run=worker_pb2.Run(run_id=run_id)).SerializeToString()
+        if len(request) <= _LARGE:
+            self._channel.send(header, request)
+        else:
+            sealing = self._loop.run_in_executor(None, seal, request)
+            sealing.add_done_callback(partial(self._send_sealed, header, len(request)))
+        return future
+
+    async def stop(self, grace_seconds: float) -> None:
+        """End the process: ask, and after the grace period kill its group. Never raises."""
+        if not self.exited.done():
+            stop = worker_pb2.ToWorker(stop=worker_pb2.Stop())
+            self._channel.send(stop.SerializeToString())
+            await asyncio.wait({self.exited}, timeout=grace_seconds)
+        if not self.exited.done():
+            self.kill(signal.SIGTERM)
+            await asyncio.wait({self.exited}, timeout=min(grace_seconds, _LAST_SECONDS))
+        if not self.exited.done():
+            self.kill()
+            await asyncio.wait({self.exited})
+
+    def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
+        """Send a signal to the process and its group."""
+        # Once it has been reaped the number may be another's.
+        if self.pid == 0 or self._reaped:
+            return
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, number)
+            return
+        # It has not made its own group yet.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(self.pid, number)
+
+    def abandon(self) -> None:
+        """Close the channel: the process, if it comes to exist, ends by itself."""
+        self._channel.close()
+
+    def _send_sealed(self, header: bytes, size: int, sealing: asyncio.Future[int]) -> None:
+        if sealing.cancelled():
+            return
+        if (error := sealing.exception()) is not None:
+            self._broken(f"no shared memory for the request: {error}")
+            return
+        memory = sealing.result()
+        self._channel.send_sealed(header, memory, size)
+        os.close(memory)
+
+    def _on_frame(self, frame: Frame) -> None:
+        try:
+            message = worker_pb2.FromWorker.FromString(frame.header)
+        except DecodeError:
+            frame.close()
+            raise ProtocolError("a header that is not a message") from None
+        if frame.fds:
+            frame.close()
+            raise ProtocolError("file descriptors that nobody asked for")
+        kind = message.WhichOneof("message")
+        if kind == "run_succeeded":
+            self._on_succeeded(message.run_succeeded, frame)
+            return
+        frame.close()
+        if kind == "run_failed":
+            run_id, future = self._take_run(message.run_failed.run_id)
+            _fail(future, messages.run_error(run_id, message.run_failed, self._max_response_bytes))
+        elif kind == "hello":
+            if not self.hello.done():
+                self.hello.set_result(None)
+        elif self._starting is None or self._starting.done():
+            raise ProtocolError(f"unexpected message: {kind}")
+        elif kind == "stage":
+            if self._on_stage is not None:
+                self._on_stage(messages.stage(message.stage))
+        elif kind == "started":
+            self._starting.set_result(None)
+        elif kind == "start_failed":
+            error = messages.start_error(self._deployment, message.start_failed)
+            self._starting.set_exception(error)
+        else:
+            raise ProtocolError(f"unexpected message: {kind}")
+
+    def _on_succeeded(self, succeeded: worker_pb2.RunSucceeded, frame: Frame) -> None:
+        try:
+            _, future = self._take_run(succeeded.run_id)
+            seconds = succeeded.execution_seconds
+            if frame.size <= _LARGE:
+                response = frame.payload()
+                if not future.done():
+                    future.set_result(RunResult(response, seconds))
+                return
+        except BaseException:
+            frame.close()
+            raise
+        reading = self._loop.run_in_executor(None, frame.payload)
+        reading.add_done_callback(partial(self._response_read, succeeded, future))
+
+    def _response_read(
+        self,
+        succeeded: worker_pb2.RunSucceeded,
+        future: asyncio.Future[RunResult],
+        reading: asyncio.Future[bytes],
+    ) -> None:
+        if reading.cancelled():
+            return
+        if (error := reading.exception()) is not None:
+            self._broken(str(error))
+            # If it is not dead yet it soon is.
+            _fail(future, WorkerDied(Exit(signal="SIGKILL"), succeeded.run_id))
+        elif not future.done():
+            future.set_result(RunResult(reading.result(), succeeded.execution_seconds))
+
+    def _take_run(self, run_id: str) -> tuple[str, asyncio.Future[RunResult]]:
+        if self._running is None or self._running[0] != run_id:
+            raise ProtocolError("an answer to a run that it was not given")
+        taken, self._running = self._running, None
+        return taken
+
+    def _on_closed(self, error: ProtocolError | None) -> None:
+        if error is not None:
+            self._broken(str(error))
+        else:
+            # It is ending, and its own way to end is the one to report.
+            self._loop.call_later(_LAST_SECONDS, self.kill)
+
+    def _broken(self, reason: str) -> None:
+        log.error("worker killed: it broke the protocol", worker=self.id, reason=reason)
+        self._channel.close()
+        self.kill()
+
+
+def _fail(future: asyncio.Future[RunResult], error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)

@@ -1,0 +1,314 @@
+"""Keeps a nursery alive and starts workers: forked from it where that works, else by exec."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import itertools
+import os
+import socket
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import structlog
+
+from pipelined.core.errors import Exit, NurseryUnavailable
+from pipelined.core.stages import Stage, StageKind
+from pipelined.nursery import messages
+from pipelined.nursery.environment import read_at_import, scrubbed
+from pipelined.nursery.fork_client import ForkClient, ForkRefused, NurseryDied
+from pipelined.nursery.preload import DEFAULT_PRELOAD
+from pipelined.nursery.reaping import Reaper, exists
+from pipelined.nursery.remote_worker import RemoteWorker
+from pipelined.nursery.spawning import spawn
+from pipelined.worker.channel import socket_pair
+from pipelined_api.limits import MAX_MESSAGE_BYTES
+from pipelined_api.v1 import daemon_pb2
+from pipelined_api.worker.v1 import worker_pb2
+
+# Nurseries that may die in a row while they import, until workers are started without one.
+_FAILED_PRELOADS = 3
+_FIRST_DELAY = 0.1
+_LONGEST_DELAY = 30.0
+# After this its death is not taken for one of a series.
+_LONG_LIFE_SECONDS = 60.0
+# Imports that take longer hang.
+_PRELOAD_SECONDS = 300.0
+_FORK_ATTEMPTS = 4
+# A worker that has not said hello by then never will.
+_HELLO_SECONDS = 60.0
+_STOP_GRACE_SECONDS = 2.0
+
+log = structlog.get_logger()
+
+
+def _log_line(process: str, line: str) -> None:
+    log.info("output", process=process, line=line)
+
+
+class Nursery:
+    """The supervisor of the nursery; implements ``core.ports.WorkerLauncher``.
+
+    Belongs to one event loop, in the main thread. From ``start`` to ``stop`` it reaps all children
+    of the process (see ``reaping.Reaper``).
+
+    Args:
+        preload: What the nursery imports, entries "module" or "module:attribute"; None for the
+            default list.
+        environment: What the children's environment is made of; None for the daemon's own.
+        on_line: Gets the id of a worker, or "nursery", and a line that it printed.
+        max_response_bytes: What the response to a run may have.
+    """
+
+    def __init__(
+        self,
+        preload: Sequence[str] | None = None,
+        *,
+        environment: Mapping[str, str] | None = None,
+        on_line: Callable[[str, str], None] = _log_line,
+        max_response_bytes: int = MAX_MESSAGE_BYTES,
+    ) -> None:
+        self._preload = DEFAULT_PRELOAD if preload is None else tuple(preload)
+        self._environment = scrubbed(os.environ if environment is None else environment)
+        self._on_line = on_line
+        self._max_response_bytes = max_response_bytes
+        self._workers: dict[str, RemoteWorker] = {}
+        # Of those, the ones that the living nursery has been asked for.
+        self._forked: set[str] = set()
+        self._numbers = itertools.count(1)
+        self._client: ForkClient | None = None
+        self._preloaded = worker_pb2.Preloaded()
+        # Set while launches need not wait: a nursery is ready, or workers are started by exec.
+        self._settled = asyncio.Event()
+        self._exec_reason = ""
+        self._restarts = 0
+        self._state = daemon_pb2.Nursery.STATE_PRELOADING
+
+    async def start(self) -> None:
+        """Start a nursery and keep one alive; returns before it has imported anything."""
+        self._reaper = Reaper()
+        self._stopping: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._keeping = asyncio.create_task(self._keep(), name="nursery")
+
+    async def stop(self) -> None:
+        """End the workers and the nursery, and wait until all have been reaped."""
+        if self._stopping.done():
+            return
+        self._stopping.set_result(None)
+        # Whoever waits for a nursery is told that there will be none.
+        self._settled.set()
+        await self._keeping
+        await asyncio.gather(
+            *(worker.stop(_STOP_GRACE_SECONDS) for worker in self._workers.values())
+        )
+        if self._client is not None:
+            await self._client.stop()
+        self._reaper.close()
+
+    def status(self) -> daemon_pb2.Nursery:
+        """Return what the nursery is doing, as ``Daemon.Info`` says it."""
+        alive = self._client is not None and not self._client.exited.done()
+        return daemon_pb2.Nursery(
+            state=self._state,
+            pid=self._client.pid if alive and self._client is not None else 0,
+            preload_seconds=self._preloaded.seconds,
+            preloaded=self._preloaded.modules,
+            failed=self._preloaded.failed,
+            exec_reason=self._exec_reason,
+            restarts=self._restarts,
+        )
+
+    async def settled(self) -> None:
+        """Wait until workers can be started: the imports are done, or have been given up."""
+        await self._settled.wait()
+
+    async def launch(
+        self, environment: Mapping[str, str], zero: float, on_stage: Callable[[Stage], None]
+    ) -> RemoteWorker:
+        """Start a worker (see ``core.ports.WorkerLauncher``)."""
+        late = read_at_import(environment)
+        if late:
+            log.info("worker started by exec: read at import", variables=late)
+        else:
+            await self._settled.wait()
+        asked = time.monotonic()
+        on_stage(Stage(StageKind.QUEUE, seconds=asked - zero))
+        source = "exec"
+        worker = None
+        for _ in range(_FORK_ATTEMPTS):
+            if late or self._exec_reason:
+                break
+            try:
+                worker = await self._fork()
+                source = "fork"
+                break
+            except NurseryDied:
+                await self._settled.wait()
+            except ForkRefused as refusal:
+                late = [str(refusal)]
+                log.warning("worker started by exec: the nursery cannot fork", reason=late[0])
+        if worker is None:
+            worker = await self._exec({**self._environment, **environment})
+        await self._greet(worker)
+        seconds = time.monotonic() - asked
+        on_stage(Stage(StageKind.FORK, start_seconds=asked - zero, seconds=seconds, source=source))
+        return worker
+
+    async def _fork(self) -> RemoteWorker:
+        self._check_stopping()
+        client = self._client
+        if client is None:
+            raise NurseryDied
+        worker, channel, output = self._new_worker()
+        self._forked.add(worker.id)
+        with channel, output:
+            try:
+                pid = await client.fork(worker.id, channel.fileno(), output.fileno())
+            except ForkRefused:
+                self._worker_exited(worker.id, Exit())
+                raise
+            except BaseException:
+                # If it has been forked after all, it ends by itself, and its end is reported.
+                worker.abandon()
+                raise
+        self._process_started(worker, pid)
+        return worker
+
+    async def _exec(self, environment: Mapping[str, str]) -> RemoteWorker:
+        self._check_stopping()
+        worker, channel, output = self._new_worker()
+
+        def started(spawning: asyncio.Future[int]) -> None:
+            channel.close()
+            output.close()
+            if spawning.cancelled() or spawning.exception() is not None:
+                self._worker_exited(worker.id, Exit())
+            else:
+                self._process_started(worker, spawning.result())
+
+        # It waits until the new program runs, so not on the loop's thread.
+        spawning = asyncio.get_running_loop().run_in_executor(
+            None, spawn, "pipelined.worker", channel.fileno(), output.fileno(), environment
+        )
+        spawning.add_done_callback(started)
+        try:
+            await asyncio.shield(spawning)
+        except (OSError, ValueError) as error:
+            raise NurseryUnavailable(f"the process cannot be started: {error}") from None
+        except BaseException:
+            worker.abandon()
+            raise
+        return worker
+
+    def _check_stopping(self) -> None:
+        if self._stopping.done():
+            raise NurseryUnavailable("the daemon is stopping")
+
+    def _new_worker(self) -> tuple[RemoteWorker, socket.socket, io.FileIO]:
+        """Return a worker that has no process yet, and what its process is to be given."""
+        worker_id = f"worker-{next(self._numbers)}"
+        ours, theirs = socket_pair()
+        read_end, write_end = os.pipe2(os.O_CLOEXEC)
+        on_line = partial(self._on_line, worker_id)
+        worker = RemoteWorker(worker_id, ours, read_end, on_line, self._max_response_bytes)
+        self._workers[worker_id] = worker
+        return worker, theirs, io.FileIO(write_end, "w")
+
+    def _process_started(self, worker: RemoteWorker, pid: int) -> None:
+        worker.process_started(pid)
+        if not worker.exited.done():
+            # Reaped here if it was started by exec, or if its nursery died before it.
+            self._reaper.expect(
+                pid, lambda status: self._worker_exited(worker.id, messages.exit_of(status))
+            )
+
+    async def _greet(self, worker: RemoteWorker) -> None:
+        """Wait until the worker has said hello."""
+        either: set[asyncio.Future[Any]] = {worker.hello, worker.exited}
+        try:
+            await asyncio.wait(
+                either,
+                timeout=_HELLO_SECONDS,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+        except BaseException:
+            worker.kill()
+            raise
+        if not worker.hello.done():
+            worker.kill()
+            await asyncio.wait({worker.exited})
+            how = worker.exited.result().describe()
+            raise NurseryUnavailable(f"the worker {how} before it said hello")
+
+    def _worker_exited(self, worker_id: str, exit_: Exit) -> None:
+        self._forked.discard(worker_id)
+        worker = self._workers.pop(worker_id, None)
+        if worker is not None:
+            self._reaper.forget(worker.pid)
+            worker.process_ended(exit_)
+
+    async def _keep(self) -> None:
+        """Start nurseries, one after the other, until ``stop``."""
+        deaths = 0
+        while not self._stopping.done():
+            began = time.monotonic()
+            client = ForkClient(self._reaper, self._worker_exited, self._nursery_died)
+            try:
+                await client.start(
+                    self._preload, self._environment, partial(self._on_line, "nursery")
+                )
+            except OSError as error:
+                self._nursery_died(Exit())
+                log.error("the nursery cannot be started", reason=error.strerror)
+            else:
+                self._client = client
+                await self._until(client.preloaded, _PRELOAD_SECONDS)
+                if client.preloaded.done() and not client.exited.done():
+                    self._ready(client.preloaded.result())
+                elif not self._stopping.done():
+                    client.kill()
+                await self._until(client.exited)
+            if self._stopping.done():
+                return
+            was_ready = client.preloaded.done() and client.preloaded.exception() is None
+            deaths = 1 if time.monotonic() - began > _LONG_LIFE_SECONDS else deaths + 1
+            if deaths >= _FAILED_PRELOADS and not was_ready:
+                self._exec_reason = f"{deaths} nurseries in a row have not come to be"
+                self._settled.set()
+            self._restarts += 1
+            await self._until(None, min(_FIRST_DELAY * 2 ** (deaths - 1), _LONGEST_DELAY))
+
+    async def _until(
+        self, future: asyncio.Future[Any] | None, timeout: float | None = None
+    ) -> None:
+        """Wait for the future, the time or ``stop``, whichever comes first."""
+        waited: set[asyncio.Future[Any]] = {self._stopping}
+        if future is not None:
+            waited.add(future)
+        await asyncio.wait(waited, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+
+    def _ready(self, preloaded: worker_pb2.Preloaded) -> None:
+        self._preloaded = preloaded
+        self._exec_reason = preloaded.exec_reason
+        self._state = daemon_pb2.Nursery.STATE_READY
+        self._settled.set()
+        log.info("nursery ready", seconds=round(preloaded.seconds, 3))
+        for failed in preloaded.failed:
+            log.warning("not preloaded", module=failed)
+        if preloaded.exec_reason:
+            log.warning("workers are started by exec", reason=preloaded.exec_reason)
+
+    def _nursery_died(self, exit_: Exit) -> None:
+        if self._stopping.done():
+            return
+        log.warning("the nursery has died", how=exit_.describe())
+        self._state = daemon_pb2.Nursery.STATE_RESTARTING
+        self._settled.clear()
+        for worker_id in list(self._forked):
+            # It took to its grave how these have ended, or that they were never forked. The others
+            # are children of this process now.
+            if (pid := self._workers[worker_id].pid) == 0 or not exists(pid):
+                self._worker_exited(worker_id, Exit())
+        self._forked.clear()

@@ -1,0 +1,88 @@
+"""How an exception of user code is described to the caller: bounded, and without our own frames."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+
+import pipeline
+import pipelined
+import pipelined_api
+from pipelined_api.v1 import deployments_pb2
+
+MAX_TYPE = 256
+MAX_MESSAGE = 8 * 1024
+MAX_TRACEBACK = 64 * 1024
+
+_OURS = tuple(
+    f"{Path(package.__file__).parent}/"
+    for package in (pipeline, pipelined, pipelined_api)
+    if package.__file__
+)
+
+
+def describe(error: BaseException, node: str = "") -> deployments_pb2.Failure:
+    """Return the wire's account of an exception. Never raises an Exception."""
+    return deployments_pb2.Failure(
+        type=_bounded(_type_name(error), MAX_TYPE),
+        message=_bounded(_text(error), MAX_MESSAGE),
+        traceback=_bounded(_traceback(error), MAX_TRACEBACK),
+        node=_bounded(node, MAX_TYPE),
+    )
+
+
+def chain(error: BaseException) -> Iterator[BaseException]:
+    """Yield the exception, what it was raised from or during, and so on."""
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        yield current
+        current = current.__cause__ or current.__context__
+
+
+def text(error: BaseException) -> str:
+    """Return the exception's text, bounded; its ``__str__`` may fail."""
+    return _bounded(_text(error), MAX_MESSAGE)
+
+
+def _type_name(error: BaseException) -> str:
+    return str(type.__getattribute__(type(error), "__name__"))
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except BaseException as failure:  # user code, which may raise anything
+        return f"<its text could not be made: {_type_name(failure)}>"
+
+
+def _traceback(error: BaseException) -> str:
+    try:
+        captured = traceback.TracebackException.from_exception(error, compact=True)
+        _drop_our_frames(captured)
+        return "".join(captured.format())
+    except BaseException as failure:  # user code again, in __str__, __notes__ or a metaclass
+        return f"{_type_name(error)}: <no traceback could be made: {_type_name(failure)}>\n"
+
+
+def _drop_our_frames(captured: traceback.TracebackException) -> None:
+    todo: list[traceback.TracebackException | None] = [captured]
+    while todo:
+        one = todo.pop()
+        if one is None:
+            continue
+        kept = [frame for frame in one.stack if not frame.filename.startswith(_OURS)]
+        one.stack[:] = kept
+        todo += [one.__cause__, one.__context__, *(getattr(one, "exceptions", None) or ())]
+
+
+def _bounded(value: str, limit: int) -> str:
+    """Return at most about ``limit`` bytes of the text: its beginning and its end."""
+    data = value.encode("utf-8", "backslashreplace")
+    if len(data) > limit:
+        half = limit // 2
+        left_out = f"\n… {len(data) - 2 * half} bytes left out …\n".encode()
+        data = data[:half] + left_out + data[-half:]
+    return data.decode("utf-8", "replace")

@@ -1,0 +1,198 @@
+"""The format of what the daemon, the nursery and the workers say to each other.
+
+A frame on the stream, all numbers little-endian::
+
+    offset  bytes  field
+    0       2      magic: "PF"
+    2       1      flags: bit 0, the payload is in a sealed memfd and not in the stream
+    3       1      file descriptors that come with the frame, the memfd first
+    4       4      header length
+    8       8      payload length
+    16      …      header: a message of pipelined.worker.v1
+            …      payload, unless it is in a memfd
+
+File descriptors travel with SCM_RIGHTS beside the first bytes of their frame, so they have arrived
+by the time the frame is whole, and in the order of the frames. Small payloads stay in the stream:
+one system call to send, one to receive. Large ones go through shared memory that its sender can no
+longer change, whatever it does (see ``sealed.py``).
+
+This module does no input or output.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from struct import Struct
+
+from pipelined.worker.sealed import ProtocolError, read_sealed
+
+PREFIX = Struct("<2sBBIQ")
+MAGIC = b"PF"
+PAYLOAD_IN_MEMFD = 1
+
+MAX_INLINE_PAYLOAD = 64 * 1024
+MAX_HEADER = 4 * 1024 * 1024
+# A message at the limit of the wire API (64 MiB), with room for what the daemon adds to it.
+MAX_PAYLOAD = 72 * 1024 * 1024
+MAX_FDS = 8
+
+_INITIAL_BUFFER = 80 * 1024
+
+
+@dataclass(slots=True)
+class Frame:
+    """One frame as it arrived.
+
+    Whoever gets a frame owns its file descriptors: ``take_fds`` hands them on, ``close`` closes
+    what is left.
+    """
+
+    header: bytes
+    inline: bytes = b""
+    memory: int | None = None
+    size: int = 0
+    fds: list[int] = field(default_factory=list)
+
+    def payload(self) -> bytes:
+        """Return the payload, copying it out of shared memory if it is there.
+
+        Raises:
+            ProtocolError: The shared memory is not sealed, or not as long as announced.
+        """
+        if self.memory is None:
+            return self.inline
+        memory, self.memory = self.memory, None
+        try:
+            self.inline = read_sealed(memory, self.size)
+        finally:
+            os.close(memory)
+        return self.inline
+
+    def take_fds(self) -> list[int]:
+        """Return the file descriptors that are not the payload; the caller closes them."""
+        fds, self.fds = self.fds, []
+        return fds
+
+    def close(self) -> None:
+        """Close the file descriptors that nobody took."""
+        if self.memory is not None:
+            os.close(self.memory)
+            self.memory = None
+        for fd in self.take_fds():
+            os.close(fd)
+
+
+def prefix(header: bytes, size: int, *, fds: int = 0, in_memfd: bool = False) -> bytes:
+    """Return the prefix of a frame whose payload has ``size`` bytes.
+
+    Raises:
+        ProtocolError: The frame would exceed a limit, so the other side would refuse it.
+    """
+    if len(header) > MAX_HEADER or size > MAX_PAYLOAD or fds > MAX_FDS:
+        raise ProtocolError(f"frame too large: header {len(header)}, payload {size}, {fds} fds")
+    return PREFIX.pack(MAGIC, PAYLOAD_IN_MEMFD if in_memfd else 0, fds, len(header), size)
+
+
+class FrameDecoder:
+    """Makes frames of the bytes and file descriptors that arrive on one stream.
+
+    Receive into ``space()``, then call ``received``, then take frames with ``next_frame`` until it
+    returns None. After a ProtocolError the stream is of no use any more; ``close`` the decoder.
+    """
+
+    def __init__(self) -> None:
+        self._buffer = bytearray(_INITIAL_BUFFER)
+        self._start = 0
+        self._end = 0
+        self._fds: deque[int] = deque()
+        # Of the frame at _start, once its prefix is there: flags, fds, header and payload length.
+        self._head: tuple[int, int, int, int] | None = None
+
+    @property
+    def idle(self) -> bool:
+        """Whether the stream is between two frames, so that it may end here."""
+        return self._start == self._end and not self._fds
+
+    def space(self) -> memoryview:
+        """Return the memory that the next bytes go into; release it before the next call."""
+        if self._start == self._end:
+            self._start = self._end = 0
+            if len(self._buffer) > _INITIAL_BUFFER:
+                self._buffer = bytearray(_INITIAL_BUFFER)
+        needed = PREFIX.size if self._head is None else self._frame_size(self._head)
+        if self._start + needed > len(self._buffer):
+            # A new buffer, since the old one may still be exported by a memoryview.
+            buffer = bytearray(max(needed, _INITIAL_BUFFER))
+            kept = self._end - self._start
+            buffer[:kept] = memoryview(self._buffer)[self._start : self._end]
+            self._buffer, self._start, self._end = buffer, 0, kept
+        return memoryview(self._buffer)[self._end :]
+
+    def received(self, count: int, fds: Iterable[int] = ()) -> None:
+        """Take note of what was received; the decoder owns the file descriptors from here on."""
+        self._end += count
+        self._fds.extend(fds)
+
+    def next_frame(self) -> Frame | None:
+        """Return the next whole frame, or None if more bytes are needed.
+
+        Raises:
+            ProtocolError: The bytes are not a frame, or a limit is exceeded.
+        """
+        available = self._end - self._start
+        if self._head is None:
+            if available < PREFIX.size:
+                self._check_surplus(MAX_FDS if available else 0)
+                return None
+            self._head = self._parse_prefix()
+        flags, fd_count, header_size, payload_size = self._head
+        if available < self._frame_size(self._head):
+            # All of a frame's descriptors come with its first byte, and no later frame is here yet.
+            self._check_surplus(fd_count)
+            return None
+        if len(self._fds) < fd_count:
+            raise ProtocolError(f"{fd_count} file descriptors announced, {len(self._fds)} came")
+        self._head = None
+        at = self._start + PREFIX.size
+        header = bytes(memoryview(self._buffer)[at : at + header_size])
+        at += header_size
+        fds = [self._fds.popleft() for _ in range(fd_count)]
+        if flags & PAYLOAD_IN_MEMFD:
+            self._start = at
+            return Frame(header, memory=fds[0], size=payload_size, fds=fds[1:])
+        self._start = at + payload_size
+        inline = bytes(memoryview(self._buffer)[at : self._start])
+        return Frame(header, inline, size=payload_size, fds=fds)
+
+    def close(self) -> None:
+        """Close the file descriptors of frames that never became whole."""
+        while self._fds:
+            os.close(self._fds.popleft())
+
+    def _parse_prefix(self) -> tuple[int, int, int, int]:
+        magic, flags, fds, header_size, payload_size = PREFIX.unpack_from(self._buffer, self._start)
+        if magic != MAGIC or flags & ~PAYLOAD_IN_MEMFD:
+            raise ProtocolError(f"not a frame: it begins with {magic!r}, flags {flags:#x}")
+        if header_size > MAX_HEADER or payload_size > MAX_PAYLOAD or fds > MAX_FDS:
+            raise ProtocolError(
+                f"frame too large: header {header_size}, payload {payload_size}, {fds} fds"
+            )
+        if flags & PAYLOAD_IN_MEMFD:
+            if fds == 0:
+                raise ProtocolError("a payload in shared memory, without the shared memory")
+        elif payload_size > MAX_INLINE_PAYLOAD:
+            raise ProtocolError(f"a payload of {payload_size} bytes in the stream")
+        return flags, fds, header_size, payload_size
+
+    def _check_surplus(self, allowed: int) -> None:
+        if len(self._fds) > allowed:
+            raise ProtocolError("file descriptors that belong to no frame")
+
+    @staticmethod
+    def _frame_size(head: tuple[int, int, int, int]) -> int:
+        flags, _, header_size, payload_size = head
+        inline = 0 if flags & PAYLOAD_IN_MEMFD else payload_size
+        return PREFIX.size + header_size + inline

@@ -1,0 +1,89 @@
+"""The worker: loads a graph, executes its startup nodes once, then runs it on request.
+
+User code runs in the main thread, which also reads the channel: a run costs no change of thread. If
+the daemon goes away the worker ends at once, also in the middle of user code.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import io
+import os
+import select
+import sys
+import threading
+import time
+
+from pipelined.worker.channel import Channel, ChannelClosed
+from pipelined.worker.execution import execute
+from pipelined.worker.startup import Startup
+from pipelined_api.worker.v1 import worker_pb2
+
+
+def run(channel: Channel) -> int:
+    """Serve the daemon until it says stop or goes away; return the exit code."""
+    _prepare_streams()
+    # A child that user code forks must neither speak for the worker nor keep its channel open.
+    os.register_at_fork(after_in_child=channel.close)
+    watch = threading.Thread(
+        target=_end_with_the_daemon, args=(channel.fileno(),), name="pipelined-watch", daemon=True
+    )
+    watch.start()
+    hello = worker_pb2.Hello(pid=os.getpid(), at=time.monotonic())
+    channel.send(worker_pb2.FromWorker(hello=hello).SerializeToString())
+    try:
+        code = _serve(channel)
+    except ChannelClosed:
+        return 1
+    with contextlib.suppress(BaseException):
+        atexit._run_exitfuncs()
+    _flush_streams()
+    return code
+
+
+def _serve(channel: Channel) -> int:
+    startup = Startup(lambda message: channel.send(message.SerializeToString()))
+    while True:
+        frame = channel.receive()
+        message = worker_pb2.ToWorker.FromString(frame.header)
+        kind = message.WhichOneof("message")
+        if kind == "run" and startup.graph is not None:
+            answer, payload = execute(
+                startup.graph, message.run.run_id, frame.payload(), startup.max_response_bytes
+            )
+            del frame
+            _flush_streams()
+            channel.send(answer.SerializeToString(), payload)
+            # Not kept until the next run: outputs may be large.
+            del answer, payload
+        elif kind == "start":
+            if not startup.attempt(message.start, frame.take_fds()):
+                return 1
+            _flush_streams()
+        else:
+            frame.close()
+            # A stop, or what makes no sense here.
+            return 0 if kind == "stop" else 1
+
+
+def _end_with_the_daemon(channel: int) -> None:
+    poll = select.poll()
+    # Not for input: the main thread reads that.
+    poll.register(channel, select.POLLRDHUP)
+    poll.poll()
+    os._exit(1)
+
+
+def _prepare_streams() -> None:
+    """Send out every line as it is printed, whatever characters it has."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
+
+
+def _flush_streams() -> None:
+    """Flush what user code printed without a newline; it may have closed or replaced them."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()

@@ -1,0 +1,158 @@
+"""The startup of a worker: loads the graph and executes its startup nodes, reporting each stage."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from pipeline import Graph
+from pipeline.errors import StartupFailed
+from pipelined import weights
+from pipelined.worker.failures import chain, describe
+from pipelined.worker.imports import ImportTimer
+from pipelined_api.v1 import deployments_pb2, timeline_pb2
+from pipelined_api.worker.v1 import worker_pb2
+
+Stage = timeline_pb2.Stage
+Cause = worker_pb2.StartFailed.Cause
+
+
+class Startup:
+    """Gets the graph of a worker ready; may be attempted again after a node failed.
+
+    Attributes:
+        graph: The graph once it is ready to run, else None.
+        max_response_bytes: What a response may have; 0 if there is no limit.
+    """
+
+    def __init__(self, send: Callable[[worker_pb2.FromWorker], None]) -> None:
+        self._send = send
+        self._loaded: Graph | None = None
+        self._zero = 0.0
+        self.graph: Graph | None = None
+        self.max_response_bytes = 0
+
+    def attempt(self, start: worker_pb2.Start, fds: Sequence[int]) -> bool:
+        """Load and start the graph, and report how it went; return whether to go on.
+
+        The file descriptors, of which the first is the code, are closed.
+        """
+        self._zero = start.timeline_zero
+        self.max_response_bytes = start.max_response_bytes
+        # Of the attempt before, if there was one.
+        weights.reset_loads()
+        with ImportTimer() as imports:
+            try:
+                failed = self._load(start, fds) if self._loaded is None else None
+            finally:
+                for fd in fds:
+                    os.close(fd)
+            if failed is None:
+                failed = self._start_nodes()
+        self._report_imports(imports)
+        self._report_weights()
+        if failed is not None:
+            self._send(worker_pb2.FromWorker(start_failed=failed))
+            return failed.cause == Cause.CAUSE_NODE
+        self.graph = self._loaded
+        self._stage(Stage.KIND_READY, time.monotonic(), 0.0)
+        self._send(worker_pb2.FromWorker(started=worker_pb2.Started()))
+        return True
+
+    def node_started(self, node: str) -> None:
+        """Take note of a startup node's beginning (an Observer of the graph)."""
+
+    def node_finished(self, node: str, seconds: float) -> None:
+        """Report a startup node (an Observer of the graph)."""
+        self._stage(Stage.KIND_NODE, time.monotonic() - seconds, seconds, name=node)
+
+    def _load(self, start: worker_pb2.Start, fds: Sequence[int]) -> worker_pb2.StartFailed | None:
+        began = time.monotonic()
+        try:
+            os.environ.update(start.environment)
+            self._loaded = Graph.loads(_code(start, fds))
+        except BaseException as error:  # unpickling is running user code, which may raise anything
+            return _not_loaded(error)
+        if start.threads and (torch := sys.modules.get("torch")) is not None:
+            torch.set_num_threads(start.threads)
+        self._stage(Stage.KIND_CODE, began, time.monotonic() - began, bytes=start.code_size)
+        return None
+
+    def _start_nodes(self) -> worker_pb2.StartFailed | None:
+        assert self._loaded is not None
+        try:
+            self._loaded.startup(self)
+        except StartupFailed as error:
+            return _node_failed(error.__cause__ or error, error.node)
+        except BaseException as error:  # SystemExit and the like, which the graph lets pass
+            return _node_failed(error, "")
+        return None
+
+    def _report_imports(self, imports: ImportTimer) -> None:
+        if imports.began is not None:
+            self._stage(Stage.KIND_IMPORTS, imports.began, imports.seconds, name=imports.names)
+
+    def _report_weights(self) -> None:
+        for load in weights.loads():
+            # Not populated to the end yet: what has been spent up to here.
+            seconds = time.monotonic() - load.started if load.seconds is None else load.seconds
+            self._stage(
+                Stage.KIND_WEIGHTS,
+                load.started,
+                seconds,
+                name=load.name,
+                bytes=load.bytes,
+                source=load.source,
+            )
+
+    def _stage(
+        self,
+        kind: Stage.Kind.ValueType,
+        began: float,
+        seconds: float,
+        *,
+        name: str = "",
+        bytes: int = 0,
+        source: str = "",
+    ) -> None:
+        stage = Stage(
+            kind=kind,
+            name=name,
+            start_seconds=began - self._zero,
+            seconds=seconds,
+            bytes=bytes,
+            source=source,
+        )
+        self._send(worker_pb2.FromWorker(stage=stage))
+
+
+def _code(start: worker_pb2.Start, fds: Sequence[int]) -> bytes:
+    if start.code_format != deployments_pb2.DeployHeader.CODE_FORMAT_CLOUDPICKLE:
+        raise ValueError(f"code in a format that this worker does not know: {start.code_format}")
+    if len(fds) != 1:
+        raise ValueError("no code came with the order to start")
+    with open(fds[0], "rb", closefd=False) as file:
+        code = file.read(start.code_size + 1)
+    if len(code) != start.code_size:
+        raise ValueError(f"the code has {len(code)} bytes and not {start.code_size}")
+    return code
+
+
+def _not_loaded(error: BaseException) -> worker_pb2.StartFailed:
+    for link in chain(error):
+        if isinstance(link, ModuleNotFoundError):
+            return worker_pb2.StartFailed(
+                cause=Cause.CAUSE_MISSING_IMPORT, failure=describe(link), subject=link.name or ""
+            )
+    return worker_pb2.StartFailed(cause=Cause.CAUSE_CODE, failure=describe(error))
+
+
+def _node_failed(error: BaseException, node: str) -> worker_pb2.StartFailed:
+    safetensors = sys.modules.get("safetensors")
+    malformed: Mapping[str, type[BaseException]] = vars(safetensors) if safetensors else {}
+    kind = malformed.get("SafetensorError")
+    about_weights = kind is not None and any(isinstance(link, kind) for link in chain(error))
+    cause = Cause.CAUSE_WEIGHTS if about_weights else Cause.CAUSE_NODE
+    return worker_pb2.StartFailed(cause=cause, failure=describe(error, node))
