@@ -1,0 +1,72 @@
+#include "weights/mapping.hpp"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+
+#include "weights/errors.hpp"
+
+#ifndef MADV_POPULATE_READ
+// Headers older than the kernel they run on; the number is part of the kernel's ABI.
+#define MADV_POPULATE_READ 22
+#endif
+
+namespace pipelined::weights {
+
+Mapping::Mapping(const File& file) : size_(file.size()) {
+  // MAP_NORESERVE: hardly a page will be written to, so no memory need be set aside for copies.
+  constexpr int flags = MAP_PRIVATE | MAP_NORESERVE;
+  void* const address =
+      ::mmap(nullptr, size_, PROT_READ | PROT_WRITE, flags, file.descriptor(), 0);
+  if (address == MAP_FAILED) {
+    throw IoError("mmap", file.path(), errno);
+  }
+  data_ = static_cast<std::byte*>(address);
+}
+
+Mapping::~Mapping() {
+  // Fails only for arguments that no mapping has.
+  static_cast<void>(::munmap(data_, size_));
+}
+
+int Mapping::populate(std::size_t offset, std::size_t length) const noexcept {
+  const std::size_t bytes = std::min(length, size_ - offset);
+  while (::madvise(data_ + offset, bytes, MADV_POPULATE_READ) != 0) {
+    if (errno != EINTR) {
+      return errno;
+    }
+  }
+  return 0;
+}
+
+double Mapping::resident_share() const noexcept {
+  constexpr std::size_t samples = 64;
+  constexpr std::size_t pages_per_sample = 16;
+  const std::size_t page = page_bytes();
+  const std::size_t pages = (size_ + page - 1) / page;
+  const std::size_t stride = std::max<std::size_t>(pages / samples, pages_per_sample);
+  std::size_t seen = 0;
+  std::size_t resident = 0;
+  for (std::size_t first = 0; first < pages; first += stride) {
+    const std::size_t count = std::min(pages_per_sample, pages - first);
+    std::array<unsigned char, pages_per_sample> states{};
+    if (::mincore(data_ + first * page, count * page, states.data()) != 0) {
+      return -1.0;
+    }
+    seen += count;
+    resident += static_cast<std::size_t>(std::count_if(
+        states.begin(), states.begin() + static_cast<std::ptrdiff_t>(count),
+        [](unsigned char state) { return (state & 1U) != 0; }));
+  }
+  return static_cast<double>(resident) / static_cast<double>(seen);
+}
+
+std::size_t Mapping::page_bytes() noexcept {
+  static const auto bytes = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+  return bytes;
+}
+
+}  // namespace pipelined::weights

@@ -1,0 +1,45 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "weights/file.hpp"
+
+namespace pipelined::weights {
+
+// A whole file mapped privately and writable: its pages are shared with the page cache, and with
+// every other process that maps the file, until somebody writes to one and gets a copy of it. What
+// is written never reaches the file.
+//
+// Only the consumer touches the bytes. The members below ask the kernel instead, which answers with
+// an error where touching would raise SIGBUS. They may be called from several threads at once.
+class Mapping {
+ public:
+  // The file must not be empty. Throws IoError.
+  explicit Mapping(const File& file);
+  Mapping(const Mapping&) = delete;
+  Mapping& operator=(const Mapping&) = delete;
+  Mapping(Mapping&&) = delete;
+  Mapping& operator=(Mapping&&) = delete;
+  ~Mapping();
+
+  [[nodiscard]] std::byte* data() const noexcept { return data_; }
+  [[nodiscard]] std::size_t size() const noexcept { return size_; }
+
+  // Reads the pages of a range into memory and maps them, read-only until they are written to.
+  // The offset must be a multiple of page_bytes(). Returns 0 or an errno: EINVAL on a kernel before
+  // 5.14, EFAULT where the file ends before the range does.
+  [[nodiscard]] int populate(std::size_t offset, std::size_t length) const noexcept;
+
+  // The share of a sample of the mapping's pages that is in memory; the cost does not grow with the
+  // file. Negative where the kernel does not answer.
+  [[nodiscard]] double resident_share() const noexcept;
+
+  [[nodiscard]] static std::size_t page_bytes() noexcept;
+
+ private:
+  std::byte* data_ = nullptr;
+  std::size_t size_ = 0;
+};
+
+}  // namespace pipelined::weights

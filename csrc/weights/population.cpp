@@ -1,0 +1,182 @@
+#include "weights/population.hpp"
+
+#include <pthread.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <new>
+#include <span>
+#include <system_error>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "weights/errors.hpp"
+
+namespace pipelined::weights {
+
+// What the threads share. Each holds a reference, because a thread still runs for an instant after
+// it has announced its end.
+class Population::Work {
+ public:
+  Work(const File& file, const Mapping& mapping, std::uint64_t begin,
+       std::shared_ptr<Progress> progress)
+      : file_(file),
+        mapping_(mapping),
+        begin_(begin),
+        end_(begin + progress->total_bytes()),
+        progress_(std::move(progress)),
+        next_(begin / Mapping::page_bytes() * Mapping::page_bytes()) {}
+
+  // True for the first caller only.
+  bool claim() noexcept {
+    if (started_.exchange(true)) {
+      return false;
+    }
+    owner_.store(::getpid());
+    return true;
+  }
+  void enter() noexcept { running_.fetch_add(1); }
+  void leave() noexcept {
+    running_.fetch_sub(1);
+    running_.notify_all();
+  }
+  void run() noexcept;
+  void stop() noexcept;
+
+ private:
+  int read_ahead(std::uint64_t offset, std::size_t length, std::vector<std::byte>& scratch) const;
+
+  const File& file_;
+  const Mapping& mapping_;
+  std::uint64_t begin_;
+  std::uint64_t end_;
+  std::shared_ptr<Progress> progress_;
+  std::atomic<bool> started_{false};
+  std::atomic<bool> cancelled_{false};
+  std::atomic<std::uint64_t> next_;
+  std::atomic<unsigned> running_{0};
+  // The process that the threads are in.
+  std::atomic<pid_t> owner_{0};
+};
+
+namespace {
+
+// The threads of the loader must not be the ones that get a signal meant for the program.
+class SignalsBlocked {
+ public:
+  SignalsBlocked() noexcept {
+    sigset_t all{};
+    static_cast<void>(sigfillset(&all));
+    blocked_ = pthread_sigmask(SIG_SETMASK, &all, &previous_) == 0;
+  }
+  SignalsBlocked(const SignalsBlocked&) = delete;
+  SignalsBlocked& operator=(const SignalsBlocked&) = delete;
+  SignalsBlocked(SignalsBlocked&&) = delete;
+  SignalsBlocked& operator=(SignalsBlocked&&) = delete;
+  ~SignalsBlocked() {
+    if (blocked_) {
+      static_cast<void>(pthread_sigmask(SIG_SETMASK, &previous_, nullptr));
+    }
+  }
+
+ private:
+  sigset_t previous_{};
+  bool blocked_ = false;
+};
+
+}  // namespace
+
+int Population::Work::read_ahead(std::uint64_t offset, std::size_t length,
+                                 std::vector<std::byte>& scratch) const {
+  try {
+    scratch.resize(step_bytes);
+    file_.read_exactly(std::span(scratch).first(length), offset);
+    return 0;
+  } catch (const IoError& error) {
+    return error.code();
+  } catch (const TruncatedFile&) {
+    return EFAULT;
+  } catch (const std::bad_alloc&) {
+    return ENOMEM;
+  }
+}
+
+void Population::Work::run() noexcept {
+  std::vector<std::byte> scratch;
+  bool kernel_populates = true;
+  while (!cancelled_.load()) {
+    const std::uint64_t offset = next_.fetch_add(step_bytes);
+    if (offset >= end_) {
+      break;
+    }
+    const auto length =
+        static_cast<std::size_t>(std::min<std::uint64_t>(step_bytes, end_ - offset));
+    int code = kernel_populates ? mapping_.populate(offset, length) : EINVAL;
+    if (code == EINVAL) {
+      // An old kernel: have the bytes in the page cache at least, without touching the mapping.
+      kernel_populates = false;
+      code = read_ahead(offset, length, scratch);
+    }
+    if (code != 0) {
+      progress_->fail(code);
+      cancelled_.store(true);
+      break;
+    }
+    progress_->add(offset + length - std::max(offset, begin_));
+  }
+  // The last access to the file and the mapping lies before this line.
+  leave();
+}
+
+void Population::Work::stop() noexcept {
+  if (owner_.load() != ::getpid()) {
+    return;
+  }
+  cancelled_.store(true);
+  for (unsigned running = running_.load(); running != 0; running = running_.load()) {
+    running_.wait(running);
+  }
+}
+
+Population::Population(const File& file, const Mapping& mapping, std::uint64_t begin,
+                       std::uint64_t bytes)
+    : progress_(std::make_shared<Progress>(bytes)),
+      work_(std::make_shared<Work>(file, mapping, begin, progress_)) {}
+
+Population::~Population() { work_->stop(); }
+
+void Population::start() {
+  if (!work_->claim()) {
+    return;
+  }
+  const std::uint64_t bytes = progress_->total_bytes();
+  if (bytes == 0) {
+    progress_->finish();
+    return;
+  }
+  const std::uint64_t steps = (bytes + step_bytes - 1) / step_bytes;
+  const unsigned cores = std::max(std::thread::hardware_concurrency(), 1U);
+  const auto threads =
+      static_cast<unsigned>(std::min<std::uint64_t>({steps, cores, max_threads}));
+  const SignalsBlocked signals_blocked;
+  for (unsigned index = 0; index < threads; ++index) {
+    work_->enter();
+    try {
+      // Detached, and waited for by a counter: a forked child inherits the counter but no threads,
+      // and could neither join nor detach them.
+      std::thread([work = work_] { work->run(); }).detach();
+    } catch (const std::system_error& error) {
+      work_->leave();
+      if (index == 0) {
+        progress_->fail(error.code().value());
+      }
+      return;
+    }
+  }
+}
+
+}  // namespace pipelined::weights

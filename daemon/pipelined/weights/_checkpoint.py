@@ -1,0 +1,104 @@
+"""An open weights file: when it is read ahead, and the record of what was taken from it."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from safetensors import SafetensorError
+
+from pipelined.weights import _records
+from pipelined.weights._extension import extension
+from pipelined.weights._tensors import adopt
+
+if TYPE_CHECKING:
+    import torch
+
+# Whoever asks for a second tensor will ask for the rest. One alone is what accelerate takes from a
+# model that it keeps on the disk, opening the file each time: reading all of it would be a waste.
+_TENSORS_BEFORE_READING_AHEAD = 2
+
+
+class OpenCheckpoint:
+    """A file that stays mapped for as long as a tensor of it lives. Thread-safe.
+
+    Raises OSError, FormatError; for an unknown name SafetensorError, with the words of safetensors.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._started = time.monotonic()
+        self._checkpoint = extension.Checkpoint(os.fsencode(path))
+        self._lock = threading.Lock()
+        self._taken: set[str] = set()
+        self._record: _records.Record | None = None
+        self._reading_ahead = False
+
+    def names(self) -> list[str]:
+        """Return the tensors' names in alphabetical order."""
+        return self._checkpoint.names()
+
+    def names_by_offset(self) -> list[str]:
+        """Return the tensors' names in the order of the file."""
+        return self._checkpoint.names_by_offset()
+
+    def metadata(self) -> dict[str, str] | None:
+        """Return the header's free-form part, or None."""
+        return self._checkpoint.metadata()
+
+    def dtype(self, name: str) -> str:
+        """Return a dtype as the format spells it."""
+        try:
+            return self._checkpoint.dtype(name)
+        except KeyError:
+            raise _missing(name) from None
+
+    def shape(self, name: str) -> list[int]:
+        """Return a shape in elements."""
+        try:
+            return self._checkpoint.shape(name)
+        except KeyError:
+            raise _missing(name) from None
+
+    def tensor(self, name: str) -> torch.Tensor:
+        """Return one tensor, which keeps the file mapped."""
+        dtype = self.dtype(name)
+        capsule = self._checkpoint.tensor(name)
+        self._take(name)
+        return adopt(capsule, dtype)
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Return all tensors in the order of the file; starts to read it ahead."""
+        self._read_ahead()
+        return {name: adopt(capsule, dtype) for name, dtype, capsule in self._checkpoint.tensors()}
+
+    def _take(self, name: str) -> None:
+        if self._reading_ahead:
+            return
+        with self._lock:
+            self._taken.add(name)
+            enough = len(self._taken) >= _TENSORS_BEFORE_READING_AHEAD
+            taken = sum(map(self._checkpoint.nbytes, self._taken))
+            self._recorded().bytes_taken = max(taken, self._recorded().bytes_taken)
+        if enough or taken == self._checkpoint.progress.total_bytes:
+            self._read_ahead()
+
+    def _read_ahead(self) -> None:
+        with self._lock:
+            self._recorded().bytes_taken = self._checkpoint.progress.total_bytes
+        self._checkpoint.populate()
+        self._reading_ahead = True
+
+    def _recorded(self) -> _records.Record:
+        if self._record is None:
+            self._record = _records.Record(
+                self._path, self._started, self._checkpoint.source, self._checkpoint.progress
+            )
+            _records.add(self._record)
+        return self._record
+
+
+def _missing(name: str) -> SafetensorError:
+    return SafetensorError(f"File does not contain tensor {name}")

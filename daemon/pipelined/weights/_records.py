@@ -1,0 +1,92 @@
+"""What this process has loaded: the source of the timeline's weights stages."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pipelined._weights import Progress
+
+# A program that opens its file again for each tensor must not grow for ever.
+_LIMIT = 4096
+
+
+@dataclass(frozen=True)
+class Load:
+    """One file from which tensors were taken, as it stands now.
+
+    `bytes` counts the tensors' bytes: of the whole file once it is being read ahead, else of the
+    tensors that were asked for. `started` is on CLOCK_MONOTONIC; `seconds` run from there until the
+    whole file was in memory, and are None before, or when that will never be. `source` is where the
+    bytes were when the file was opened: "disk", "page cache" or "unknown". `error` is why reading
+    ahead stopped, or None.
+    """
+
+    path: str
+    name: str
+    bytes: int
+    started: float
+    seconds: float | None
+    source: str
+    error: str | None
+
+
+class Record:
+    """A load while it happens. Holds no memory of the file. Thread-safe."""
+
+    def __init__(self, path: str, started: float, source: str, progress: Progress) -> None:
+        self._path = path
+        self._started = started
+        self._source = source
+        self._progress = progress
+        self.bytes_taken = 0
+
+    def snapshot(self) -> Load:
+        """Describe the load as it stands now."""
+        finished, error = self._progress.finished, self._progress.error
+        return Load(
+            path=self._path,
+            name=PurePath(self._path).name,
+            bytes=self.bytes_taken,
+            started=self._started,
+            seconds=None if finished is None else max(0.0, finished - self._started),
+            source=self._source,
+            error=os.strerror(error) if error else None,
+        )
+
+
+_lock = threading.Lock()
+_records: deque[Record] = deque(maxlen=_LIMIT)
+
+
+def add(record: Record) -> None:
+    """Keep a record; of very many, the latest."""
+    with _lock:
+        _records.append(record)
+
+
+def loads() -> list[Load]:
+    """Return the loads since the last reset, in the order of their first tensors."""
+    with _lock:
+        records = list(_records)
+    return [record.snapshot() for record in records]
+
+
+def reset_loads() -> None:
+    """Forget the loads so far."""
+    with _lock:
+        _records.clear()
+
+
+def _forget_lock() -> None:
+    # The thread that held it in the parent does not exist in a forked child.
+    global _lock
+    _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_forget_lock)
