@@ -1,0 +1,181 @@
+"""Processes that die: the run they were on is told, nobody else notices, the next run works."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pipeline import Graph, Pipeline, Variable, entity, errors, pipe
+from tests.running_daemon import RunningDaemon
+
+
+@entity
+class Counter:
+    """Counts the runs of its process."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    @pipe
+    def next(self) -> int:
+        self.count += 1
+        return self.count
+
+
+def counter() -> Graph:
+    with Pipeline() as builder:
+        builder.output(Counter().next())
+    return builder.get_pipeline()
+
+
+@pipe
+def report_and_wait(ready: str, release: str) -> int:
+    Path(ready).write_text("here")
+    while not Path(release).exists():
+        pass
+    return os.getpid()
+
+
+def waiting() -> Graph:
+    with Pipeline() as builder:
+        ready = Variable(str)
+        release = Variable(str)
+        builder.output(report_and_wait(ready, release))
+    return builder.get_pipeline()
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Spin until something outside has happened; the test's own timeout bounds it."""
+    while not condition():
+        os.sched_yield()
+
+
+def test_worker_killed_in_mid_run(daemon: RunningDaemon, tmp_path: Path) -> None:
+    ready, release = tmp_path / "ready", tmp_path / "release"
+    with daemon.client() as client, ThreadPoolExecutor(1) as pool:
+        client.deploy(counter(), "bystander")
+        assert client.run("bystander") == [1]
+        client.deploy(waiting(), "victim")
+        run = pool.submit(client.run, "victim", str(ready), str(release))
+        wait_until(ready.exists)
+        [pid] = client.deployment("victim").worker_pids
+        os.kill(pid, signal.SIGKILL)
+        with pytest.raises(errors.WorkerDied) as caught:
+            run.result()
+        assert caught.value.reason == "WORKER_DIED"
+        assert caught.value.signal == "SIGKILL"
+        assert "SIGKILL" in str(caught.value)
+        release.touch()
+        [next_pid] = client.run("victim", str(ready), str(release))
+        assert next_pid != pid
+        # The other deployment is in the same process as before.
+        assert client.run("bystander") == [2]
+
+
+@pytest.mark.parametrize(
+    ("how", "expected"),
+    [("os._exit(3)", (None, 3)), ("os.kill(os.getpid(), 11)", ("SIGSEGV", None))],
+)
+def test_worker_that_ends_itself(
+    daemon: RunningDaemon, how: str, expected: tuple[str | None, int | None]
+) -> None:
+    @pipe
+    def end(code: str) -> None:
+        exec(code, {"os": os})
+
+    with Pipeline() as builder:
+        code = Variable(str)
+        builder.output(end(code))
+    with daemon.client() as client:
+        client.deploy(builder.get_pipeline(), "ends")
+        with pytest.raises(errors.WorkerDied) as caught:
+            client.run("ends", how)
+        assert (caught.value.signal, caught.value.exit_code) == expected
+        assert client.run("ends", "1 + 1") == [None]
+        client.delete("ends")
+
+
+def test_idle_worker_that_dies_is_replaced(daemon: RunningDaemon) -> None:
+    with daemon.client() as client:
+        client.deploy(counter(), "replaced")
+        client.run("replaced")
+        [pid] = client.deployment("replaced").worker_pids
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: client.deployment("replaced").startups == 2)
+        client.warm("replaced")
+        [other] = client.deployment("replaced").worker_pids
+        assert other != pid
+        assert client.run("replaced") == [1]
+
+
+@pipe(on_startup=True)
+def kill_itself() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_worker_that_dies_in_its_startup(daemon: RunningDaemon) -> None:
+    with Pipeline() as builder:
+        kill_itself()
+        builder.output(Counter().next())
+    with daemon.client() as client:
+        client.deploy(builder.get_pipeline(), "stillborn")
+        for _ in range(2):
+            with pytest.raises(errors.WorkerDied) as caught:
+                client.run("stillborn")
+            assert caught.value.signal == "SIGKILL"
+        deployment = client.deployment("stillborn")
+        assert deployment.state == "failed"
+        assert deployment.failure is not None
+        assert "SIGKILL" in deployment.failure.message
+        client.delete("stillborn")
+
+
+def test_nursery_killed(own_daemon: RunningDaemon, tmp_path: Path) -> None:
+    ready, release = tmp_path / "ready", tmp_path / "release"
+    with own_daemon.client() as client, ThreadPoolExecutor(1) as pool:
+        client.deploy(counter(), "survivor")
+        assert client.run("survivor") == [1]
+        client.deploy(waiting(), "running")
+        run = pool.submit(client.run, "running", str(ready), str(release))
+        wait_until(ready.exists)
+        nursery = client.info().nursery_pid
+        os.kill(nursery, signal.SIGKILL)
+        # A run that was under way, and a warm deployment, go on in the same processes.
+        assert client.run("survivor") == [2]
+        release.touch()
+        [pid] = run.result()
+        # A new deployment waits for the next nursery.
+        client.deploy(counter(), "newcomer")
+        assert client.run("newcomer") == [1]
+        assert client.info().nursery_pid != nursery
+        # A worker of the dead nursery still tells how it died.
+        release.unlink()
+        ready.unlink()
+        run = pool.submit(client.run, "running", str(ready), str(release))
+        wait_until(ready.exists)
+        assert client.deployment("running").worker_pids == (pid,)
+        os.kill(pid, signal.SIGKILL)
+        with pytest.raises(errors.WorkerDied) as caught:
+            run.result()
+        assert caught.value.signal == "SIGKILL"
+
+
+def test_children_end_with_a_daemon_that_is_killed(own_daemon: RunningDaemon) -> None:
+    with own_daemon.client() as client:
+        client.deploy(counter(), "orphan")
+        client.run("orphan")
+    children = psutil.Process(own_daemon.pid).children(recursive=True)
+    assert len(children) == 2
+    own_daemon.kill()
+    _, alive = psutil.wait_procs(children, timeout=30)
+    assert not alive
+    # The socket of the dead daemon is in the way of nobody, and the deployment is still there.
+    own_daemon.start()
+    with own_daemon.client() as client:
+        assert client.run("orphan") == [1]

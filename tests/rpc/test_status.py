@@ -1,0 +1,82 @@
+"""The table of errors is total, and its reasons are stable."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from google.rpc import code_pb2, error_details_pb2
+
+from pipelined.core import errors
+from pipelined.core.errors import DomainError, Exit, Failure
+from pipelined.rpc.status import TABLE, status_of
+
+FAILURE = Failure("ValueError", "bad value", "Traceback …", "Model.load")
+
+# One of each, with the reason and the code that clients rely on: changing one breaks them.
+EXAMPLES: list[tuple[DomainError, str, int]] = [
+    (errors.DeploymentNotFound("x"), "DEPLOYMENT_NOT_FOUND", code_pb2.NOT_FOUND),
+    (errors.DeploymentDeleted("x"), "DEPLOYMENT_DELETED", code_pb2.NOT_FOUND),
+    (errors.InvalidRequest("name", "is bad"), "INVALID_REQUEST", code_pb2.INVALID_ARGUMENT),
+    (errors.InvalidInput("a.b", "too big", "le=3"), "INVALID_INPUT", code_pb2.INVALID_ARGUMENT),
+    (errors.PythonMismatch("3.9", "3.11"), "PYTHON_MISMATCH", code_pb2.FAILED_PRECONDITION),
+    (errors.MissingPackage("m", "d", "1"), "MISSING_PACKAGE", code_pb2.FAILED_PRECONDITION),
+    (errors.CodeDigestMismatch("short"), "CODE_DIGEST_MISMATCH", code_pb2.DATA_LOSS),
+    (errors.CodeTooLarge(3, 2), "CODE_TOO_LARGE", code_pb2.RESOURCE_EXHAUSTED),
+    (
+        errors.StartupFailed("x", FAILURE, retry_after=1.5),
+        "STARTUP_FAILED",
+        code_pb2.FAILED_PRECONDITION,
+    ),
+    (errors.RunFailed("id", FAILURE), "RUN_FAILED", code_pb2.INTERNAL),
+    (errors.OutputNotSendable("id", "o", "no"), "OUTPUT_TYPE", code_pb2.FAILED_PRECONDITION),
+    (errors.OutputTooLarge("id", 3, 2), "OUTPUT_TOO_LARGE", code_pb2.RESOURCE_EXHAUSTED),
+    (errors.WorkerDied(Exit("SIGKILL")), "WORKER_DIED", code_pb2.UNAVAILABLE),
+    (errors.NurseryUnavailable("why"), "NURSERY_UNAVAILABLE", code_pb2.UNAVAILABLE),
+    (errors.QueueFull("x", 10, 2.0), "QUEUE_FULL", code_pb2.RESOURCE_EXHAUSTED),
+    (errors.ShuttingDown(), "DRAINING", code_pb2.UNAVAILABLE),
+    (errors.StorageFailed("store", "full"), "STORAGE_FAILED", code_pb2.INTERNAL),
+]
+
+
+def leaves(kind: type[DomainError]) -> Iterator[type[DomainError]]:
+    for subclass in kind.__subclasses__():
+        yield subclass
+        yield from leaves(subclass)
+
+
+def test_every_error_of_the_domain_has_a_status() -> None:
+    assert set(TABLE) == set(leaves(DomainError))
+    assert {type(error) for error, _, _ in EXAMPLES} == set(TABLE)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "code"), EXAMPLES, ids=lambda value: getattr(value, "reason", None)
+)
+def test_status(error: DomainError, reason: str, code: int) -> None:
+    status = status_of(error)
+    assert status.code == code
+    assert status.message == str(error)
+    info = error_details_pb2.ErrorInfo()
+    assert status.details[0].Unpack(info)
+    assert (info.reason, info.domain) == (reason, "pipelined")
+
+
+def details(error: DomainError) -> dict[str, bytes]:
+    return {detail.TypeName(): detail.value for detail in status_of(error).details}
+
+
+def test_bad_input_names_the_field() -> None:
+    found = details(errors.InvalidInput("a.b", "too big", "le=3"))
+    request = error_details_pb2.BadRequest.FromString(found["google.rpc.BadRequest"])
+    [violation] = request.field_violations
+    assert (violation.field, violation.description) == ("a.b", "too big")
+
+
+def test_what_is_worth_another_try_says_when() -> None:
+    found = details(errors.StartupFailed("x", FAILURE, retry_after=1.5))
+    retry = error_details_pb2.RetryInfo.FromString(found["google.rpc.RetryInfo"])
+    assert retry.retry_delay.ToMilliseconds() == 1500
+    debug = error_details_pb2.DebugInfo.FromString(found["google.rpc.DebugInfo"])
+    assert debug.detail == "Traceback …"
+    assert "google.rpc.RetryInfo" not in details(errors.StartupFailed("x", FAILURE))

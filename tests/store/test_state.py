@@ -1,0 +1,149 @@
+"""What is kept in the state directory, and what happens when it cannot be."""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pipelined.core.errors import CodeDigestMismatch
+from pipelined.core.specification import Code, Specification
+from pipelined.store.database import VERSION, StateCorrupt, StateTooNew
+from pipelined.store.deployments import SqliteDeploymentStore
+from pipelined.store.directory import StateDirectory, StateDirectoryError
+
+CONTENT = b"some code"
+CODE = Code("CODE_FORMAT_CLOUDPICKLE", len(CONTENT), hashlib.sha256(CONTENT).hexdigest())
+SPECIFICATION = Specification(
+    name="one",
+    version=3,
+    digest="ab" * 32,
+    schema=b"\x00\xff",
+    code=CODE,
+    environment={"A": "ü", "B": ""},
+    instances=2,
+    created_at=1234.5,
+)
+
+
+async def chunks(*parts: bytes) -> AsyncIterator[bytes]:
+    for part in parts:
+        yield part
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[SqliteDeploymentStore]:
+    with StateDirectory(tmp_path / "state") as directory:
+        store = await SqliteDeploymentStore.open(directory)
+        yield store
+        await store.close()
+
+
+async def test_what_was_added_is_there_when_opened_again(tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    with StateDirectory(path) as directory:
+        store = await SqliteDeploymentStore.open(directory)
+        await store.store_code(chunks(CONTENT[:4], b"", CONTENT[4:]), CODE)
+        await store.add(SPECIFICATION, "key")
+        await store.close()
+    with StateDirectory(path) as directory:
+        store = await SqliteDeploymentStore.open(directory)
+        assert await store.deployments() == [SPECIFICATION]
+        assert store.code_path(CODE).read_bytes() == CONTENT
+        assert await store.seen("key", SPECIFICATION)
+        assert not await store.seen("other", SPECIFICATION)
+        assert not await store.seen("key", replace(SPECIFICATION, digest="cd" * 32))
+        await store.close()
+
+
+async def test_state_is_the_owners_alone(store: SqliteDeploymentStore, tmp_path: Path) -> None:
+    assert (tmp_path / "state" / "code").stat().st_mode & 0o077 == 0
+    assert (tmp_path / "state" / "pipelined.db").stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("parts", [(), (CONTENT[:-1],), (CONTENT, b"!"), (b"some c0de",)])
+async def test_damaged_code_is_not_kept(
+    store: SqliteDeploymentStore, parts: tuple[bytes, ...]
+) -> None:
+    with pytest.raises(CodeDigestMismatch):
+        await store.store_code(chunks(*parts), CODE)
+    assert list(store.code_path(CODE).parent.iterdir()) == []
+
+
+async def test_code_is_removed_with_the_last_that_refers_to_it(
+    store: SqliteDeploymentStore,
+) -> None:
+    await store.store_code(chunks(CONTENT), CODE)
+    await store.prune_code()
+    # Received, and about to be referred to.
+    assert store.code_path(CODE).exists()
+    await store.add(SPECIFICATION, "")
+    await store.add(replace(SPECIFICATION, name="two"), "")
+    await store.remove("one")
+    await store.prune_code()
+    assert store.code_path(CODE).exists()
+    await store.remove("two")
+    await store.prune_code()
+    assert not store.code_path(CODE).exists()
+
+
+async def test_what_a_crash_left_half_received_is_removed(tmp_path: Path) -> None:
+    with StateDirectory(tmp_path) as directory:
+        left = directory.code / ".incoming-abc"
+        left.write_bytes(b"half")
+        store = await SqliteDeploymentStore.open(directory)
+        assert not left.exists()
+        await store.close()
+
+
+def test_one_daemon_at_a_time(tmp_path: Path) -> None:
+    with StateDirectory(tmp_path), pytest.raises(StateDirectoryError, match="in use"):
+        StateDirectory(tmp_path)
+    StateDirectory(tmp_path).close()
+
+
+async def test_newer_database_is_refused_and_untouched(tmp_path: Path) -> None:
+    with StateDirectory(tmp_path) as directory:
+        with closing(sqlite3.connect(directory.database)) as connection:
+            connection.execute("CREATE TABLE future (a)")
+            connection.execute(f"PRAGMA user_version = {VERSION + 1}")
+        before = directory.database.read_bytes()
+        with pytest.raises(StateTooNew, match=str(VERSION + 1)):
+            await SqliteDeploymentStore.open(directory)
+        assert directory.database.read_bytes() == before
+
+
+@pytest.mark.parametrize("damage", ["garbage", "page"])
+async def test_damaged_database_is_refused_and_untouched(tmp_path: Path, damage: str) -> None:
+    with StateDirectory(tmp_path) as directory:
+        store = await SqliteDeploymentStore.open(directory)
+        await store.add(SPECIFICATION, "")
+        await store.close()
+        content = bytearray(directory.database.read_bytes())
+        content[0 if damage == "garbage" else 4096 : 8192] = b"\xa5" * 4096
+        directory.database.write_bytes(content)
+        with pytest.raises(StateCorrupt, match="damaged"):
+            await SqliteDeploymentStore.open(directory)
+        assert directory.database.read_bytes() == content
+
+
+async def test_older_database_is_brought_forward_after_a_copy(tmp_path: Path) -> None:
+    with StateDirectory(tmp_path) as directory:
+        with closing(sqlite3.connect(directory.database)) as connection:
+            connection.execute("CREATE TABLE before_the_first_version (a)")
+            connection.commit()
+        store = await SqliteDeploymentStore.open(directory)
+        await store.add(SPECIFICATION, "")
+        assert await store.deployments() == [SPECIFICATION]
+        await store.close()
+        with closing(sqlite3.connect(directory.database)) as connection:
+            assert connection.execute("PRAGMA user_version").fetchone() == (VERSION,)
+        with closing(sqlite3.connect(f"{directory.database}.v0")) as connection:
+            assert connection.execute("SELECT name FROM sqlite_master").fetchall() == [
+                ("before_the_first_version",)
+            ]
