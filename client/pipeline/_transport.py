@@ -12,7 +12,13 @@ from pathlib import Path
 from typing import TypeVar
 
 import grpc
-from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
+from tenacity import (
+    Retrying,
+    retry_if_exception,
+    stop_after_attempt,
+    wait_exponential,
+    wait_random,
+)
 
 from pipeline import errors
 from pipeline._errors_wire import from_call
@@ -159,7 +165,7 @@ def retrying(call: Callable[[], Result]) -> Result:
     """
     attempts = Retrying(
         stop=stop_after_attempt(4),
-        wait=wait_exponential_jitter(initial=0.05, max=0.5, jitter=0.05),
+        wait=wait_exponential(multiplier=0.05, max=0.5) + wait_random(0, 0.05),
         retry=retry_if_exception(_unreached),
         reraise=True,
     )

@@ -1,0 +1,347 @@
+"""Every failure of a call becomes an error of the library: read back from real statuses."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from concurrent import futures
+from pathlib import Path
+
+import grpc
+import pytest
+from google.protobuf import any_pb2
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+from grpc_status import rpc_status
+
+from pipeline import Client, errors
+from pipeline._errors_wire import BY_CODE, BY_REASON
+from pipelined.core import errors as domain
+from pipelined.core.errors import DomainError, Exit, Failure
+from pipelined.rpc.status import TABLE, status_of
+from pipelined_api.address import parse_address
+from pipelined_api.v1 import daemon_pb2, daemon_pb2_grpc, deployments_pb2, deployments_pb2_grpc
+
+Behaviour = Callable[[grpc.ServicerContext], None]
+FAILURE = Failure("ValueError", "bad value", "Traceback (most recent call last): …", "Model.load")
+
+
+class AbortingDaemon(daemon_pb2_grpc.DaemonServicer, deployments_pb2_grpc.DeploymentsServicer):
+    """A real server on a unix socket that answers as a test wants it.
+
+    Attributes:
+        address: of the server.
+        behaviour: what happens in a call before it is answered with an empty message.
+        calls: how many there were.
+        deploy_keys: the idempotency keys of deployments.
+    """
+
+    def __init__(self, socket: Path) -> None:
+        self.behaviour: Behaviour = lambda context: None
+        self.calls = 0
+        self.deploy_keys: list[str] = []
+        self._server = grpc.server(futures.ThreadPoolExecutor(4))
+        daemon_pb2_grpc.add_DaemonServicer_to_server(self, self._server)
+        deployments_pb2_grpc.add_DeploymentsServicer_to_server(self, self._server)
+        self.address = f"unix:{socket}"
+        self._server.add_insecure_port(parse_address(self.address).target)
+        self._server.start()
+
+    def stop(self) -> None:
+        self._server.stop(None).wait()
+
+    def Info(
+        self, request: daemon_pb2.InfoRequest, context: grpc.ServicerContext
+    ) -> daemon_pb2.InfoResponse:
+        self._behave(context)
+        return daemon_pb2.InfoResponse()
+
+    def Deploy(
+        self,
+        request: Iterator[deployments_pb2.DeployRequest],
+        context: grpc.ServicerContext,
+    ) -> deployments_pb2.DeployResponse:
+        header = next(iter(request)).header
+        self.deploy_keys.append(header.idempotency_key)
+        self._behave(context)
+        code = b"".join(part.code for part in request)
+        assert len(code) == header.code_size
+        deployment = deployments_pb2.Deployment(name=header.name, digest=header.digest, version=1)
+        return deployments_pb2.DeployResponse(
+            deployment=deployment, warnings=["numpy is 2.0 here, 1.26 there"]
+        )
+
+    def Delete(
+        self, request: deployments_pb2.DeploymentsDeleteRequest, context: grpc.ServicerContext
+    ) -> deployments_pb2.DeploymentsDeleteResponse:
+        self._behave(context)
+        return deployments_pb2.DeploymentsDeleteResponse()
+
+    def Warm(
+        self, request: deployments_pb2.WarmRequest, context: grpc.ServicerContext
+    ) -> Iterator[deployments_pb2.WarmResponse]:
+        yield deployments_pb2.WarmResponse(state=deployments_pb2.DEPLOYMENT_STATE_STARTING)
+        self._behave(context)
+
+    def _behave(self, context: grpc.ServicerContext) -> None:
+        self.calls += 1
+        self.behaviour(context)
+
+
+def aborting(status: status_pb2.Status) -> Behaviour:
+    return lambda context: context.abort_with_status(rpc_status.to_status(status))
+
+
+@pytest.fixture
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AbortingDaemon]:
+    running = AbortingDaemon(tmp_path_factory.mktemp("s") / "d.sock")
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def client(server: AbortingDaemon) -> Iterator[Client]:
+    with Client(server.address) as made:
+        yield made
+
+
+def failure_of(call: Callable[[], object]) -> errors.PipelineError:
+    with pytest.raises(errors.PipelineError) as caught:
+        call()
+    # No gRPC error follows in the traceback.
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__
+    return caught.value
+
+
+FROM_DAEMON: list[tuple[DomainError, type[errors.PipelineError], dict[str, object]]] = [
+    (domain.DeploymentNotFound("x"), errors.NotFound, {}),
+    (domain.DeploymentDeleted("x"), errors.NotFound, {}),
+    (domain.InvalidRequest("name", "is bad"), errors.InvalidInput, {"field": "name"}),
+    (
+        domain.InvalidInput("kwargs.height", "too big", "le=1024"),
+        errors.InvalidInput,
+        {"field": "kwargs.height", "bound": "le=1024"},
+    ),
+    (domain.InvalidInput("x", "missing"), errors.InvalidInput, {"field": "x", "bound": None}),
+    (
+        domain.PythonMismatch("3.9.1", "3.11.2"),
+        errors.Incompatible,
+        {"subject": "python", "client_version": "3.9.1", "daemon_version": "3.11.2"},
+    ),
+    (
+        domain.MissingPackage("PIL", "pillow", "11.0"),
+        errors.Incompatible,
+        {"subject": "pillow", "client_version": "11.0", "daemon_version": ""},
+    ),
+    (domain.MissingPackage("mine", "", ""), errors.Incompatible, {"subject": "mine"}),
+    (domain.CodeDigestMismatch("short"), errors.PipelineError, {}),
+    (domain.CodeTooLarge(3, 2), errors.SerialisationError, {"subject": "graph"}),
+    (
+        domain.StartupFailed("x", FAILURE, retry_after=1.5),
+        errors.StartupFailed,
+        {
+            "deployment": "x",
+            "node": "Model.load",
+            "remote_traceback": FAILURE.traceback,
+            "retry_after": 1.5,
+        },
+    ),
+    (
+        domain.RunFailed("id", FAILURE),
+        errors.RunFailed,
+        {"node": "Model.load", "remote_traceback": FAILURE.traceback},
+    ),
+    (
+        domain.OutputNotSendable("id", "outputs[0]", "no"),
+        errors.SerialisationError,
+        {"subject": "outputs[0]"},
+    ),
+    (domain.OutputTooLarge("id", 3, 2), errors.SerialisationError, {}),
+    (
+        domain.WorkerDied(Exit(signal="SIGKILL")),
+        errors.WorkerDied,
+        {"signal": "SIGKILL", "exit_code": None},
+    ),
+    (domain.WorkerDied(Exit(exit_code=3)), errors.WorkerDied, {"signal": None, "exit_code": 3}),
+    (domain.NurseryUnavailable("why", 2.5), errors.Unavailable, {"retry_after": 2.5}),
+    (domain.QueueFull("x", 10, 0.25), errors.Overloaded, {"retry_after": 0.25}),
+    (domain.ShuttingDown(), errors.Unavailable, {"retry_after": None}),
+    (domain.StorageFailed("store", "full"), errors.PipelineError, {}),
+]
+
+
+@pytest.mark.parametrize(
+    ("error", "cls", "fields"), FROM_DAEMON, ids=[type(row[0]).__name__ for row in FROM_DAEMON]
+)
+def test_what_the_daemon_says_keeps_its_type_and_fields(
+    server: AbortingDaemon,
+    client: Client,
+    error: DomainError,
+    cls: type[errors.PipelineError],
+    fields: dict[str, object],
+) -> None:
+    server.behaviour = aborting(status_of(error))
+    raised = failure_of(client.info)
+    assert type(raised) is cls
+    assert raised.message == str(error)
+    assert raised.reason == TABLE[type(error)].reason
+    assert {name: getattr(raised, name) for name in fields} == fields
+    # It was answered: asking again would not help.
+    assert server.calls == 1
+
+
+def test_the_tables_are_total() -> None:
+    assert {mapping.reason for mapping in TABLE.values()} <= set(BY_REASON)
+    assert {type(error) for error, _, _ in FROM_DAEMON} == set(TABLE)
+    assert set(BY_CODE) == set(grpc.StatusCode)
+
+
+BY_CODE_ALONE: list[tuple[grpc.StatusCode, type[errors.PipelineError]]] = [
+    (grpc.StatusCode.CANCELLED, errors.Cancelled),
+    (grpc.StatusCode.UNKNOWN, errors.PipelineError),
+    (grpc.StatusCode.INVALID_ARGUMENT, errors.InvalidInput),
+    (grpc.StatusCode.DEADLINE_EXCEEDED, errors.DeadlineExceeded),
+    (grpc.StatusCode.NOT_FOUND, errors.NotFound),
+    (grpc.StatusCode.ALREADY_EXISTS, errors.AlreadyExists),
+    (grpc.StatusCode.PERMISSION_DENIED, errors.PermissionDenied),
+    (grpc.StatusCode.UNAUTHENTICATED, errors.PermissionDenied),
+    (grpc.StatusCode.RESOURCE_EXHAUSTED, errors.Overloaded),
+    (grpc.StatusCode.FAILED_PRECONDITION, errors.PipelineError),
+    (grpc.StatusCode.ABORTED, errors.PipelineError),
+    (grpc.StatusCode.OUT_OF_RANGE, errors.InvalidInput),
+    (grpc.StatusCode.UNIMPLEMENTED, errors.NotServed),
+    (grpc.StatusCode.INTERNAL, errors.PipelineError),
+    (grpc.StatusCode.UNAVAILABLE, errors.Unavailable),
+    (grpc.StatusCode.DATA_LOSS, errors.PipelineError),
+]
+
+
+@pytest.mark.parametrize(("code", "cls"), BY_CODE_ALONE)
+def test_without_a_reason_the_code_decides(
+    server: AbortingDaemon,
+    client: Client,
+    code: grpc.StatusCode,
+    cls: type[errors.PipelineError],
+) -> None:
+    server.behaviour = lambda context: context.abort(code, "because")
+    raised = failure_of(lambda: client.delete("x"))
+    assert type(raised) is cls
+    assert raised.reason == ""
+
+
+def test_an_unknown_reason_of_a_newer_daemon_is_kept(
+    server: AbortingDaemon, client: Client
+) -> None:
+    info = error_details_pb2.ErrorInfo(domain="pipelined", reason="TOO_HOT", metadata={"t": "99"})
+    detail = any_pb2.Any()
+    detail.Pack(info)
+    server.behaviour = aborting(
+        status_pb2.Status(code=code_pb2.UNAVAILABLE, message="too hot", details=[detail])
+    )
+    raised = failure_of(client.info)
+    assert type(raised) is errors.Unavailable
+    assert (raised.reason, raised.metadata, raised.message) == ("TOO_HOT", {"t": "99"}, "too hot")
+
+
+def test_a_reason_of_another_domain_is_not_ours(server: AbortingDaemon, client: Client) -> None:
+    detail = any_pb2.Any()
+    detail.Pack(error_details_pb2.ErrorInfo(domain="proxy.example", reason="RUN_FAILED"))
+    server.behaviour = aborting(
+        status_pb2.Status(code=code_pb2.NOT_FOUND, message="no route", details=[detail])
+    )
+    raised = failure_of(client.info)
+    assert type(raised) is errors.NotFound
+    assert raised.reason == ""
+
+
+def test_garbage_in_the_details_leaves_the_code(server: AbortingDaemon, client: Client) -> None:
+    def behave(context: grpc.ServicerContext) -> None:
+        context.set_trailing_metadata((("grpc-status-details-bin", b"\xff\xff\xff"),))
+        context.abort(grpc.StatusCode.NOT_FOUND, "gone")
+
+    server.behaviour = behave
+    assert type(failure_of(client.info)) is errors.NotFound
+
+
+def test_a_long_traceback_arrives_whole(server: AbortingDaemon, client: Client) -> None:
+    traceback = "".join(f'  File "model.py", line {line}, in load\n' for line in range(3000))
+    server.behaviour = aborting(
+        status_of(domain.RunFailed("id", Failure("ValueError", "x", traceback, "load")))
+    )
+    raised = failure_of(client.info)
+    assert isinstance(raised, errors.RunFailed)
+    assert raised.remote_traceback == traceback
+
+
+def test_a_startup_that_fails_ends_the_stream(server: AbortingDaemon, client: Client) -> None:
+    server.behaviour = aborting(status_of(domain.StartupFailed("x", FAILURE)))
+    assert type(failure_of(lambda: client.warm("x"))) is errors.StartupFailed
+
+
+def test_nobody_at_the_address(tmp_path_factory: pytest.TempPathFactory) -> None:
+    address = f"unix:{tmp_path_factory.mktemp('s')}/d.sock"
+    with Client(address) as client:
+        raised = failure_of(client.list)
+    assert type(raised) is errors.Unavailable
+    assert address in raised.message
+    assert "No such file or directory" in raised.message
+    assert "pipelined serve" in raised.message
+
+
+def test_reading_is_tried_again_and_acting_is_not(server: AbortingDaemon, client: Client) -> None:
+    server.behaviour = lambda context: context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
+    assert type(failure_of(client.info)) is errors.Unavailable
+    assert server.calls > 1
+    server.calls = 0
+    assert type(failure_of(lambda: client.delete("x"))) is errors.Unavailable
+    assert server.calls == 1
+
+
+def test_an_interrupted_wait_cancels_the_call(server: AbortingDaemon, client: Client) -> None:
+    cancelled = threading.Event()
+    main = threading.get_ident()
+
+    def behave(context: grpc.ServicerContext) -> None:
+        context.add_callback(cancelled.set)
+        signal.pthread_kill(main, signal.SIGINT)
+        cancelled.wait()
+
+    server.behaviour = behave
+    with pytest.raises(KeyboardInterrupt):
+        client.delete("x")
+    assert cancelled.wait(30)
+
+
+def test_a_closed_client_says_so(server: AbortingDaemon) -> None:
+    client = Client(server.address)
+    client.info()
+    client.close()
+    with pytest.raises(errors.PipelineError, match="closed"):
+        client.info()
+
+
+@pytest.mark.parametrize("name", ["a b", "a#b?c", "100%41", "ü"])
+def test_any_path_can_be_a_socket(tmp_path_factory: pytest.TempPathFactory, name: str) -> None:
+    socket = tmp_path_factory.mktemp("s") / name
+    server = AbortingDaemon(socket)
+    try:
+        assert socket.is_socket()
+        for address in (f"unix:{socket}", str(socket)):
+            with Client(address) as client:
+                client.info()
+    finally:
+        server.stop()
+
+
+@pytest.mark.parametrize("address", ["nonsense", "host:port", "unix:", "unix:/" + "x" * 200])
+def test_no_address(address: str) -> None:
+    with pytest.raises(errors.InvalidInput) as caught:
+        Client(address)
+    assert caught.value.field == "address"
+
+
+def test_certificates_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(errors.InvalidInput, match="No such file") as caught:
+        Client("localhost:1", tls=tmp_path / "ca.pem")
+    assert caught.value.field == "tls"
