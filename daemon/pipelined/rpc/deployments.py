@@ -21,8 +21,9 @@ from pipelined.rpc.messages import (
     timeline_message,
 )
 from pipelined.rpc.status import streaming, unary
-from pipelined_api import schema as wire_schema
+from pipelined_api.schema import check_schema
 from pipelined_api.v1 import deployments_pb2, deployments_pb2_grpc
+from pipelined_api.wire_values import SchemaViolation
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -115,8 +116,8 @@ async def _header(
         if request.WhichOneof("part") != "header":
             break
         try:
-            wire_schema.check_schema(request.header.schema)
-        except wire_schema.SchemaViolation as error:
+            check_schema(request.header.schema)
+        except SchemaViolation as error:
             raise InvalidRequest(f"schema.{error.field}", error.message) from error
         return request.header
     raise InvalidRequest("header", "has to be the first message of the stream")

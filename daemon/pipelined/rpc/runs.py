@@ -16,9 +16,9 @@ from google.protobuf.message import DecodeError
 from pipelined.core.deployments import Deployments
 from pipelined.core.errors import InvalidInput, InvalidRequest
 from pipelined.rpc.status import unary
-from pipelined_api import schema as wire_schema
-from pipelined_api import wire_values
+from pipelined_api.schema import validate_inputs
 from pipelined_api.v1 import runs_pb2, schema_pb2
+from pipelined_api.wire_values import SchemaViolation, plain
 
 SERVICE = runs_pb2.DESCRIPTOR.services_by_name["Runs"].full_name
 # Schemas that are kept parsed; one for each version of a deployment that runs.
@@ -34,7 +34,7 @@ class RunsService:
 
     def handler(self) -> grpc.GenericRpcHandler:
         """What a server takes: methods on serialised messages."""
-        run = grpc.unary_unary_rpc_method_handler(self.run)
+        run: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(self.run)
         return grpc.method_handlers_generic_handler(SERVICE, {"Run": run})
 
     @unary
@@ -49,16 +49,21 @@ class RunsService:
         result = await deployment.run(secrets.token_hex(8), request, context.time_remaining())
         return bytes(result.response)
 
-    def _validate(self, schema: bytes, message: runs_pb2.RunRequest) -> None:
+    def _validate(self, serialised: bytes, message: runs_pb2.RunRequest) -> None:
+        schema = self._schema(serialised)
+        names = [parameter.name for parameter in schema.inputs]
         try:
-            positional = [wire_values.plain(value) for value in message.inputs]
-            named = {}
+            positional = [
+                plain(value, names[i] if i < len(names) else f"inputs[{i}]")
+                for i, value in enumerate(message.inputs)
+            ]
+            named: dict[str, object] = {}
             for entry in message.named_inputs:
                 if entry.key in named:
                     raise InvalidInput(entry.key, "is given twice")
-                named[entry.key] = wire_values.plain(entry.value)
-            wire_schema.validate_inputs(self._schema(schema), positional, named)
-        except wire_schema.SchemaViolation as error:
+                named[entry.key] = plain(entry.value, entry.key)
+            validate_inputs(schema, positional, named)
+        except SchemaViolation as error:
             raise InvalidInput(error.field, error.message, error.bound) from error
 
     def _schema(self, serialised: bytes) -> schema_pb2.Schema:
