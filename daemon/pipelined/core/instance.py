@@ -150,13 +150,17 @@ class Instance:
         self._become(State.STARTING)
         try:
             await self._start_worker(self.timeline)
-        except NurseryUnavailable as error:
-            self._become(State.COLD)
-            self._owner.instance_failed(self, error)
-            raise
         except (StartupFailed, WorkerDied) as error:
             await self._startup_failed(error)
             raise
+        except DomainError as error:
+            # Not the pipeline's fault, so nothing is held against it.
+            await self._startup_abandoned(error)
+            raise
+        except Exception as error:
+            reason = NurseryUnavailable(f"internal error of the daemon ({type(error).__name__})")
+            await self._startup_abandoned(reason)
+            raise reason from error
         except BaseException:
             await self._stop_worker()
             raise
@@ -205,6 +209,11 @@ class Instance:
         if not (isinstance(error, StartupFailed) and error.cause == "node"):
             await self._stop_worker()
         self._become(State.FAILED)
+        self._owner.instance_failed(self, error)
+
+    async def _startup_abandoned(self, error: DomainError) -> None:
+        await self._stop_worker()
+        self._become(State.COLD)
         self._owner.instance_failed(self, error)
 
     async def _stop_worker(self) -> None:
