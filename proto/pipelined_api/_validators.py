@@ -109,7 +109,7 @@ def _int(type_: Type, bounds: dict[str, Any], _: DecodeDefault) -> CoreSchema:
     for name, bound in bounds.items():
         if bound != int(bound):
             raise SchemaViolation("", f"{name}={bound} is no bound for an int")
-    limits = {name: int(bound) for name, bound in bounds.items()}
+    limits: dict[str, Any] = {name: int(bound) for name, bound in bounds.items()}
     limits["ge"] = max(limits.get("ge", _INT64["ge"]), _INT64["ge"])
     limits["le"] = min(limits.get("le", _INT64["le"]), _INT64["le"])
     return core_schema.int_schema(strict=True, **limits)

@@ -15,7 +15,7 @@ from pipelined_api._validators import DecodeDefault, validator
 from pipelined_api.v1.schema_pb2 import Parameter, Schema, Type
 from pipelined_api.wire_values import SchemaViolation, plain
 
-__all__ = ["SchemaViolation", "check_schema", "validate_inputs", "validate_value"]
+__all__ = ["SchemaViolation", "check_schema", "check_type", "validate_inputs", "validate_value"]
 
 _BOUNDS = (
     ("gt", "ge", "lt", "le", "multiple_of")
@@ -94,6 +94,16 @@ def validate_value(
         raise SchemaViolation(field, "nested too deeply") from None
 
 
+def check_type(type_: Type) -> None:
+    """Make sure that a type and its constraints make sense.
+
+    Raises:
+        SchemaViolation: they do not; its field is empty.
+
+    """
+    validator(type_, plain)
+
+
 def check_schema(schema: Schema) -> None:
     """Make sure that a schema from elsewhere makes sense, so that no run stumbles over it.
 
@@ -113,7 +123,7 @@ def check_schema(schema: Schema) -> None:
 
 def _check_parameter(parameter: Parameter, field: str) -> None:
     try:
-        validator(parameter.type, plain)
+        check_type(parameter.type)
     except SchemaViolation as violation:
         raise SchemaViolation(field, violation.message) from None
     for nested in _parameters(parameter.type):

@@ -1,0 +1,1 @@
+"""Builds graphs of pipes, runs them here, and makes them portable."""

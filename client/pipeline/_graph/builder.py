@@ -1,0 +1,205 @@
+"""``Pipeline``: collects the inputs, nodes and outputs of a graph while its ``with`` is open."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from contextvars import Token
+from types import TracebackType
+from typing import Any
+
+from pipeline._graph.annotations import lenient_type
+from pipeline._graph.calls import check_arguments, result_annotations
+from pipeline._graph.context import open_builder, source_line, user_frame
+from pipeline._graph.decorators import Pipe, is_entity
+from pipeline._graph.graph import Graph
+from pipeline._graph.nodes import (
+    EntityRef,
+    GraphInput,
+    GraphOutput,
+    InputRef,
+    Node,
+    ResultRef,
+    replace,
+)
+from pipeline._graph.state import snapshot
+from pipeline._graph.variables import GraphVariable
+from pipeline.errors import GraphError
+from pipelined_api.v1.schema_pb2 import Parameter
+
+__all__ = ["Pipeline"]
+
+
+class Pipeline:
+    """Builds a graph: ``with Pipeline() as builder: …``, then ``builder.get_pipeline()``.
+
+    Inside the ``with``, calls of pipes are recorded instead of executed. Builders nest, and each
+    thread has its own.
+    """
+
+    def __init__(self) -> None:
+        self._inputs: list[GraphVariable] = []
+        self._results: list[GraphVariable] = []
+        self._nodes: list[Node] = []
+        self._outputs: list[GraphVariable] = []
+        self._entities: list[Any] = []
+        self._names: dict[int, str] = {}
+        self._token: Token[Pipeline | None] | None = None
+        self._entered = False
+
+    def __enter__(self) -> Pipeline:
+        if self._entered:
+            raise GraphError(f"{source_line()}: this Pipeline has been built; make another one")
+        self._entered = True
+        self._token = open_builder.set(self)
+        return self
+
+    def __exit__(
+        self,
+        exception_type: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        assert self._token is not None
+        open_builder.reset(self._token)
+        self._token = None
+        if exception_type is None:
+            self._find_names()
+
+    def add_input(self, parameter: Parameter, annotation: Any) -> GraphVariable:
+        """Add an input. Called by ``Variable``."""
+        variable = GraphVariable(
+            self, InputRef(len(self._inputs)), parameter, annotation, at_startup=False
+        )
+        self._inputs.append(variable)
+        return variable
+
+    def record(self, pipe: Pipe, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """Add a call as a node. Called by pipes.
+
+        Returns:
+            What stands for the result: one Variable, or a tuple of them for ``Tuple[A, B]``.
+
+        Raises:
+            GraphError: the call does not fit the pipe.
+
+        """
+        line = source_line()
+        args, kwargs = check_arguments(pipe, args, kwargs, line)
+
+        def reference(value: Any) -> Any:
+            return self._reference(value, line)
+
+        annotation, items = result_annotations(pipe.function)
+        index = len(self._nodes)
+        self._nodes.append(
+            Node(
+                pipe,
+                replace(args, reference),
+                replace(dict(kwargs), reference),
+                None if items is None else len(items),
+                line,
+            )
+        )
+        if items is None:
+            return self._add_result(ResultRef(index), annotation, pipe)
+        return tuple(
+            self._add_result(ResultRef(index, item), part, pipe) for item, part in enumerate(items)
+        )
+
+    def _add_result(self, reference: ResultRef, annotation: Any, pipe: Pipe) -> GraphVariable:
+        parameter = Parameter(type=lenient_type(annotation))
+        shown = f"result of {pipe.name}" if annotation is inspect.Parameter.empty else annotation
+        variable = GraphVariable(self, reference, parameter, shown, at_startup=pipe.on_startup)
+        self._results.append(variable)
+        return variable
+
+    def _reference(self, value: Any, line: str) -> Any:
+        if type(value) is GraphVariable:
+            self._check_own(value, line)
+            return value.reference
+        if is_entity(value):
+            for index, known in enumerate(self._entities):
+                if known is value:
+                    return EntityRef(index)
+            self._entities.append(value)
+            return EntityRef(len(self._entities) - 1)
+        return value
+
+    def _check_own(self, variable: GraphVariable, line: str) -> None:
+        if variable.builder is not self:
+            raise GraphError(f"{line}: {variable!r} belongs to another Pipeline")
+
+    def output(self, *values: Any) -> None:
+        """Make Variables outputs of the graph, in this order, after those of earlier calls.
+
+        A tuple or list of Variables, such as a pipe that returns ``Tuple[A, B]`` gives, makes as
+        many outputs.
+
+        Raises:
+            GraphError: one is no Variable of this builder.
+
+        """
+        line = source_line()
+        for value in values:
+            if type(value) in (list, tuple):
+                self.output(*value)
+                continue
+            if type(value) is not GraphVariable:
+                raise GraphError(f"{line}: an output is what a pipe returned, not {value!r}")
+            self._check_own(value, line)
+            self._outputs.append(value)
+
+    def get_pipeline(self) -> Graph:
+        """Return the graph, with the state that its entities have now.
+
+        Raises:
+            GraphError: there is no output, two inputs have one name, or an entity keeps a Variable.
+
+        """
+        if not self._outputs:
+            raise GraphError(f"{source_line()}: the pipeline has no output; call builder.output()")
+        if self._token is not None:
+            self._find_names()
+        entities, nodes = snapshot(self._entities, self._nodes)
+        return Graph(
+            inputs=[
+                GraphInput(self._named(variable, "input", index), variable.annotation)
+                for index, variable in enumerate(self._named_inputs())
+            ],
+            nodes=nodes,
+            outputs=[
+                GraphOutput(self._named(variable, "output", index), variable.reference)
+                for index, variable in enumerate(self._outputs)
+            ],
+            entities=entities,
+        )
+
+    def _find_names(self) -> None:
+        """Note the names that Variables are bound to where the ``with`` stands."""
+        frame = user_frame()
+        if frame is None:
+            return
+        own = {id(variable) for variable in (*self._inputs, *self._results)}
+        for name, value in frame.f_locals.items():
+            if id(value) in own and type(value) is GraphVariable:
+                self._names.setdefault(id(value), name)
+
+    def _named_inputs(self) -> list[GraphVariable]:
+        names: dict[str, GraphVariable] = {}
+        for index, variable in enumerate(self._inputs):
+            name = self._named(variable, "input", index).name
+            if name in names:
+                raise GraphError(f"{names[name]!r} and {variable!r} are both named {name!r}")
+            names[name] = variable
+        return self._inputs
+
+    def _named(self, variable: GraphVariable, kind: str, index: int) -> Parameter:
+        parameter = Parameter()
+        parameter.CopyFrom(variable.parameter)
+        parameter.name = parameter.name or self._names.get(id(variable), f"{kind}_{index}")
+        if kind == "output":
+            # What an input demands of callers is no promise about an output.
+            parameter.ClearField("default_value")
+            parameter.optional = False
+        return parameter

@@ -1,0 +1,171 @@
+"""Executes a graph in this process: one startup, kept results, any number of runs."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+from pipeline._graph.context import plain_calls
+from pipeline._graph.nodes import EntityRef, GraphOutput, InputRef, Node, ResultRef, replace
+from pipeline._graph.observer import Observer
+from pipeline._graph.state import copies
+from pipeline.errors import RunFailed, StartupFailed
+
+__all__ = ["Execution"]
+
+
+class Execution:
+    """What a graph has become in this process: the state of its entities and the results it keeps.
+
+    Thread-safe. Any number of first callers share one startup; after a failed one the next caller
+    tries again from the node that failed.
+    """
+
+    def __init__(
+        self, nodes: Sequence[Node], outputs: Sequence[GraphOutput], entities: Sequence[Any]
+    ) -> None:
+        self._nodes = nodes
+        self._outputs = outputs
+        self._initial = entities
+        self._entities: list[Any] | None = None
+        self._kept: dict[int, Any] = {}
+        self._lock = threading.Lock()
+        self._startup: Future[None] | None = None
+        self._once = {index: threading.Lock() for index, node in enumerate(nodes) if node.run_once}
+
+    def startup(self, observer: Observer | None) -> None:
+        """Execute the startup nodes that have not been, or wait for whoever does.
+
+        Raises:
+            StartupFailed: a node raised, here or in the startup that was waited for.
+
+        """
+        with self._lock:
+            attempt = self._startup
+            leads = attempt is None
+            if attempt is None:
+                attempt = self._startup = Future()
+        if not leads:
+            self._follow(attempt)
+            return
+        try:
+            self._execute_startup(observer)
+        except BaseException as error:
+            with self._lock:
+                self._startup = None
+            attempt.set_exception(error)
+            raise
+        attempt.set_result(None)
+
+    @staticmethod
+    def _follow(attempt: Future[None]) -> None:
+        error = attempt.exception()
+        if isinstance(error, StartupFailed):
+            # An exception object belongs to the thread that raised it: its traceback grows.
+            raise StartupFailed(error.message, node=error.node) from error.__cause__
+        if error is not None:
+            raise StartupFailed(f"the startup was interrupted by {type(error).__name__}") from error
+
+    def _execute_startup(self, observer: Observer | None) -> None:
+        if self._entities is None:
+            self._entities = copies(self._initial)
+        for index, node in enumerate(self._nodes):
+            if not node.on_startup or index in self._kept:
+                continue
+            before = [dict(vars(entity)) for entity in self._with_state()]
+            try:
+                self._kept[index] = self._call(node, [], self._kept, observer)
+            except BaseException:
+                for entity, state in zip(self._with_state(), before, strict=True):
+                    vars(entity).clear()
+                    vars(entity).update(state)
+                raise
+
+    def _with_state(self) -> list[Any]:
+        return [entity for entity in self._entities or () if hasattr(entity, "__dict__")]
+
+    def run(self, values: Sequence[Any], observer: Observer | None) -> list[Any]:
+        """Execute the nodes that belong to a run and return the outputs.
+
+        Raises:
+            RunFailed: a node raised.
+
+        """
+        results: dict[int, Any] = {}
+        for index, node in enumerate(self._nodes):
+            if node.on_startup:
+                results[index] = self._kept[index]
+            elif node.run_once:
+                results[index] = self._call_once(index, node, values, results, observer)
+            else:
+                results[index] = self._call(node, values, results, observer)
+        return [self._resolve(output.reference, values, results) for output in self._outputs]
+
+    def _call_once(
+        self,
+        index: int,
+        node: Node,
+        values: Sequence[Any],
+        results: Mapping[int, Any],
+        observer: Observer | None,
+    ) -> Any:
+        with self._once[index]:
+            if index not in self._kept:
+                self._kept[index] = self._call(node, values, results, observer)
+            return self._kept[index]
+
+    def _call(
+        self,
+        node: Node,
+        values: Sequence[Any],
+        results: Mapping[int, Any],
+        observer: Observer | None,
+    ) -> Any:
+        def resolve(value: Any) -> Any:
+            return self._resolve(value, values, results)
+
+        args = replace(node.args, resolve)
+        kwargs = replace(dict(node.kwargs), resolve)
+        if observer is not None:
+            observer.node_started(node.name)
+        started = time.perf_counter()
+        try:
+            with plain_calls():
+                result = node.pipe.function(*args, **kwargs)
+            _check_items(node, result)
+        except Exception as error:
+            raise _failure(node, error) from error
+        if observer is not None:
+            observer.node_finished(node.name, time.perf_counter() - started)
+        return result
+
+    def _resolve(self, value: Any, values: Sequence[Any], results: Mapping[int, Any]) -> Any:
+        if isinstance(value, InputRef):
+            return values[value.index]
+        if isinstance(value, ResultRef):
+            result = results[value.node]
+            return result if value.item is None else result[value.item]
+        if isinstance(value, EntityRef):
+            assert self._entities is not None
+            return self._entities[value.index]
+        return value
+
+
+def _check_items(node: Node, result: Any) -> None:
+    if node.items is None:
+        return
+    if not isinstance(result, (tuple, list)) or len(result) != node.items:
+        count = f" of {len(result)}" if isinstance(result, (tuple, list)) else ""
+        raise TypeError(
+            f"annotated to return a tuple of {node.items}, returned {type(result).__name__}{count}"
+        )
+
+
+def _failure(node: Node, error: Exception) -> StartupFailed | RunFailed:
+    message = f"{node.name} raised {type(error).__qualname__}: {error}"
+    if node.on_startup:
+        return StartupFailed(message, node=node.name)
+    return RunFailed(message, node=node.name)

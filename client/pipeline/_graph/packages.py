@@ -1,0 +1,111 @@
+"""Which modules are installed packages and which are the user's own."""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import site
+import sys
+import sysconfig
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["Package", "is_installed", "packages_of", "user_modules"]
+
+_OWN = frozenset({"pipeline", "pipelined", "pipelined_api"})
+# What this library brings along wherever it is. pydantic is not among them: what it makes of an
+# InputSchema is pickled with the graph.
+_DEPENDENCIES = frozenset(
+    {"annotated_types", "cloudpickle", "google", "pydantic_core", "typing_extensions"}
+)
+
+
+@dataclass(frozen=True, order=True)
+class Package:
+    """An installed package.
+
+    Attributes:
+        module: the top-level module, such as ``"PIL"``.
+        distribution: the distribution that it came from, such as ``"pillow"``; empty if unknown.
+        version: the distribution's version; empty if unknown.
+
+    """
+
+    module: str
+    distribution: str
+    version: str
+
+
+@functools.cache
+def _installed_folders() -> tuple[str, ...]:
+    folders = {*site.getsitepackages(), site.getusersitepackages()}
+    folders |= {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    return tuple(f"{Path(folder).resolve()}/" for folder in folders)
+
+
+def is_installed(name: str) -> bool:
+    """Whether a module is part of Python, of this library, or of an installed package.
+
+    What is not is the user's own: it is sent along with the graph.
+    """
+    top = name.partition(".")[0]
+    if top in _OWN or top in sys.stdlib_module_names:
+        return True
+    module = sys.modules.get(name)
+    if name == "__main__" or module is None:
+        return name != "__main__"
+    file = getattr(module, "__file__", None)
+    if file is None:
+        # A namespace package; a module without any file is built in, or made at run time.
+        paths = list(getattr(module, "__path__", ()))
+        return not paths or any(_in_installed_folder(path) for path in paths)
+    return _in_installed_folder(file)
+
+
+@functools.lru_cache(maxsize=4096)
+def _in_installed_folder(path: str) -> bool:
+    resolved = str(Path(path).resolve())
+    parts = Path(resolved).parts
+    return (
+        "site-packages" in parts
+        or "dist-packages" in parts
+        or resolved.startswith(_installed_folders())
+    )
+
+
+def user_modules() -> list[str]:
+    """Return the imported modules that are the user's own, without ``__main__``."""
+    return [
+        name
+        for name, module in list(sys.modules.items())
+        if module is not None and name != "__main__" and not is_installed(name)
+    ]
+
+
+def packages_of(modules: Iterable[str]) -> list[Package]:
+    """Return the distributions of modules, without Python's own and this library's, by name."""
+    tops = {module.partition(".")[0] for module in modules}
+    return sorted(
+        _package(top)
+        for top in tops
+        if top and top not in _OWN | _DEPENDENCIES and top not in sys.stdlib_module_names
+    )
+
+
+@functools.cache
+def _distributions() -> dict[str, list[str]]:
+    return {
+        module: sorted(set(names))
+        for module, names in importlib.metadata.packages_distributions().items()
+    }
+
+
+def _package(module: str) -> Package:
+    candidates = _distributions().get(module, [])
+    # Several share a namespace; only one of the module's own name is surely the one meant.
+    if len(candidates) > 1:
+        candidates = [name for name in candidates if name.lower() == module.lower()]
+    if not candidates:
+        return Package(module, "", "")
+    return Package(module, candidates[0], importlib.metadata.version(candidates[0]))

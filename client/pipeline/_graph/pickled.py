@@ -1,0 +1,108 @@
+"""What pickled graphs call by name to come back.
+
+Daemons keep pickled graphs across upgrades of this library: what is named here stays, with the
+arguments that it takes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from pipeline._graph.decorators import Pipe
+    from pipeline._graph.graph import Graph
+    from pipeline._graph.nodes import EntityRef, GraphInput, GraphOutput, InputRef, Node, ResultRef
+    from pipeline.objects.files import File
+
+__all__ = [
+    "entity_ref",
+    "file",
+    "fill_module",
+    "graph",
+    "graph_input",
+    "graph_output",
+    "input_ref",
+    "module",
+    "node",
+    "pipe",
+    "result_ref",
+]
+
+
+def graph() -> Graph:
+    """Make an empty Graph, whose state follows."""
+    from pipeline._graph.graph import Graph
+
+    return Graph.__new__(Graph)
+
+
+def pipe() -> Pipe:
+    """Make an empty Pipe, whose state follows."""
+    from pipeline._graph.decorators import Pipe
+
+    return Pipe.__new__(Pipe)
+
+
+def node(pipe: Pipe, args: tuple[Any, ...], kwargs: dict[str, Any], items: int | None) -> Node:
+    """Make a Node."""
+    from pipeline._graph.nodes import Node
+
+    return Node(pipe, args, kwargs, items)
+
+
+def graph_input(parameter: bytes, annotation: Any) -> GraphInput:
+    """Make a GraphInput; ``parameter`` is a wire Parameter."""
+    from pipeline._graph.nodes import GraphInput
+    from pipelined_api.v1.schema_pb2 import Parameter
+
+    return GraphInput(Parameter.FromString(parameter), annotation)
+
+
+def graph_output(parameter: bytes, reference: InputRef | ResultRef) -> GraphOutput:
+    """Make a GraphOutput; ``parameter`` is a wire Parameter."""
+    from pipeline._graph.nodes import GraphOutput
+    from pipelined_api.v1.schema_pb2 import Parameter
+
+    return GraphOutput(Parameter.FromString(parameter), reference)
+
+
+def input_ref(index: int) -> InputRef:
+    """Make a reference to an input."""
+    from pipeline._graph.nodes import InputRef
+
+    return InputRef(index)
+
+
+def result_ref(node: int, item: int | None) -> ResultRef:
+    """Make a reference to a node's result."""
+    from pipeline._graph.nodes import ResultRef
+
+    return ResultRef(node, item)
+
+
+def entity_ref(index: int) -> EntityRef:
+    """Make a reference to an entity."""
+    from pipeline._graph.nodes import EntityRef
+
+    return EntityRef(index)
+
+
+def file(name: str, media_type: str, content: bytes) -> File:
+    """Make a File that holds its content."""
+    from pipeline.objects.files import File
+
+    return File.from_bytes(content, name=name, media_type=media_type)
+
+
+def module(name: str) -> ModuleType:
+    """Make an empty module, whose contents follow: one of the user's own, pickled by value."""
+    import types
+
+    return types.ModuleType(name)
+
+
+def fill_module(empty: ModuleType, contents: dict[str, Any]) -> None:
+    """Give a module made by ``module`` its contents."""
+    vars(empty).update(contents)

@@ -1,0 +1,134 @@
+"""Graphs as bytes: cloudpickle, by value for the user's own modules, behind a readable header."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import platform
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import BuiltinFunctionType, FunctionType, ModuleType
+from typing import TYPE_CHECKING, Any
+
+import cloudpickle  # type: ignore[import-untyped]  # it has no types
+
+from pipeline._graph import pickled
+from pipeline._graph.packages import Package, is_installed, packages_of, user_modules
+from pipeline.errors import Incompatible, PipelineError, SerialisationError
+
+if TYPE_CHECKING:
+    from pipeline._graph.graph import Graph
+
+__all__ = ["dumps", "loads", "required_packages"]
+
+_MAGIC = b"pipeline-graph 1 python "
+_registry = threading.Lock()
+
+
+def dumps(graph: Graph) -> bytes:
+    """Serialise; see ``Graph.dumps``."""
+    return b"%s%s\n%s" % (_MAGIC, platform.python_version().encode(), _pickle(graph)[0])
+
+
+def required_packages(graph: Graph) -> list[Package]:
+    """Return what the pickle refers to by name; see ``Graph.required_packages``."""
+    return packages_of(_pickle(graph)[1])
+
+
+def loads(data: bytes) -> Graph:
+    """Load; see ``Graph.loads``."""
+    from pipeline._graph.graph import Graph
+
+    header, newline, body = data.partition(b"\n")
+    if not header.startswith(_MAGIC) or not newline:
+        raise SerialisationError("these bytes are no pipeline graph", subject="graph")
+    theirs = header.removeprefix(_MAGIC).decode("ascii", "replace")
+    ours = platform.python_version()
+    # Bytecode of another minor version would crash the interpreter rather than raise.
+    if theirs.split(".")[:2] != ours.split(".")[:2]:
+        raise Incompatible(
+            f"the graph was written by Python {theirs}, this is Python {ours}",
+            subject="python",
+            client_version=theirs,
+            daemon_version=ours,
+        )
+    try:
+        graph = pickle.loads(body)
+    except (ModuleNotFoundError, PipelineError):
+        raise
+    except Exception as error:
+        raise SerialisationError(
+            f"the graph cannot be loaded: {type(error).__name__}: {error}", subject="graph"
+        ) from error
+    if not isinstance(graph, Graph):
+        raise SerialisationError("these bytes are no pipeline graph", subject="graph")
+    return graph
+
+
+def _pickle(graph: Graph) -> tuple[bytes, set[str]]:
+    with _by_value():
+        try:
+            return _dump(graph)
+        except PipelineError:
+            raise
+        except Exception as error:
+            from pipeline._graph.unpicklable import find
+
+            subject, cause = find(graph, _dump) or ("graph", error)
+            raise SerialisationError(
+                f"{subject} cannot be pickled: {type(cause).__name__}: {cause}", subject=subject
+            ) from error
+
+
+def _dump(value: object) -> tuple[bytes, set[str]]:
+    buffer = io.BytesIO()
+    pickler = _Pickler(buffer, protocol=pickle.HIGHEST_PROTOCOL)
+    pickler.dump(value)
+    return buffer.getvalue(), pickler.modules
+
+
+@contextmanager
+def _by_value() -> Iterator[None]:
+    """Have cloudpickle send the user's own modules along, for as long as this lasts."""
+    with _registry:
+        registered: list[ModuleType] = []
+        already = cloudpickle.list_registry_pickle_by_value()
+        try:
+            for name in user_modules():
+                module = sys.modules.get(name)
+                if module is not None and name not in already and module.__name__ == name:
+                    cloudpickle.register_pickle_by_value(module)
+                    registered.append(module)
+            yield
+        finally:
+            for module in registered:
+                cloudpickle.unregister_pickle_by_value(module)
+
+
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no types
+    """Notes the modules that are referred to by name."""
+
+    def __init__(self, file: io.BytesIO, protocol: int) -> None:
+        super().__init__(file, protocol=protocol)
+        self.modules: set[str] = set()
+
+    def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, ModuleType):
+            if is_installed(obj.__name__):
+                self.modules.add(obj.__name__)
+            else:
+                # cloudpickle's own way goes round in circles for modules that refer to each other,
+                # and takes what the import system keeps in them along.
+                contents = {
+                    name: value
+                    for name, value in vars(obj).items()
+                    if name in ("__name__", "__doc__", "__package__") or not name.startswith("__")
+                }
+                return pickled.module, (obj.__name__,), contents, None, None, pickled.fill_module
+        elif isinstance(obj, (type, FunctionType, BuiltinFunctionType)):
+            module = getattr(obj, "__module__", None)
+            if isinstance(module, str) and is_installed(module):
+                self.modules.add(module)
+        return super().reducer_override(obj)

@@ -1,0 +1,9 @@
+"""The objects that pipelines are made of and handle."""
+
+from pipeline._graph.builder import Pipeline
+from pipeline._graph.decorators import entity, pipe
+from pipeline._graph.graph import Graph
+from pipeline._graph.variables import Variable
+from pipeline.objects.files import File
+
+__all__ = ["File", "Graph", "Pipeline", "Variable", "entity", "pipe"]
