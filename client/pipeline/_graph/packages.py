@@ -53,8 +53,12 @@ def is_installed(name: str) -> bool:
     if top in _OWN or top in sys.stdlib_module_names:
         return True
     module = sys.modules.get(name)
-    if name == "__main__" or module is None:
-        return name != "__main__"
+    if name == "__main__":
+        return False
+    if module is None:
+        # A name of an installed package's own choosing, or a module of the user's that came with a
+        # graph and so was never imported here.
+        return top != name and top in sys.modules and is_installed(top)
     file = getattr(module, "__file__", None)
     if file is None:
         # A namespace package; a module without any file is built in, or made at run time.
