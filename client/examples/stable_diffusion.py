@@ -1,7 +1,7 @@
 """The Stable Diffusion pipeline of the SDK's page on cold starts, completed, its imports unchanged.
 
     pipeline deploy client/examples/stable_diffusion.py:graph --name sd
-    pipeline run sd prompt="a cat" kwargs='{"num_inference_steps": 4, "seed": 1}'
+    pipeline run sd prompt="a cat" kwargs.num_inference_steps=4 kwargs.seed=1
 
 PIPELINED_DEMO_MODEL names the checkpoint, a folder or a model of the Hugging Face hub. Without it a
 small one with random weights is generated: everything is real about it but what is in the images.
