@@ -63,7 +63,8 @@ struct Exported {
 
 // Consumers call it without holding the interpreter's lock, so nothing here may need it.
 void release(DlManagedTensor* managed) {
-  const std::unique_ptr<Exported> exported(static_cast<Exported*>(managed->context));
+  const std::unique_ptr<Exported> exported(
+      static_cast<Exported*>(std::exchange(managed->context, nullptr)));
 }
 
 void release_unconsumed(PyObject* capsule) {
@@ -105,8 +106,9 @@ DlDtype carrier_of(const weights::TensorInfo& tensor) {
     case Dtype::f4:
       if (tensor.shape.empty() || tensor.shape.back() % 2 != 0) {
         throw weights::UnsupportedDtype(
-            "tensor '" + tensor.name + "' is of dtype F4, of which torch packs two in a byte, but "
-            "its last dimension is odd",
+            "tensor '" + tensor.name +
+                "' is of dtype F4, of which torch packs two in a byte, but "
+                "its last dimension is odd",
             tensor.name);
       }
       return {dl_uint, 8, 1};
@@ -114,10 +116,10 @@ DlDtype carrier_of(const weights::TensorInfo& tensor) {
     case Dtype::f6_e3m2:
       break;
   }
-  throw weights::UnsupportedDtype("Dtype not understood: " +
-                                      std::string(weights::dtype_name(tensor.dtype)) +
-                                      ", of tensor '" + tensor.name + "'",
-                                  tensor.name);
+  throw weights::UnsupportedDtype(
+      "Dtype not understood: " + std::string(weights::dtype_name(tensor.dtype)) + ", of tensor '" +
+          tensor.name + "'",
+      tensor.name);
 }
 
 std::vector<std::int64_t> row_major_strides(const std::vector<std::int64_t>& shape) {
@@ -156,8 +158,7 @@ py::capsule to_dlpack(const weights::TensorInfo& tensor,
       .deleter = release,
   };
   py::capsule capsule(&exported->managed, capsule_name, release_unconsumed);
-  // From here on the capsule owns it.
-  static_cast<void>(exported.release());
+  [[maybe_unused]] const Exported* owned_by_capsule = exported.release();
   return capsule;
 }
 

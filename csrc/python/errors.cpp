@@ -3,6 +3,7 @@
 #include <exception>
 #include <string>
 #include <system_error>
+#include <utility>
 
 #include "weights/errors.hpp"
 
@@ -27,7 +28,7 @@ template <typename Failure>
 void raise(const Failure& failure) {
   const py::object& type = python_class<Failure>().get_stored();
   const std::string message = failure.what();
-  const py::object text = py::reinterpret_steal<py::object>(PyUnicode_DecodeUTF8(
+  const auto text = py::reinterpret_steal<py::object>(PyUnicode_DecodeUTF8(
       message.data(), static_cast<Py_ssize_t>(message.size()), "backslashreplace"));
   const py::object error = type(text);
   error.attr("path") = decoded_path(failure.path());
@@ -53,7 +54,7 @@ py::object bind_error(py::module_& module, const char* name, const char* doc,
   module.attr(name) = type;
   py::register_exception_translator([](std::exception_ptr pointer) {
     try {
-      std::rethrow_exception(pointer);
+      std::rethrow_exception(std::move(pointer));
     } catch (const Failure& failure) {
       raise(failure);
     }
@@ -63,7 +64,7 @@ py::object bind_error(py::module_& module, const char* name, const char* doc,
 
 void raise_os_error(std::exception_ptr pointer) {
   try {
-    std::rethrow_exception(pointer);
+    std::rethrow_exception(std::move(pointer));
   } catch (const weights::IoError& error) {
     const py::object path = decoded_path(error.path());
     const std::string reason = std::generic_category().message(error.code());
@@ -83,6 +84,7 @@ void bind_errors(py::module_& module) {
   const auto bind = [&]<typename Failure>(const char* name, const char* doc) {
     bind_error<Failure>(module, name, doc, base);
   };
+// A macro, so that a class cannot be bound under another name than its own.
 #define PIPELINED_BIND(name, doc) bind.operator()<weights::name>(#name, doc)
   PIPELINED_BIND(HeaderTooSmall, "There is no room for a header.");
   PIPELINED_BIND(HeaderTooLarge, "The header claims to be longer than the format allows.");

@@ -77,8 +77,7 @@ py::capsule tensor(const weights::Checkpoint& checkpoint, const std::string& nam
 py::list tensors(const weights::Checkpoint& checkpoint) {
   py::list result;
   for (const weights::TensorInfo& tensor : checkpoint.header->tensors()) {
-    result.append(py::make_tuple(tensor.name, dtype_of(tensor),
-                                 exported(checkpoint, tensor)));
+    result.append(py::make_tuple(tensor.name, dtype_of(tensor), exported(checkpoint, tensor)));
   }
   return result;
 }
@@ -91,7 +90,7 @@ std::optional<double> finished(const weights::Progress& progress) {
   return std::chrono::duration<double>(instant->time_since_epoch()).count();
 }
 
-void bind_progress(py::module_& module) {
+void bind_progress(const py::module_& module) {
   py::class_<weights::Progress, std::shared_ptr<weights::Progress>>(
       module, "Progress", "How far a load has got. Does not keep its memory alive.")
       .def_property_readonly("total_bytes", &weights::Progress::total_bytes)
@@ -103,7 +102,7 @@ void bind_progress(py::module_& module) {
                              "The errno with which reading ahead failed, or 0.");
 }
 
-void bind_checkpoint(py::module_& module) {
+void bind_checkpoint(const py::module_& module) {
   py::class_<weights::Checkpoint>(module, "Checkpoint",
                                   "One safetensors file, validated and mapped. Thread-safe.")
       .def(py::init([](const py::bytes& path) {
@@ -115,28 +114,42 @@ void bind_checkpoint(py::module_& module) {
       .def("names", names, "The tensors' names in alphabetical order.")
       .def("names_by_offset", names_by_offset, "The tensors' names in the order of the file.")
       .def("metadata", metadata, "The header's free-form part; None where it has none.")
-      .def("shape", [](const weights::Checkpoint& checkpoint,
-                       const std::string& name) { return find(checkpoint, name).shape; },
-           py::arg("name"), "The shape in elements. Raises KeyError.")
-      .def("dtype", [](const weights::Checkpoint& checkpoint,
-                       const std::string& name) { return dtype_of(find(checkpoint, name)); },
-           py::arg("name"), "The dtype as the format spells it. Raises KeyError.")
-      .def("nbytes", [](const weights::Checkpoint& checkpoint,
-                        const std::string& name) { return find(checkpoint, name).bytes(); },
-           py::arg("name"), "The tensor's size in bytes. Raises KeyError.")
+      .def(
+          "shape",
+          [](const weights::Checkpoint& checkpoint, const std::string& name) {
+            return find(checkpoint, name).shape;
+          },
+          py::arg("name"), "The shape in elements. Raises KeyError.")
+      .def(
+          "dtype",
+          [](const weights::Checkpoint& checkpoint, const std::string& name) {
+            return dtype_of(find(checkpoint, name));
+          },
+          py::arg("name"), "The dtype as the format spells it. Raises KeyError.")
+      .def(
+          "nbytes",
+          [](const weights::Checkpoint& checkpoint, const std::string& name) {
+            return find(checkpoint, name).bytes();
+          },
+          py::arg("name"), "The tensor's size in bytes. Raises KeyError.")
       .def("tensor", tensor, py::arg("name"), "The tensor as a DLPack capsule. Raises KeyError.")
       .def("tensors", tensors, "(name, dtype, DLPack capsule) of each, in the order of the file.")
-      .def("populate", [](const weights::Checkpoint& checkpoint) {
-             const py::gil_scoped_release unlocked;
-             checkpoint.arena->populate();
-           }, "Begins to read the whole file into memory, with threads; returns at once.")
-      .def_property_readonly("progress",
-                             [](const weights::Checkpoint& checkpoint) {
-                               return checkpoint.arena->progress();
-                             })
-      .def_property_readonly("source", [](const weights::Checkpoint& checkpoint) {
-        return std::string(weights::source_name(checkpoint.arena->source()));
-      }, "Where the bytes were when the file was opened: disk, page cache or unknown.");
+      .def(
+          "populate",
+          [](const weights::Checkpoint& checkpoint) {
+            const py::gil_scoped_release unlocked;
+            checkpoint.arena->populate();
+          },
+          "Begins to read the whole file into memory, with threads; returns at once.")
+      .def_property_readonly(
+          "progress",
+          [](const weights::Checkpoint& checkpoint) { return checkpoint.arena->progress(); })
+      .def_property_readonly(
+          "source",
+          [](const weights::Checkpoint& checkpoint) {
+            return std::string(weights::source_name(checkpoint.arena->source()));
+          },
+          "Where the bytes were when the file was opened: disk, page cache or unknown.");
 }
 
 }  // namespace

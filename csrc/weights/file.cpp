@@ -44,7 +44,7 @@ File File::open(const std::string& path) {
     throw IoError("open", path, errno);
   }
   File file(path, descriptor);
-  struct stat status {};
+  struct stat status{};
   if (::fstat(descriptor, &status) != 0) {
     throw IoError("fstat", path, errno);
   }
@@ -56,12 +56,12 @@ File File::open(const std::string& path) {
 }
 
 bool File::has_same_size() const noexcept {
-  struct stat status {};
-  return ::fstat(descriptor_, &status) == 0 && static_cast<std::uint64_t>(status.st_size) == size_;
+  struct stat status{};
+  return ::fstat(descriptor_, &status) == 0 && std::cmp_equal(status.st_size, size_);
 }
 
 bool File::shows_residency() const noexcept {
-  struct stat status {};
+  struct stat status{};
   if (::fstat(descriptor_, &status) != 0) {
     return false;
   }

@@ -78,12 +78,14 @@ class TensorReader {
     }
     if (!dtype || !shape || !offsets) {
       throw InvalidTensorInfo("tensor " + quoted(name_) + " lacks " +
-                                  (!dtype ? "dtype" : !shape ? "shape" : "data_offsets"),
+                                  (!dtype   ? "dtype"
+                                   : !shape ? "shape"
+                                            : "data_offsets"),
                               name_);
     }
     if (offsets->size() != 2) {
-      throw InvalidTensorInfo(
-          "data_offsets of tensor " + quoted(name_) + " are not two numbers", name_);
+      throw InvalidTensorInfo("data_offsets of tensor " + quoted(name_) + " are not two numbers",
+                              name_);
     }
     return checked(*dtype, *shape, (*offsets)[0], (*offsets)[1]);
   }
@@ -241,9 +243,7 @@ const TensorInfo* Header::find(std::string_view name) const noexcept {
 }
 
 void Header::order_by_offset() {
-  const auto offsets = [](const TensorInfo& tensor) {
-    return std::pair(tensor.begin, tensor.end);
-  };
+  const auto offsets = [](const TensorInfo& tensor) { return std::pair(tensor.begin, tensor.end); };
   if (!std::ranges::is_sorted(tensors_, {}, offsets)) {
     std::ranges::stable_sort(tensors_, {}, offsets);
   }
@@ -275,15 +275,16 @@ void Header::check_coverage() const {
     }
     if (tensor.begin < covered) {
       throw TensorOverlap("tensor " + quoted(tensor.name) + " begins at " +
-                              std::to_string(tensor.begin) +
-                              ", but the tensor before it ends at " + std::to_string(covered),
+                              std::to_string(tensor.begin) + ", but the tensor before it ends at " +
+                              std::to_string(covered),
                           tensor.name);
     }
     covered = tensor.end;
   }
   if (covered > data_bytes_) {
-    throw TruncatedFile("the tensors take " + std::to_string(covered) + " bytes, but the file has " +
-                        std::to_string(data_bytes_) + " after its header");
+    throw TruncatedFile("the tensors take " + std::to_string(covered) +
+                        " bytes, but the file has " + std::to_string(data_bytes_) +
+                        " after its header");
   }
   if (covered < data_bytes_) {
     throw TrailingBytes("the tensors take " + std::to_string(covered) +

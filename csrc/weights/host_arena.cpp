@@ -5,19 +5,11 @@
 namespace pipelined::weights {
 namespace {
 
-// Files are cached or evicted in long runs, so a share in between is rare; a file of which a tenth
-// is missing will be waited for like any that comes from disk.
-constexpr double cached_share = 0.9;
-
 Source probe(const File& file, const Mapping& mapping) noexcept {
   if (!file.shows_residency()) {
     return Source::unknown;
   }
-  const double share = mapping.resident_share();
-  if (share < 0) {
-    return Source::unknown;
-  }
-  return share >= cached_share ? Source::page_cache : Source::disk;
+  return mapping.sample_resident() ? Source::page_cache : Source::disk;
 }
 
 }  // namespace
@@ -39,6 +31,6 @@ HostArena::HostArena(File file, std::uint64_t data_begin)
       mapping_(file_),
       data_begin_(data_begin),
       source_(probe(file_, mapping_)),
-      population_(file_, mapping_, data_begin, file_.size() - data_begin) {}
+      population_(file_, mapping_, data_begin, file_.size() - data_begin, source_) {}
 
 }  // namespace pipelined::weights

@@ -12,14 +12,11 @@
 
 namespace pipelined::weights {
 
-// Where the bytes of a file were when it was opened.
-enum class Source : std::uint8_t { disk, page_cache, unknown };
-
 [[nodiscard]] std::string_view source_name(Source source) noexcept;
 
-// The memory of one checkpoint on the CPU: the file, mapped copy-on-write, and the threads that read
-// it ahead. Its bytes may be handed out at once; whoever uses them holds a reference on the arena
-// (std::shared_ptr) for as long as he does. Address and size never change. Thread-safe.
+// The memory of one checkpoint on the CPU: the file, mapped copy-on-write, and the threads that
+// read it ahead. Its bytes may be handed out at once; whoever uses them holds a reference on the
+// arena (std::shared_ptr) for as long as he does. Address and size never change. Thread-safe.
 class HostArena {
  public:
   // The tensors' bytes begin at data_begin. Throws IoError.

@@ -254,8 +254,7 @@ std::optional<std::uint64_t> JsonReader::read_unsigned() {
     return std::nullopt;
   }
   std::uint64_t value = 0;
-  const auto [end, error] =
-      std::from_chars(text_.data() + begin, text_.data() + position_, value);
+  const auto [end, error] = std::from_chars(text_.data() + begin, text_.data() + position_, value);
   if (error != std::errc{}) {
     return std::nullopt;
   }

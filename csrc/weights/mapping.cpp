@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <span>
 
 #include "weights/errors.hpp"
 
@@ -19,8 +20,7 @@ namespace pipelined::weights {
 Mapping::Mapping(const File& file) : size_(file.size()) {
   // MAP_NORESERVE: hardly a page will be written to, so no memory need be set aside for copies.
   constexpr int flags = MAP_PRIVATE | MAP_NORESERVE;
-  void* const address =
-      ::mmap(nullptr, size_, PROT_READ | PROT_WRITE, flags, file.descriptor(), 0);
+  void* const address = ::mmap(nullptr, size_, PROT_READ | PROT_WRITE, flags, file.descriptor(), 0);
   if (address == MAP_FAILED) {
     throw IoError("mmap", file.path(), errno);
   }
@@ -42,26 +42,24 @@ int Mapping::populate(std::size_t offset, std::size_t length) const noexcept {
   return 0;
 }
 
-double Mapping::resident_share() const noexcept {
-  constexpr std::size_t samples = 64;
-  constexpr std::size_t pages_per_sample = 16;
+bool Mapping::sample_resident() const noexcept {
+  constexpr std::size_t samples = 256;
+  constexpr std::size_t pages_per_sample = 8;
   const std::size_t page = page_bytes();
   const std::size_t pages = (size_ + page - 1) / page;
   const std::size_t stride = std::max<std::size_t>(pages / samples, pages_per_sample);
-  std::size_t seen = 0;
-  std::size_t resident = 0;
   for (std::size_t first = 0; first < pages; first += stride) {
     const std::size_t count = std::min(pages_per_sample, pages - first);
     std::array<unsigned char, pages_per_sample> states{};
     if (::mincore(data_ + first * page, count * page, states.data()) != 0) {
-      return -1.0;
+      return false;
     }
-    seen += count;
-    resident += static_cast<std::size_t>(std::count_if(
-        states.begin(), states.begin() + static_cast<std::ptrdiff_t>(count),
-        [](unsigned char state) { return (state & 1U) != 0; }));
+    const std::span pages_seen = std::span(states).first(count);
+    if (!std::ranges::all_of(pages_seen, [](unsigned char state) { return (state & 1U) != 0; })) {
+      return false;
+    }
   }
-  return static_cast<double>(resident) / static_cast<double>(seen);
+  return true;
 }
 
 std::size_t Mapping::page_bytes() noexcept {

@@ -31,9 +31,9 @@ class Mapping {
   // 5.14, EFAULT where the file ends before the range does.
   [[nodiscard]] int populate(std::size_t offset, std::size_t length) const noexcept;
 
-  // The share of a sample of the mapping's pages that is in memory; the cost does not grow with the
-  // file. Negative where the kernel does not answer.
-  [[nodiscard]] double resident_share() const noexcept;
+  // Whether a sample of pages from all over the mapping is in memory. The cost, a fraction of a
+  // millisecond, does not grow with the file.
+  [[nodiscard]] bool sample_resident() const noexcept;
 
   [[nodiscard]] static std::size_t page_bytes() noexcept;
 

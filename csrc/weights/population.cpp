@@ -1,12 +1,11 @@
 #include "weights/population.hpp"
 
-#include <pthread.h>
-#include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <csignal>
 #include <new>
 #include <span>
 #include <system_error>
@@ -88,6 +87,12 @@ class SignalsBlocked {
   bool blocked_ = false;
 };
 
+unsigned threads_for(std::uint64_t bytes) noexcept {
+  const std::uint64_t steps = (bytes + Population::step_bytes - 1) / Population::step_bytes;
+  const unsigned cores = std::max(std::thread::hardware_concurrency(), 1U);
+  return static_cast<unsigned>(std::min<std::uint64_t>({steps, cores, Population::max_threads}));
+}
+
 }  // namespace
 
 int Population::Work::read_ahead(std::uint64_t offset, std::size_t length,
@@ -107,7 +112,6 @@ int Population::Work::read_ahead(std::uint64_t offset, std::size_t length,
 
 void Population::Work::run() noexcept {
   std::vector<std::byte> scratch;
-  bool kernel_populates = true;
   while (!cancelled_.load()) {
     const std::uint64_t offset = next_.fetch_add(step_bytes);
     if (offset >= end_) {
@@ -115,10 +119,10 @@ void Population::Work::run() noexcept {
     }
     const auto length =
         static_cast<std::size_t>(std::min<std::uint64_t>(step_bytes, end_ - offset));
-    int code = kernel_populates ? mapping_.populate(offset, length) : EINVAL;
+    int code = mapping_.populate(offset, length);
     if (code == EINVAL) {
-      // An old kernel: have the bytes in the page cache at least, without touching the mapping.
-      kernel_populates = false;
+      // An old kernel cannot. Then have the bytes in the page cache at least, by reading them:
+      // touching the mapping is out of the question.
       code = read_ahead(offset, length, scratch);
     }
     if (code != 0) {
@@ -143,8 +147,9 @@ void Population::Work::stop() noexcept {
 }
 
 Population::Population(const File& file, const Mapping& mapping, std::uint64_t begin,
-                       std::uint64_t bytes)
-    : progress_(std::make_shared<Progress>(bytes)),
+                       std::uint64_t bytes, Source source)
+    : source_(source),
+      progress_(std::make_shared<Progress>(bytes)),
       work_(std::make_shared<Work>(file, mapping, begin, progress_)) {}
 
 Population::~Population() { work_->stop(); }
@@ -154,14 +159,11 @@ void Population::start() {
     return;
   }
   const std::uint64_t bytes = progress_->total_bytes();
-  if (bytes == 0) {
-    progress_->finish();
+  if (bytes == 0 || source_ == Source::page_cache) {
+    progress_->add(bytes);
     return;
   }
-  const std::uint64_t steps = (bytes + step_bytes - 1) / step_bytes;
-  const unsigned cores = std::max(std::thread::hardware_concurrency(), 1U);
-  const auto threads =
-      static_cast<unsigned>(std::min<std::uint64_t>({steps, cores, max_threads}));
+  const unsigned threads = threads_for(bytes);
   const SignalsBlocked signals_blocked;
   for (unsigned index = 0; index < threads; ++index) {
     work_->enter();

@@ -10,23 +10,32 @@
 
 namespace pipelined::weights {
 
+// Where the bytes of a file were when it was opened.
+enum class Source : std::uint8_t { disk, page_cache, unknown };
+
 // Reads a range of a mapping into memory ahead of whoever uses it: a few threads take steps of
 // step_bytes from one counter, so that the range is filled from front to back, which is also the
 // order in which models are loaded. On a machine with two cores this was the fastest of all ways to
 // read a cold file, O_DIRECT included.
 //
+// Of a file that is in the page cache nothing is read and no thread is started: mapping its pages
+// is cheaper where they are touched than from another thread (0.06 s against 0.13 s for 1.7 GB on
+// that machine, from the call to the last page touched).
+//
 // Nothing depends on it: bytes that are not there yet are read when they are touched. Hence a
 // failure (recorded in the progress) is not an error of the load.
 //
-// The file and the mapping must outlive the population. Its destructor tells the threads to stop and
-// waits until they have; in a process that was forked while they ran there are none to wait for.
+// The file and the mapping must outlive the population. Its destructor tells the threads to stop
+// and waits until they have; in a process that was forked while they ran there are none to wait
+// for.
 class Population {
  public:
   static constexpr std::size_t step_bytes = std::size_t{4} << 20U;
   static constexpr unsigned max_threads = 4;
 
   // Starts no thread.
-  Population(const File& file, const Mapping& mapping, std::uint64_t begin, std::uint64_t bytes);
+  Population(const File& file, const Mapping& mapping, std::uint64_t begin, std::uint64_t bytes,
+             Source source);
   Population(const Population&) = delete;
   Population& operator=(const Population&) = delete;
   Population(Population&&) = delete;
@@ -41,6 +50,7 @@ class Population {
  private:
   class Work;
 
+  Source source_;
   std::shared_ptr<Progress> progress_;
   std::shared_ptr<Work> work_;
 };

@@ -18,8 +18,8 @@ class Progress {
 
   [[nodiscard]] std::uint64_t total_bytes() const noexcept { return total_; }
   [[nodiscard]] std::uint64_t loaded_bytes() const noexcept { return loaded_.load(); }
-  // The instant at which the last byte was there. Nothing for a load that is under way, failed, or
-  // was given up.
+  // The instant at which the last byte was in memory, be it mapped already or not. Nothing for a
+  // load that is under way, failed, or was given up.
   [[nodiscard]] std::optional<Clock::time_point> finished() const noexcept {
     const Clock::rep ticks = finished_.load();
     if (ticks == unfinished) {
@@ -32,10 +32,9 @@ class Progress {
 
   void add(std::uint64_t bytes) noexcept {
     if (loaded_.fetch_add(bytes) + bytes >= total_) {
-      finish();
+      finished_.store(Clock::now().time_since_epoch().count());
     }
   }
-  void finish() noexcept { finished_.store(Clock::now().time_since_epoch().count()); }
   void fail(int code) noexcept {
     int none = 0;
     error_.compare_exchange_strong(none, code);

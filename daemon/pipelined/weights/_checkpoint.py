@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError
@@ -94,7 +95,10 @@ class OpenCheckpoint:
     def _recorded(self) -> _records.Record:
         if self._record is None:
             self._record = _records.Record(
-                self._path, self._started, self._checkpoint.source, self._checkpoint.progress
+                str(Path(self._path).absolute()),
+                self._started,
+                self._checkpoint.source,
+                self._checkpoint.progress,
             )
             _records.add(self._record)
         return self._record
