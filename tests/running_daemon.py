@@ -13,12 +13,27 @@ from pathlib import Path
 
 import grpc
 import psutil
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2
 
 from pipeline import Client
 
 START_SECONDS = 30.0
 STOP_SECONDS = 60.0
+
+
+def check_health(
+    channel: grpc.Channel, service: str = "", *, timeout: float | None = None
+) -> health_pb2.HealthCheckResponse:
+    """Ask once; fails with a grpc.RpcError."""
+    check = channel.unary_unary(
+        "/grpc.health.v1.Health/Check",
+        health_pb2.HealthCheckRequest.SerializeToString,
+        health_pb2.HealthCheckResponse.FromString,
+    )
+    response: health_pb2.HealthCheckResponse = check(
+        health_pb2.HealthCheckRequest(service=service), timeout=timeout, wait_for_ready=True
+    )
+    return response
 
 
 class RunningDaemon:
@@ -91,13 +106,9 @@ class RunningDaemon:
         """Return when health says SERVING; fail if the process ends before."""
         deadline = time.monotonic() + START_SECONDS
         with grpc.insecure_channel(self.address) as channel:
-            stub = health_pb2_grpc.HealthStub(channel)
             while True:
                 try:
-                    left = deadline - time.monotonic()
-                    response = stub.Check(
-                        health_pb2.HealthCheckRequest(), timeout=left, wait_for_ready=True
-                    )
+                    response = check_health(channel, timeout=1)
                 except grpc.RpcError:
                     response = health_pb2.HealthCheckResponse()
                 if response.status == health_pb2.HealthCheckResponse.SERVING:

@@ -70,12 +70,14 @@ def test_the_daemon_validates_too(daemon: RunningDaemon) -> None:
         inputs=[values_pb2.Value(double_value=1.0), values_pb2.Value(int_value=11)],
     )
     with grpc.insecure_channel(daemon.address) as channel:
-        run = channel.unary_unary("/pipelined.v1.Runs/Run")
+        run: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(
+            "/pipelined.v1.Runs/Run"
+        )
         with pytest.raises(grpc.RpcError) as caught:
             run(request.SerializeToString())
         assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-        assert "factor" in caught.value.details()
-        assert "10" in caught.value.details()
+        assert "factor" in str(caught.value.details())
+        assert "10" in str(caught.value.details())
         with pytest.raises(grpc.RpcError) as caught:
             run(b"\xff\xff\xff\xff")
         assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
@@ -83,7 +85,7 @@ def test_the_daemon_validates_too(daemon: RunningDaemon) -> None:
         with pytest.raises(grpc.RpcError) as caught:
             run(request.SerializeToString())
         assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-        assert "value" in caught.value.details()
+        assert "value" in str(caught.value.details())
 
 
 def test_graph_that_cannot_be_pickled(daemon: RunningDaemon) -> None:
@@ -163,8 +165,8 @@ def test_headers_that_are_refused(
         with pytest.raises(grpc.RpcError) as caught:
             stub.Deploy(iter(requests))
     assert caught.value.code() is code
-    assert text in caught.value.details()
-    assert str(daemon.state_dir) not in caught.value.details()
+    assert text in str(caught.value.details())
+    assert str(daemon.state_dir) not in str(caught.value.details())
     with daemon.client() as client, pytest.raises(errors.NotFound):
         client.deployment("header")
 
@@ -256,7 +258,8 @@ def test_exception_in_a_run(daemon: RunningDaemon, raised: str) -> None:
         [pid] = client.deployment("raises").worker_pids
         with pytest.raises(errors.RunFailed) as caught:
             client.run("raises", raised)
-        assert caught.value.node == "fail"
+        # Locally SystemExit and KeyboardInterrupt pass through the graph, which knows the node.
+        assert caught.value.node == ("fail" if "Error" in raised else "")
         assert raised.partition("(")[0] in str(caught.value)
         assert "in fail" in caught.value.remote_traceback
         # Only the run failed: the worker is the same.

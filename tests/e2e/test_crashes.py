@@ -144,16 +144,17 @@ def test_nursery_killed(own_daemon: RunningDaemon, tmp_path: Path) -> None:
         client.deploy(waiting(), "running")
         run = pool.submit(client.run, "running", str(ready), str(release))
         wait_until(ready.exists)
-        nursery = client.info().nursery_pid
+        nursery = client.info().nursery.pid
         os.kill(nursery, signal.SIGKILL)
         # A run that was under way, and a warm deployment, go on in the same processes.
         assert client.run("survivor") == [2]
         release.touch()
-        [pid] = run.result()
+        [pid] = client.deployment("running").worker_pids
+        assert run.result() == [pid]
         # A new deployment waits for the next nursery.
         client.deploy(counter(), "newcomer")
         assert client.run("newcomer") == [1]
-        assert client.info().nursery_pid != nursery
+        assert client.info().nursery.pid != nursery
         # A worker of the dead nursery still tells how it died.
         release.unlink()
         ready.unlink()

@@ -320,7 +320,6 @@ def test_environment_of_a_deployment(daemon: RunningDaemon) -> None:
         client.deploy(graph, "without-color")
         assert client.run("with-color", "COLOR") == ["green"]
         assert client.run("without-color", "COLOR") == ["unset"]
-        assert client.run("without-color", "PYTORCH_NVML_BASED_CUDA_CHECK") == ["1"]
         assert with_color.environment == ("COLOR",)
         # Another environment is another version, although the graph is the same.
         assert client.deploy(graph, "with-color", environment={"COLOR": "red"}).version == 2

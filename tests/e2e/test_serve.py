@@ -13,12 +13,12 @@ from pathlib import Path
 
 import grpc
 import pytest
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
 from pipeline import Client
 from pipelined_api.v1 import daemon_pb2, daemon_pb2_grpc
-from tests.running_daemon import RunningDaemon
+from tests.running_daemon import RunningDaemon, check_health
 
 PIPELINED = str(Path(sys.executable).with_name("pipelined"))
 
@@ -52,7 +52,7 @@ def test_serving_does_not_wait_for_the_imports(tmp_path: Path) -> None:
         with grpc.insecure_channel(daemon.address) as channel:
             info = daemon_pb2_grpc.DaemonStub(channel).Info(daemon_pb2.InfoRequest())
             assert info.nursery.state == daemon_pb2.Nursery.STATE_PRELOADING
-            health = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
+            health = check_health(channel)
             assert health.status == health_pb2.HealthCheckResponse.SERVING
         release.touch()
     finally:
@@ -76,19 +76,23 @@ def test_health_of_deployments_and_reflection(daemon: RunningDaemon) -> None:
     from tests.e2e.test_lifecycle import double, single
 
     with daemon.client() as client, grpc.insecure_channel(daemon.address) as channel:
-        stub = health_pb2_grpc.HealthStub(channel)
         name = health_pb2.HealthCheckRequest(service="deployments/healthy")
         with pytest.raises(grpc.RpcError) as caught:
-            stub.Check(name)
+            check_health(channel, name.service)
         assert caught.value.code() is grpc.StatusCode.NOT_FOUND
-        watch, other = stub.Watch(name), stub.Watch(name)
+        follow = channel.unary_stream(
+            "/grpc.health.v1.Health/Watch",
+            health_pb2.HealthCheckRequest.SerializeToString,
+            health_pb2.HealthCheckResponse.FromString,
+        )
+        watch, other = follow(name), follow(name)
         status = health_pb2.HealthCheckResponse
         assert next(watch).status == status.SERVICE_UNKNOWN
         assert next(other).status == status.SERVICE_UNKNOWN
         other.cancel()
         client.deploy(single(double), "healthy")
         assert next(watch).status == status.SERVING
-        assert stub.Check(name).status == status.SERVING
+        assert check_health(channel, name.service).status == status.SERVING
         client.delete("healthy")
         assert next(watch).status == status.SERVICE_UNKNOWN
         watch.cancel()
