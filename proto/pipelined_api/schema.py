@@ -150,10 +150,13 @@ def _unknown(name: str, names: Sequence[str]) -> str:
 def _violation(error: ValidationError, field: str) -> SchemaViolation:
     details: ErrorDetails = error.errors(include_url=False)[0]
     path = field
-    for part in details["loc"]:
-        if part == "[key]":
-            return SchemaViolation(path, f"keys are strings, not {_kind(details['input'])}")
+    location = details["loc"]
+    if location[-1:] == ("[key]",):
+        location = location[:-2]
+    for part in location:
         path += f"[{part}]" if isinstance(part, int) else f".{part}"
+    if location != details["loc"]:
+        return SchemaViolation(path, f"keys are strings, not {_kind(details['input'])}")
     context = details.get("ctx", {})
     bound = next((f"{key}={context[key]}" for key in _BOUNDS if key in context), None)
     message = details["msg"]
