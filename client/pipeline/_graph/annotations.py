@@ -9,6 +9,7 @@ import typing
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from pipeline._graph.closures import closure
 from pipeline._graph.constraints import constrain, literal_constraints
 from pipelined_api.v1.schema_pb2 import Type
 
@@ -189,7 +190,7 @@ def pipe_annotations(function: Callable[..., Any]) -> dict[str, Any]:
 
     One whose names cannot be found, such as what is imported for type checkers only, is left out.
     """
-    names = dict(inspect.getclosurevars(function).nonlocals)
+    names = closure(function)
     namespace: dict[str, Any] = getattr(function, "__globals__", {})
     result: dict[str, Any] = {}
     for name, annotation in inspect.get_annotations(function).items():

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pydantic
 from google.protobuf.message import Message
 
+from pipeline._graph.closures import closure
 from pipeline._graph.decorators import Pipe
 from pipeline._graph.nodes import EntityRef, GraphInput, GraphOutput, InputRef, Node, ResultRef
 from pipeline._graph.packages import is_installed
@@ -122,14 +123,13 @@ class _Digest:
         if is_installed(function.__module__ or "builtins"):
             self._feed_name("function", function)
             return
-        cells = [_cell_contents(cell) for cell in function.__closure__ or ()]
         self._items(
             "function",
             (
                 function.__code__,
                 function.__defaults__,
                 function.__kwdefaults__,
-                cells,
+                closure(function),
                 referenced_globals(function),
             ),
         )
@@ -182,14 +182,6 @@ class _Digest:
                 None if pairs is None else dict(pairs),
             ),
         )
-
-
-def _cell_contents(cell: types.CellType) -> Any:
-    try:
-        return cell.cell_contents
-    except ValueError:
-        # Not assigned yet, as for a name that is defined further down.
-        return None
 
 
 _Feeder = Callable[[_Digest, Any], None]

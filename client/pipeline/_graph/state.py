@@ -80,4 +80,6 @@ def _copy(value: Any, memo: dict[int, Any]) -> Any:
         # Modules, locks and connections have no copy, and raise what they like.
         return value
     memo.update(trial)
+    # deepcopy files what it must keep alive under the id of its memo, which has to stay taken.
+    memo.setdefault(id(memo), []).append(trial)
     return result

@@ -6,6 +6,9 @@ import inspect
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from pipeline._graph.closures import closure
+from pipeline._graph.user_code import referenced_globals
+
 if TYPE_CHECKING:
     from pipeline._graph.graph import Graph
 
@@ -64,9 +67,8 @@ def _inside(name: str, part: object) -> Iterator[tuple[str, object]]:
     elif isinstance(part, (list, tuple)):
         yield from ((f"{name}[{index}]", value) for index, value in enumerate(part))
     elif inspect.isfunction(part):
-        variables = inspect.getclosurevars(part)
-        yield from ((f"{name}: {key}", value) for key, value in variables.nonlocals.items())
-        yield from ((f"{name}: {key}", value) for key, value in variables.globals.items())
+        yield from ((f"{name}: {key}", value) for key, value in closure(part).items())
+        yield from ((f"{name}: {key}", value) for key, value in referenced_globals(part).items())
     elif inspect.ismodule(part) or hasattr(part, "__dict__"):
         yield from (
             (f"{name}.{key}", value)
