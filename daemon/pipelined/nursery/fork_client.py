@@ -21,6 +21,10 @@ from pipelined.worker.framing import Frame
 from pipelined_api.worker.v1 import worker_pb2
 
 
+# What it has to end by itself once its channel is closed.
+_LAST_SECONDS = 1.0
+
+
 class NurseryDied(Exception):
     """The nursery has ended, so whether it has forked is not known."""
 
@@ -130,7 +134,7 @@ class ForkClient:
         # It ends when it notices, unless an import holds it up.
         self._channel.close()
         self.kill(signal.SIGTERM)
-        await asyncio.wait({self.exited}, timeout=1.0)
+        await asyncio.wait({self.exited}, timeout=_LAST_SECONDS)
         if not self.exited.done():
             self.kill()
             await asyncio.wait({self.exited})
@@ -171,8 +175,8 @@ class ForkClient:
             forked.set_exception(answer)
 
     def _on_closed(self, error: ProtocolError | None) -> None:
-        # A nursery that does not talk is as good as dead.
-        self.kill()
+        # A nursery that does not talk is as good as dead; mostly it is ending by itself.
+        self._loop.call_later(0.0 if error else _LAST_SECONDS, self.kill)
 
     def _on_reaped(self, wait_status: int) -> None:
         self._channel.receive_rest()

@@ -7,6 +7,7 @@ away it ends; the workers notice by themselves.
 from __future__ import annotations
 
 import gc
+import importlib
 import os
 import select
 import signal
@@ -35,9 +36,11 @@ def main(control_fd: int) -> int:
 
         # First, so that modules which take names out of safetensors get the loader's.
         weights.install()
-        # The modules of the worker itself, so that a fork has nothing left to import.
+        # What the worker is made of, so that a fork has nothing left to import.
         from pipelined.worker import process as worker
 
+        for module in worker.IMPORTED_LATE:
+            importlib.import_module(module)
         result = preload(order.modules)
         gc.collect()
         # What is there now stays: no collection in a worker shall copy its pages to mark it.

@@ -53,7 +53,7 @@ def _run(graph: Graph, run_id: str, request: bytes) -> runs_pb2.RunResponse:
     positional, named = _inputs(runs_pb2.RunRequest.FromString(request))
     began = time.perf_counter()
     try:
-        outputs = graph.run(*positional, **named)
+        outputs = graph.execute(positional, named)
     except InvalidInput as error:
         raise _Failed(_invalid(error.field, text(error), error.bound)) from None
     except RunFailed as error:

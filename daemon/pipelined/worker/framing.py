@@ -117,7 +117,10 @@ class FrameDecoder:
         return self._start == self._end and not self._fds
 
     def space(self) -> memoryview:
-        """Return the memory that the next bytes go into; release it before the next call."""
+        """Return the memory that the next bytes go into, at least one byte.
+
+        To be called once ``next_frame`` has returned None; release it before the next call.
+        """
         if self._start == self._end:
             self._start = self._end = 0
             if len(self._buffer) > _INITIAL_BUFFER:

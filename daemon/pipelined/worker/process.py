@@ -20,6 +20,14 @@ from pipelined.worker.execution import execute
 from pipelined.worker.startup import Startup
 from pipelined_api.worker.v1 import worker_pb2
 
+# What the client library imports on first use.
+IMPORTED_LATE = (
+    "pipeline._arrays",
+    "pipeline._graph.pickling",
+    "pipeline._graph.user_code",
+    "pipeline.objects.graph",
+)
+
 
 def run(channel: Channel) -> int:
     """Serve the daemon until it says stop or goes away; return the exit code."""
