@@ -28,6 +28,11 @@ _NURSERY = {
     "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
 }
 
+# Workers share the processor with each other: a thread of OpenMP that spins while it waits takes it
+# from the one that it waits for. On two busy cores a small forward pass took 0.1 to 2.5 s with
+# spinning and 0.02 s without.
+_WORKERS = {"OMP_WAIT_POLICY": "PASSIVE"}
+
 # Read by the interpreter, the dynamic linker or a library when it is loaded, so that setting one in
 # a forked worker would come too late.
 _READ_AT_IMPORT_PREFIXES = (
@@ -73,8 +78,8 @@ _READ_AT_IMPORT = frozenset(
 
 
 def scrubbed(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return what of the daemon's environment its workers may have."""
-    return {
+    """Return what of the daemon's environment its workers may have, with our defaults."""
+    return _WORKERS | {
         name: value
         for name, value in environment.items()
         if name not in _PRIVATE and not name.startswith(_PRIVATE_PREFIXES)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from pipeline import Graph
+from pipeline._graph import pickling
 from pipeline.errors import StartupFailed
 from pipelined import weights
 from pipelined.worker.failures import chain, describe
@@ -72,7 +73,8 @@ class Startup:
         began = time.monotonic()
         try:
             os.environ.update(start.environment)
-            self._loaded = Graph.loads(_code(start, fds))
+            # Graph.loads would import this module here, in every worker: so the nursery has it.
+            self._loaded = pickling.loads(_code(start, fds))
         except BaseException as error:  # unpickling is running user code, which may raise anything
             return _not_loaded(error)
         if start.threads and (torch := sys.modules.get("torch")) is not None:
