@@ -46,8 +46,11 @@ class StableDiffusionModel:
 
     @pipe
     def predict(self, prompt: str, kwargs: ModelKwargs) -> List[File]:
-        # What was left out is left to diffusers and to the checkpoint, which know better defaults.
-        options = {name: value for name, value in kwargs.to_dict().items() if value is not None}
+        # diffusers ignores a height without a width, and a width without a height.
+        side = self.pipe.unet.config.sample_size * self.pipe.vae_scale_factor
+        options = {"height": side, "width": side}
+        # All else that was left out has better defaults there than here.
+        options |= {name: value for name, value in kwargs.to_dict().items() if value is not None}
         seed = options.pop("seed", None)
         generator = None if seed is None else torch.Generator().manual_seed(seed)
         images = self.pipe(prompt, generator=generator, **options).images
