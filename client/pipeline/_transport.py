@@ -105,9 +105,9 @@ class Transport:
         timeout: float | None,
     ) -> Response:
         """Call and wait. Whatever interrupts the wait (Ctrl-C) cancels the call."""
-        self._check_open()
-        call = method.future(request, timeout=_finite(timeout), metadata=self._metadata)
-        return self._result(call.result, call.cancel)
+        return self._result(
+            lambda: method.future(request, timeout=_finite(timeout), metadata=self._metadata)
+        )
 
     def upload(
         self,
@@ -116,9 +116,9 @@ class Transport:
         timeout: float | None,
     ) -> Response:
         """Send a stream of messages and wait for the one answer."""
-        self._check_open()
-        call = method.future(requests, timeout=_finite(timeout), metadata=self._metadata)
-        return self._result(call.result, call.cancel)
+        return self._result(
+            lambda: method.future(requests, timeout=_finite(timeout), metadata=self._metadata)
+        )
 
     def stream(
         self,
@@ -145,15 +145,19 @@ class Transport:
         if self._closed:
             raise errors.PipelineError("the client is closed")
 
-    def _result(self, result: Callable[[], Response], cancel: Callable[[], object]) -> Response:
+    def _result(self, begin: Callable[[], grpc.Future[Response]]) -> Response:
+        self._check_open()
+        call: grpc.Future[Response] | None = None
         try:
-            return result()
+            call = begin()
+            return call.result()
         except grpc.FutureCancelledError:
             raise errors.Cancelled("the call was cancelled: its client was closed") from None
         except grpc.RpcError as error:
             raise from_call(error, self.address) from None
         except BaseException:
-            cancel()
+            if call is not None:
+                call.cancel()
             raise
 
 

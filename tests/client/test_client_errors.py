@@ -3,93 +3,25 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
-from concurrent import futures
 from pathlib import Path
 
 import grpc
 import pytest
 from google.protobuf import any_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2
-from grpc_status import rpc_status
 
 from pipeline import Client, errors
 from pipeline._errors_wire import BY_CODE, BY_REASON
+from pipeline.timeline import Stage
 from pipelined.core import errors as domain
 from pipelined.core.errors import DomainError, Exit, Failure
 from pipelined.rpc.status import TABLE, status_of
-from pipelined_api.address import parse_address
-from pipelined_api.v1 import daemon_pb2, daemon_pb2_grpc, deployments_pb2, deployments_pb2_grpc
+from tests.client.aborting_daemon import AbortingDaemon, aborting
 
-Behaviour = Callable[[grpc.ServicerContext], None]
 FAILURE = Failure("ValueError", "bad value", "Traceback (most recent call last): …", "Model.load")
-
-
-class AbortingDaemon(daemon_pb2_grpc.DaemonServicer, deployments_pb2_grpc.DeploymentsServicer):
-    """A real server on a unix socket that answers as a test wants it.
-
-    Attributes:
-        address: of the server.
-        behaviour: what happens in a call before it is answered with an empty message.
-        calls: how many there were.
-        deploy_keys: the idempotency keys of deployments.
-    """
-
-    def __init__(self, socket: Path) -> None:
-        self.behaviour: Behaviour = lambda context: None
-        self.calls = 0
-        self.deploy_keys: list[str] = []
-        self._server = grpc.server(futures.ThreadPoolExecutor(4))
-        daemon_pb2_grpc.add_DaemonServicer_to_server(self, self._server)
-        deployments_pb2_grpc.add_DeploymentsServicer_to_server(self, self._server)
-        self.address = f"unix:{socket}"
-        self._server.add_insecure_port(parse_address(self.address).target)
-        self._server.start()
-
-    def stop(self) -> None:
-        self._server.stop(None).wait()
-
-    def Info(
-        self, request: daemon_pb2.InfoRequest, context: grpc.ServicerContext
-    ) -> daemon_pb2.InfoResponse:
-        self._behave(context)
-        return daemon_pb2.InfoResponse()
-
-    def Deploy(
-        self,
-        request: Iterator[deployments_pb2.DeployRequest],
-        context: grpc.ServicerContext,
-    ) -> deployments_pb2.DeployResponse:
-        header = next(iter(request)).header
-        self.deploy_keys.append(header.idempotency_key)
-        self._behave(context)
-        code = b"".join(part.code for part in request)
-        assert len(code) == header.code_size
-        deployment = deployments_pb2.Deployment(name=header.name, digest=header.digest, version=1)
-        return deployments_pb2.DeployResponse(
-            deployment=deployment, warnings=["numpy is 2.0 here, 1.26 there"]
-        )
-
-    def Delete(
-        self, request: deployments_pb2.DeploymentsDeleteRequest, context: grpc.ServicerContext
-    ) -> deployments_pb2.DeploymentsDeleteResponse:
-        self._behave(context)
-        return deployments_pb2.DeploymentsDeleteResponse()
-
-    def Warm(
-        self, request: deployments_pb2.WarmRequest, context: grpc.ServicerContext
-    ) -> Iterator[deployments_pb2.WarmResponse]:
-        yield deployments_pb2.WarmResponse(state=deployments_pb2.DEPLOYMENT_STATE_STARTING)
-        self._behave(context)
-
-    def _behave(self, context: grpc.ServicerContext) -> None:
-        self.calls += 1
-        self.behaviour(context)
-
-
-def aborting(status: status_pb2.Status) -> Behaviour:
-    return lambda context: context.abort_with_status(rpc_status.to_status(status))
 
 
 @pytest.fixture
@@ -304,12 +236,31 @@ def test_an_interrupted_wait_cancels_the_call(server: AbortingDaemon, client: Cl
 
     def behave(context: grpc.ServicerContext) -> None:
         context.add_callback(cancelled.set)
+        # The call arrives here before its caller has begun to wait.
+        while sys._current_frames()[main].f_code.co_name != "wait":
+            cancelled.wait(0.01)
         signal.pthread_kill(main, signal.SIGINT)
-        cancelled.wait()
+        cancelled.wait(30)
 
     server.behaviour = behave
     with pytest.raises(KeyboardInterrupt):
         client.delete("x")
+    assert cancelled.wait(30)
+
+
+def test_a_startup_that_nobody_watches_any_more(server: AbortingDaemon, client: Client) -> None:
+    cancelled = threading.Event()
+
+    def behave(context: grpc.ServicerContext) -> None:
+        context.add_callback(cancelled.set)
+        cancelled.wait(30)
+
+    def interrupt(stage: Stage) -> None:
+        raise KeyboardInterrupt
+
+    server.behaviour = behave
+    with pytest.raises(KeyboardInterrupt):
+        client.warm("x", on_progress=interrupt)
     assert cancelled.wait(30)
 
 

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pipeline.client import Client
 from pipeline.cloud._not_served import not_served
 from pipeline.cloud.compute_requirements import Accelerator
 
 if TYPE_CHECKING:
+    from pipeline.client import Client
     from pipeline.objects import Graph
 
 __all__ = ["Run", "UploadedPipeline", "run_pipeline", "stream_pipeline", "upload_pipeline"]
@@ -86,7 +86,7 @@ def upload_pipeline(
         if value is not None:
             raise not_served(f"pipelines.upload_pipeline({argument}=…)")
     _check_name("upload_pipeline", name)
-    with Client() as client:
+    with _client() as client:
         deployment = client.deploy(graph, name)
     return UploadedPipeline(deployment.name, deployment.name, deployment.version)
 
@@ -110,7 +110,7 @@ def run_pipeline(
             "pipelines.run_pipeline(return_response=True)", "there is no HTTP response"
         )
     _check_name("run_pipeline", pipeline_id_or_pointer)
-    with Client() as client:
+    with _client() as client:
         return Run(pipeline_id_or_pointer, client.run(pipeline_id_or_pointer, *data))
 
 
@@ -122,6 +122,13 @@ def stream_pipeline(pipeline_id_or_pointer: str, *data: object) -> Iterator[obje
 
     """
     raise not_served("pipelines.stream_pipeline", "run_pipeline returns all outputs at once")
+
+
+def _client() -> Client:
+    # Programs that only build graphs import this module too: gRPC is not for them.
+    from pipeline.client import Client
+
+    return Client()
 
 
 def _check_name(function: str, name: str) -> None:
