@@ -145,7 +145,7 @@ class _Digest:
         if is_installed(cls.__module__):
             self._feed_name("class", cls)
             return
-        self._items("class", (cls.__qualname__, cls.__bases__, class_contents(cls)))
+        self._items("class", (cls.__name__, cls.__bases__, class_contents(cls)))
 
     def _feed_array(self, value: Any) -> bool:
         module = type(value).__module__.partition(".")[0]

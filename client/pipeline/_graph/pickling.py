@@ -131,4 +131,20 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no
             module = getattr(obj, "__module__", None)
             if isinstance(module, str) and is_installed(module):
                 self.modules.add(module)
-        return super().reducer_override(obj)
+        reduced = super().reducer_override(obj)
+        if isinstance(obj, type) and isinstance(reduced, tuple):
+            return _untracked(obj, reduced)
+        return reduced
+
+
+def _untracked(cls: type, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Have a class come back as a new one.
+
+    cloudpickle numbers classes, so that one that comes back to a process where it still exists is
+    that one, with everything in it replaced by what came: loading a graph would change another.
+    """
+    number = cloudpickle.cloudpickle._DYNAMIC_CLASS_TRACKER_BY_CLASS.get(cls)
+    make, args, *rest = reduced
+    if number is None:
+        return reduced
+    return make, tuple(None if arg == number else arg for arg in args), *rest

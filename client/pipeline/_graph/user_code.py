@@ -13,7 +13,7 @@ from pipeline._graph.packages import is_installed
 
 __all__ = ["class_contents", "code_parts", "referenced_globals"]
 
-# What Python or abc keep in a class for themselves, or what only tells where it was written.
+# What Python, abc and copyreg keep in a class for themselves, or where it was written.
 _BOOKKEEPING = frozenset(
     {
         "__dict__",
@@ -25,6 +25,7 @@ _BOOKKEEPING = frozenset(
         "__firstlineno__",
         "__static_attributes__",
         "__signature__",
+        "__slotnames__",
     }
 )
 _GLOBAL_OPERATIONS = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "STORE_GLOBAL", "DELETE_GLOBAL"})
