@@ -8,6 +8,7 @@ nothing depends on PYTHONHASHSEED.
 
 from __future__ import annotations
 
+import copyreg
 import hashlib
 import types
 import typing
@@ -107,7 +108,7 @@ class _Digest:
         self._items("dict", (part for item in ordered for part in item))
 
     def _feed_set(self, value: Iterable[Any]) -> None:
-        self._piece("set", b"".join(sorted(self._alone(item) for item in value)))
+        self._piece(type(value).__name__, b"".join(sorted(self._alone(item) for item in value)))
 
     def _alone(self, value: Any) -> bytes:
         inner = _Digest()
@@ -160,7 +161,8 @@ class _Digest:
 
     def _feed_instance(self, value: Any) -> None:
         try:
-            reduced = value.__reduce_ex__(4)
+            reduce = copyreg.dispatch_table.get(type(value))
+            reduced = reduce(value) if reduce else value.__reduce_ex__(4)
         except Exception as error:
             subject = f"{self.subject}: {type(value).__qualname__}"
             raise SerialisationError(
