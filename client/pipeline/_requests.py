@@ -92,7 +92,7 @@ def run_request(
         raise errors.InvalidInput(
             str(violation), field=violation.field, bound=violation.bound
         ) from None
-    _check_size(request)
+    _check_size(request, names)
     return request
 
 
@@ -103,10 +103,10 @@ def _encoded(value: object, field: str) -> values_pb2.Value:
         raise errors.InvalidInput(f"{field}: {error}", field=field) from error
 
 
-def _check_size(request: runs_pb2.RunRequest) -> None:
+def _check_size(request: runs_pb2.RunRequest, names: Sequence[str]) -> None:
     if request.ByteSize() <= MAX_MESSAGE_BYTES:
         return
-    sizes = {f"inputs[{i}]": value.ByteSize() for i, value in enumerate(request.inputs)}
+    sizes = {name: value.ByteSize() for name, value in zip(names, request.inputs, strict=False)}
     sizes |= {entry.key: entry.value.ByteSize() for entry in request.named_inputs}
     largest = max(sizes, key=lambda field: sizes[field])
     raise errors.InvalidInput(

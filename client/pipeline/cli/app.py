@@ -124,7 +124,7 @@ def ps(context: typer.Context, json: Json = False, address: Address = None) -> N
     if json:
         terminal.print_json([printing.deployment_json(each) for each in deployments])
     else:
-        terminal.stdout().print(printing.deployments_table(deployments))
+        terminal.print_rows(printing.deployments_table(deployments))
 
 
 @app.command()
@@ -162,7 +162,7 @@ def timeline(
         return
     console = terminal.stdout()
     ascii_only = terminal.ascii_only(console)
-    console.print(chart(found, width=terminal.chart_width(console), ascii_only=ascii_only))
+    terminal.print_rows(chart(found, width=terminal.chart_width(console), ascii_only=ascii_only))
 
 
 @app.command()
@@ -198,4 +198,4 @@ def info(context: typer.Context, json: Json = False, address: Address = None) ->
         plain = asdict(found) | {"address": where, "started_at": found.started_at.isoformat()}
         terminal.print_json(plain)
     else:
-        terminal.stdout().print(printing.info_table(where, found))
+        terminal.print_rows(printing.info_table(where, found))

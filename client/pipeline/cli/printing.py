@@ -118,9 +118,10 @@ def info_table(address: str, info: DaemonInfo) -> Table:
         "python": info.python_version,
         "features": ", ".join(info.features),
         "largest message": size(info.max_message_bytes),
-        "nursery": f"{nursery.state}, process {nursery.pid}, "
-        f"{len(nursery.preloaded)} modules in {nursery.preload_seconds:.1f} s, "
-        f"{nursery.restarts} restarts",
+        "nursery": f"{nursery.state}, process {nursery.pid}, {nursery.restarts} restarts",
+        "preloaded": f"{len(nursery.preloaded)} modules in {nursery.preload_seconds:.1f} s"
+        if nursery.preloaded
+        else "",
         "not preloaded": "; ".join(nursery.failed),
         "workers by exec": nursery.exec_reason,
     }

@@ -55,14 +55,16 @@ class Progress:
         """Show one more stage."""
         self._stages.append(stage)
         if self._live is None and not self._quiet:
-            words = (stage.kind.replace("_", " "), stage.name, duration(stage.seconds))
-            terminal.print_text(" ".join(filter(None, words)))
+            took = "" if stage.kind == "ready" else duration(stage.seconds)
+            words = (stage.kind.replace("_", " "), stage.name, took)
+            # Each as it ends, also into a pipe.
+            terminal.print_text(" ".join(filter(None, words)), flush=True)
 
     def finish(self, timeline: Timeline) -> None:
         """Show the whole of it."""
         self._timeline = timeline
         if self._live is None and not self._quiet:
-            self._console.print(chart(timeline, width=self._width, ascii_only=self._ascii_only))
+            terminal.print_rows(chart(timeline, width=self._width, ascii_only=self._ascii_only))
 
     def _render(self) -> RenderableType:
         if self._timeline is not None:

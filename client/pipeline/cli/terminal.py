@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.text import Text
 
 from pipeline import errors
@@ -46,9 +46,22 @@ def ascii_only(console: Console) -> bool:
     return not console.encoding.lower().startswith("utf")
 
 
-def print_text(text: str) -> None:
+def print_text(text: str, *, flush: bool = False) -> None:
     """Print a result as it is: neither wrapped nor coloured."""
     sys.stdout.write(text + "\n")
+    if flush:
+        sys.stdout.flush()
+
+
+def print_rows(rows: RenderableType) -> None:
+    """Print a table or a chart; the padding of its last column only on a terminal."""
+    console = stdout()
+    if console.is_terminal:
+        console.print(rows)
+        return
+    with console.capture() as capture:
+        console.print(rows)
+    print_text("\n".join(line.rstrip() for line in capture.get().splitlines()))
 
 
 def print_json(value: object) -> None:
