@@ -16,11 +16,13 @@ from pipelined_api.wire_values import plain
 
 if TYPE_CHECKING:
     from pipeline._graph.graph import Graph
+    from pipeline._graph.packages import Package
 
 
 def deploy_header(
     graph: Graph,
     code: bytes,
+    packages: Sequence[Package],
     name: str,
     *,
     environment: Mapping[str, str] | None,
@@ -40,7 +42,7 @@ def deploy_header(
             deployments_pb2.Package(
                 module=package.module, distribution=package.distribution, version=package.version
             )
-            for package in graph.required_packages()
+            for package in packages
         ],
         environment=environment,
         instances=instances,

@@ -107,10 +107,14 @@ class Client:
             errors.InvalidInput: the name, the environment or the number of instances.
 
         """
-        code = graph.dumps()
+        # Imports cloudpickle, which only deploying needs.
+        from pipeline._graph.pickling import pack
+
+        code, packages = pack(graph)
         header = _requests.deploy_header(
             graph,
             code,
+            packages,
             name,
             environment=environment,
             instances=instances,

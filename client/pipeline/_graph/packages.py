@@ -67,14 +67,18 @@ def is_installed(name: str) -> bool:
     return _in_installed_folder(file)
 
 
-@functools.lru_cache(maxsize=4096)
+@functools.cache
 def _in_installed_folder(path: str) -> bool:
-    resolved = str(Path(path).resolve())
-    parts = Path(resolved).parts
+    # Resolving is a system call for each folder of each path, and a program that uses torch and
+    # diffusers has thousands of modules: only what does not show where it lies is resolved.
+    return _names_installed_folder(path) or _names_installed_folder(str(Path(path).resolve()))
+
+
+def _names_installed_folder(path: str) -> bool:
     return (
-        "site-packages" in parts
-        or "dist-packages" in parts
-        or resolved.startswith(_installed_folders())
+        "/site-packages/" in path
+        or "/dist-packages/" in path
+        or path.startswith(_installed_folders())
     )
 
 
@@ -97,6 +101,21 @@ def packages_of(modules: Iterable[str]) -> list[Package]:
     )
 
 
+def _namesake(module: str) -> importlib.metadata.Distribution | None:
+    """Return the distribution of the module's own name if it holds that module.
+
+    Most packages are called what they are imported as, and to find the others the lists of files of
+    everything that is installed have to be read.
+    """
+    try:
+        distribution = importlib.metadata.distribution(module)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    files = f"\n{distribution.read_text('RECORD') or ''}"
+    holds = f"\n{module}/" in files or f"\n{module}.py," in files
+    return distribution if holds else None
+
+
 @functools.cache
 def _distributions() -> dict[str, list[str]]:
     return {
@@ -106,6 +125,9 @@ def _distributions() -> dict[str, list[str]]:
 
 
 def _package(module: str) -> Package:
+    namesake = _namesake(module)
+    if namesake is not None:
+        return Package(module, namesake.name, namesake.version)
     candidates = _distributions().get(module, [])
     # Several share a namespace; only one of the module's own name is surely the one meant.
     if len(candidates) > 1:

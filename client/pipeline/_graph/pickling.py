@@ -21,7 +21,7 @@ from pipeline.errors import Incompatible, PipelineError, SerialisationError
 if TYPE_CHECKING:
     from pipeline._graph.graph import Graph
 
-__all__ = ["dumps", "loads", "required_packages"]
+__all__ = ["dumps", "loads", "pack", "required_packages"]
 
 _MAGIC = b"pipeline-graph 1 python "
 _registry = threading.Lock()
@@ -29,12 +29,18 @@ _registry = threading.Lock()
 
 def dumps(graph: Graph) -> bytes:
     """Serialise; see ``Graph.dumps``."""
-    return b"%s%s\n%s" % (_MAGIC, platform.python_version().encode(), _pickle(graph)[0])
+    return _headed(_pickle(graph)[0])
 
 
 def required_packages(graph: Graph) -> list[Package]:
     """Return what the pickle refers to by name; see ``Graph.required_packages``."""
     return packages_of(_pickle(graph)[1])
+
+
+def pack(graph: Graph) -> tuple[bytes, list[Package]]:
+    """Return what ``dumps`` and ``required_packages`` do, from pickling it once."""
+    body, modules = _pickle(graph)
+    return _headed(body), packages_of(modules)
 
 
 def loads(data: bytes) -> Graph:
@@ -65,6 +71,10 @@ def loads(data: bytes) -> Graph:
     if not isinstance(graph, Graph):
         raise SerialisationError("these bytes are no pipeline graph", subject="graph")
     return graph
+
+
+def _headed(body: bytes) -> bytes:
+    return b"%s%s\n%s" % (_MAGIC, platform.python_version().encode(), body)
 
 
 def _pickle(graph: Graph) -> tuple[bytes, set[str]]:
