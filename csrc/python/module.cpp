@@ -154,6 +154,8 @@ void bind_checkpoint(const py::module_& module) {
 
 }  // namespace
 
+// What the macro expands to is pybind11's.
+// NOLINTNEXTLINE(misc-const-correctness,cppcoreguidelines-pro-type-vararg)
 PYBIND11_MODULE(_weights, module) {
   module.doc() = "Bindings of the C++ weight loader; only pipelined.weights uses them.";
   pipelined::python::bind_errors(module);
