@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["IntegerTooLarge", "decode", "encode"]
 
-_INT64 = range(-(2**63), 2**63)
+_MIN_INT64, _MAX_INT64 = -(2**63), 2**63 - 1
 
 
 class IntegerTooLarge(SerialisationError):
@@ -32,7 +32,7 @@ class IntegerTooLarge(SerialisationError):
     """
 
     def __init__(self, value: int, subject: str) -> None:
-        self.bound = f"le={_INT64[-1]}" if value > 0 else f"ge={_INT64[0]}"
+        self.bound = f"le={_MAX_INT64}" if value > 0 else f"ge={_MIN_INT64}"
         super().__init__(
             f"{subject}: an int of {value.bit_length()} bits; 64 bits is the limit ({self.bound})",
             subject=subject,
@@ -63,7 +63,7 @@ def _encode(value: object, subject: str, result: Value, depth: int) -> None:
     elif isinstance(value, bool):
         result.bool_value = value
     elif isinstance(value, int):
-        if value not in _INT64:
+        if not _MIN_INT64 <= value <= _MAX_INT64:
             raise IntegerTooLarge(value, subject)
         result.int_value = value
     elif isinstance(value, float):
