@@ -20,7 +20,6 @@ from pipelined.worker.channel import AsyncChannel, ProtocolError, socket_pair
 from pipelined.worker.framing import Frame
 from pipelined_api.worker.v1 import worker_pb2
 
-
 # What it has to end by itself once its channel is closed.
 _LAST_SECONDS = 1.0
 

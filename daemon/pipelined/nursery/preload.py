@@ -32,7 +32,6 @@ DEFAULT_PRELOAD: tuple[str, ...] = (
     "transformers.models.align",
     "transformers.models.bert.modeling_bert",
     "transformers.models.bert.tokenization_bert",
-    "transformers.models.bert.tokenization_bert_fast",
     "diffusers:AutoencoderKL",
     "diffusers:StableDiffusionPipeline",
     "diffusers:UNet2DConditionModel",

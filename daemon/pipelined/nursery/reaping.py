@@ -44,6 +44,8 @@ class Reaper:
     """
 
     def __init__(self) -> None:
+        if signal.getsignal(signal.SIGCHLD) is not signal.SIG_DFL:
+            raise RuntimeError("something else in this process waits for children already")
         libc = ctypes.CDLL(None, use_errno=True)
         if libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
             raise OSError(ctypes.get_errno(), "cannot become a child subreaper")

@@ -237,8 +237,8 @@ class RemoteWorker:
 
     def _broken(self, reason: str) -> None:
         log.error("worker killed: it broke the protocol", worker=self.id, reason=reason)
-        self._channel.close()
         self.kill()
+        self._channel.close()
 
 
 def _fail(future: asyncio.Future[RunResult], error: Exception) -> None:

@@ -275,5 +275,6 @@ class AsyncChannel:
 
     def _end(self, error: ProtocolError | None) -> None:
         if not self._closed:
-            self.close()
+            # Before the other end can notice, so that it can be dealt with first.
             self._on_closed(error)
+            self.close()

@@ -22,8 +22,9 @@ def execute(
     Whatever user code raises becomes an answer: SystemExit and KeyboardInterrupt, too, end the run
     and not the worker.
     """
+    current = CurrentNode()
     try:
-        response = _run(graph, run_id, request)
+        response = _run(graph, run_id, request, current)
         size = response.ByteSize()
         limit = min(max_response_bytes or MAX_PAYLOAD, MAX_PAYLOAD)
         if size > limit:
@@ -33,12 +34,31 @@ def execute(
                 run_id=run_id, execution_seconds=response.execution_seconds
             )
             return worker_pb2.FromWorker(run_succeeded=succeeded), response.SerializeToString()
-    except _Failed as failure:
-        failed = failure.answer
+    except _Failed as known:
+        failed = known.answer
     except BaseException as error:  # user code may raise anything
-        failed = worker_pb2.RunFailed(cause=Cause.CAUSE_NODE, failure=describe(error))
+        failure = describe(error, current.node)
+        failed = worker_pb2.RunFailed(cause=Cause.CAUSE_NODE, failure=failure)
     failed.run_id = run_id
     return worker_pb2.FromWorker(run_failed=failed), b""
+
+
+class CurrentNode:
+    """An Observer of a graph that knows which node is being executed.
+
+    The graph names the node of an Exception; of SystemExit and the like it does not.
+    """
+
+    def __init__(self) -> None:
+        self.node = ""
+
+    def node_started(self, name: str) -> None:
+        """Take note of the node."""
+        self.node = name
+
+    def node_finished(self, name: str, seconds: float) -> None:
+        """Forget the node."""
+        self.node = ""
 
 
 class _Failed(Exception):
@@ -49,11 +69,11 @@ class _Failed(Exception):
         self.answer = answer
 
 
-def _run(graph: Graph, run_id: str, request: bytes) -> runs_pb2.RunResponse:
+def _run(graph: Graph, run_id: str, request: bytes, current: CurrentNode) -> runs_pb2.RunResponse:
     positional, named = _inputs(runs_pb2.RunRequest.FromString(request))
     began = time.perf_counter()
     try:
-        outputs = graph.execute(positional, named)
+        outputs = graph.execute(positional, named, observer=current)
     except InvalidInput as error:
         raise _Failed(_invalid(error.field, text(error), error.bound)) from None
     except RunFailed as error:

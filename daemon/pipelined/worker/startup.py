@@ -32,6 +32,7 @@ class Startup:
         self._send = send
         self._loaded: Graph | None = None
         self._zero = 0.0
+        self._node = ""
         self.graph: Graph | None = None
         self.max_response_bytes = 0
 
@@ -64,6 +65,7 @@ class Startup:
 
     def node_started(self, node: str) -> None:
         """Take note of a startup node's beginning (an Observer of the graph)."""
+        self._node = node
 
     def node_finished(self, node: str, seconds: float) -> None:
         """Report a startup node (an Observer of the graph)."""
@@ -89,7 +91,7 @@ class Startup:
         except StartupFailed as error:
             return _node_failed(error.__cause__ or error, error.node)
         except BaseException as error:  # SystemExit and the like, which the graph lets pass
-            return _node_failed(error, "")
+            return _node_failed(error, self._node)
         return None
 
     def _report_imports(self, imports: ImportTimer) -> None:
