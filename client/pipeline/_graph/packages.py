@@ -10,6 +10,7 @@ import sysconfig
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 __all__ = ["Package", "is_installed", "packages_of", "user_modules"]
 
@@ -41,7 +42,7 @@ class Package:
 def _installed_folders() -> tuple[str, ...]:
     folders = {*site.getsitepackages(), site.getusersitepackages()}
     folders |= {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
-    return tuple(f"{Path(folder).resolve()}/" for folder in folders)
+    return tuple(f"{Path(folder).resolve()}/" for folder in folders if folder)
 
 
 def is_installed(name: str) -> bool:
@@ -59,10 +60,12 @@ def is_installed(name: str) -> bool:
         # A name of an installed package's own choosing, or a module of the user's that came with a
         # graph and so was never imported here.
         return top != name and top in sys.modules and is_installed(top)
-    file = getattr(module, "__file__", None)
+    # Not by getattr: some packages put things here that import more when they are looked at.
+    attributes = vars(module) if isinstance(module, ModuleType) else {}
+    file = attributes.get("__file__")
     if file is None:
         # A namespace package; a module without any file is built in, or made at run time.
-        paths = list(getattr(module, "__path__", ()))
+        paths = list(attributes.get("__path__", ()))
         return not paths or any(_in_installed_folder(path) for path in paths)
     return _in_installed_folder(file)
 
@@ -124,6 +127,7 @@ def _distributions() -> dict[str, list[str]]:
     }
 
 
+@functools.cache
 def _package(module: str) -> Package:
     namesake = _namesake(module)
     if namesake is not None:

@@ -42,6 +42,7 @@ def main(control_fd: int) -> int:
         for module in worker.IMPORTED_LATE:
             importlib.import_module(module)
         result = preload(order.modules)
+        hygiene.blas_libraries()
         gc.collect()
         # What is there now stays: no collection in a worker shall copy its pages to mark it.
         gc.freeze()
