@@ -10,7 +10,7 @@ from typing import Any
 import pydantic
 
 from pipeline._graph.annotations import kind_of_class, members
-from pipeline._graph.input_schema import InputSchema
+from pipeline._graph.input_schema import InputSchema, given_fields
 from pipeline._values import decode
 from pipeline.errors import InvalidInput
 from pipelined_api.schema import SchemaViolation, validate_inputs
@@ -55,7 +55,7 @@ def bind(
 def without_schemas(value: object) -> object:
     """Replace instances of InputSchema, at any depth, by dicts, which is what crosses the wire."""
     if isinstance(value, InputSchema):
-        return {name: without_schemas(item) for name, item in value.given().items()}
+        return {name: without_schemas(item) for name, item in given_fields(value).items()}
     if type(value) in (list, tuple):
         items = typing.cast("Sequence[object]", value)
         return type(value)(without_schemas(item) for item in items)  # type: ignore[call-arg]

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pipeline import errors
-from pipeline._values import encode
+from pipeline._values import IntegerTooLarge, encode
 from pipelined_api.limits import CODE_CHUNK_BYTES, MAX_MESSAGE_BYTES
 from pipelined_api.schema import SchemaViolation, validate_inputs
 from pipelined_api.v1 import deployments_pb2, runs_pb2, schema_pb2, values_pb2
@@ -100,9 +100,11 @@ def run_request(
 
 def _encoded(value: object, field: str) -> values_pb2.Value:
     try:
-        return encode(value)
+        return encode(value, field)
+    except IntegerTooLarge as error:
+        raise errors.InvalidInput(str(error), field=error.subject, bound=error.bound) from None
     except errors.SerialisationError as error:
-        raise errors.InvalidInput(f"{field}: {error}", field=field) from error
+        raise errors.InvalidInput(str(error), field=error.subject) from error
 
 
 def _check_size(request: runs_pb2.RunRequest, names: Sequence[str]) -> None:

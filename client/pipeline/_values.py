@@ -95,7 +95,7 @@ def _encode_object(value: object, subject: str, result: Value, depth: int) -> No
     schemas = sys.modules.get("pipeline._graph.input_schema")
     if schemas is not None and isinstance(value, schemas.InputSchema):
         _check_depth(subject, depth)
-        _encode_map(value.given(), subject, result, depth)
+        _encode_map(schemas.given_fields(value), subject, result, depth)
         return
     raise SerialisationError(
         f"{subject}: {_name(value)} cannot cross the wire; give it as None, bool, int, float, str, "

@@ -16,7 +16,7 @@ from pipeline.errors import SerialisationError
 from pipelined_api.schema import SchemaViolation, validate_value
 from pipelined_api.v1.schema_pb2 import Parameter, Type
 
-__all__ = ["InputField", "InputSchema", "fields_of"]
+__all__ = ["InputField", "InputSchema", "fields_of", "given_fields"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,21 +68,22 @@ class InputSchema(pydantic.BaseModel):
         if changed:
             cls.model_rebuild(force=True)
 
-    def given(self) -> dict[str, Any]:
-        """Return the fields with their values, without those that were left out and are None."""
-        return {
-            name: getattr(self, name)
-            for name in type(self).model_fields
-            if name in self.model_fields_set or getattr(self, name) is not None
-        }
-
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as a dict, those of nested schemas too, for use as keyword arguments.
 
         A field that was left out and has no default but None is left out here too, so that the
         callee's own default applies.
         """
-        return {name: _plain(value) for name, value in self.given().items()}
+        return {name: _plain(value) for name, value in given_fields(self).items()}
+
+
+def given_fields(schema: InputSchema) -> dict[str, Any]:
+    """Return the fields with their values, without those that were left out and are None."""
+    return {
+        name: getattr(schema, name)
+        for name in type(schema).model_fields
+        if name in schema.model_fields_set or getattr(schema, name) is not None
+    }
 
 
 def _plain(value: Any) -> Any:
@@ -189,7 +190,9 @@ def _parameter(name: str, info: FieldInfo, convert: Callable[[Any], Type]) -> Pa
         # None, or what only the class can make: leaving it out is left to the class.
         result.optional = True
         return result
-    default = info.default.given() if isinstance(info.default, InputSchema) else info.default
+    default = info.default
+    if isinstance(default, InputSchema):
+        default = given_fields(default)
     try:
         result.default_value.CopyFrom(encode(validate_value(type_, default, name), name))
     except SerialisationError:
