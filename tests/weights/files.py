@@ -64,7 +64,8 @@ def sparse_file(path: Path, tensors: int, bytes_each: int) -> Path:
 
 def raw(tensor: torch.Tensor) -> bytes:
     """The tensor's own bytes, so that NaNs and signed zeros compare as what they are."""
-    flat = tensor.detach().contiguous().reshape(-1)
+    # What counts as contiguous may still have any stride along a dimension of one.
+    flat = tensor.detach().contiguous().as_strided((tensor.numel(),), (1,))
     return flat.view(torch.uint8).numpy().tobytes() if flat.numel() else b""
 
 

@@ -10,7 +10,7 @@ from pipelined.weights.errors import UnsupportedDtype
 if TYPE_CHECKING:
     import torch
 
-    from pipelined._weights import Capsule
+    from pipelined._weights import _Capsule
 
 # Element types that travel as integers of the same width, and what torch calls them. Not every
 # torch has all of them.
@@ -40,7 +40,7 @@ def _torch_dtype(dtype: str) -> torch.dtype:
     return found
 
 
-def adopt(capsule: Capsule, dtype: str) -> torch.Tensor:
+def adopt(capsule: _Capsule, dtype: str) -> torch.Tensor:
     """Make a tensor of a capsule, without a copy. `dtype` is the format's name of it."""
     from torch.utils.dlpack import from_dlpack
 
