@@ -113,11 +113,15 @@ def _run_failed(wire: WireError, address: str) -> errors.PipelineError:
 
 
 def _worker_died(wire: WireError, address: str) -> errors.PipelineError:
-    exit_code = wire.metadata.get("exit_code", "")
+    exit_code: int | None
+    try:
+        exit_code = int(wire.metadata.get("exit_code", ""))
+    except ValueError:
+        exit_code = None
     return errors.WorkerDied(
         wire.message,
         signal=wire.metadata.get("signal") or None,
-        exit_code=int(exit_code) if exit_code.lstrip("-").isdecimal() else None,
+        exit_code=exit_code,
         reason=wire.reason,
         metadata=wire.metadata,
     )

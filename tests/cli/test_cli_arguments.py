@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from pathlib import Path
 
 import numpy as np
 import PIL.Image
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipeline import errors
 from pipeline.cli.arguments import parse
@@ -198,3 +202,47 @@ def test_unknown_names_are_left_to_validation() -> None:
 def test_what_cannot_be_read(arguments: list[str], message: str) -> None:
     with pytest.raises(errors.InvalidInput, match=message):
         parse(OPTIONS, arguments)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+SCALARS = st.sampled_from([ANY, NULL, BOOL, INT, FLOAT, STRING, BYTES, NUMPY, IMAGE, FILE])
+TYPES = st.recursive(
+    SCALARS,
+    lambda inner: st.one_of(
+        st.builds(list_of, inner),
+        st.builds(map_of, inner),
+        st.builds(tuple_of, inner, inner),
+        st.builds(union, inner, inner),
+        st.builds(lambda a, b: object_of(a=a, b=b), inner, inner),
+    ),
+    max_leaves=6,
+)
+
+
+@given(JSON)
+def test_any_takes_all_of_json(value: object) -> None:
+    assert one(ANY, json.dumps(value)) == value
+
+
+@given(st.text().filter(lambda text: not text.startswith("@")))
+def test_text_stays_as_it_is(text: str) -> None:
+    assert one(STRING, text) == text
+    assert one(BYTES, text.encode(errors="ignore").decode()) == text.encode(errors="ignore")
+
+
+@given(
+    TYPES,
+    st.booleans(),
+    st.sampled_from(["", ".a", ".a.b", ".0"]),
+    st.text() | JSON.map(json.dumps) | st.just("@/nowhere/at/all"),
+)
+def test_whatever_is_typed_is_read_or_refused(
+    type_: Type, optional: bool, path: str, text: str
+) -> None:
+    schema = Schema(inputs=[Parameter(name="x", type=type_, optional=optional)])
+    with contextlib.suppress(errors.InvalidInput):
+        assert set(parse(schema, [f"x{path}={text}"])) == {"x"}

@@ -12,6 +12,8 @@ import grpc
 import pytest
 from google.protobuf import any_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from pipeline import Client, errors
 from pipeline._errors_wire import BY_CODE, BY_REASON
@@ -21,6 +23,8 @@ from pipelined.core.errors import DomainError, Exit, Failure
 from pipelined.rpc.status import TABLE, status_of
 from tests.client.aborting_daemon import AbortingDaemon, aborting
 
+WORDS = st.sampled_from(["signal", "exit_code", "node", "field", "bound", "module", "output", ""])
+FACTS = st.text(max_size=20) | st.text("-0123456789²٣", max_size=4)
 FAILURE = Failure("ValueError", "bad value", "Traceback (most recent call last): …", "Model.load")
 
 
@@ -187,13 +191,31 @@ def test_a_reason_of_another_domain_is_not_ours(server: AbortingDaemon, client: 
     assert raised.reason == ""
 
 
-def test_garbage_in_the_details_leaves_the_code(server: AbortingDaemon, client: Client) -> None:
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.binary(max_size=200))
+def test_garbage_in_the_details_leaves_the_code(
+    server: AbortingDaemon, client: Client, details: bytes
+) -> None:
     def behave(context: grpc.ServicerContext) -> None:
-        context.set_trailing_metadata((("grpc-status-details-bin", b"\xff\xff\xff"),))
+        context.set_trailing_metadata((("grpc-status-details-bin", details),))
         context.abort(grpc.StatusCode.NOT_FOUND, "gone")
 
     server.behaviour = behave
     assert type(failure_of(client.info)) is errors.NotFound
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.sampled_from(sorted(BY_REASON)), st.dictionaries(WORDS, FACTS, max_size=4))
+def test_odd_facts_of_a_known_reason_are_no_error_of_ours(
+    server: AbortingDaemon, client: Client, reason: str, metadata: dict[str, str]
+) -> None:
+    detail = any_pb2.Any()
+    detail.Pack(error_details_pb2.ErrorInfo(domain="pipelined", reason=reason, metadata=metadata))
+    server.behaviour = aborting(
+        status_pb2.Status(code=code_pb2.ABORTED, message="x", details=[detail])
+    )
+    raised = failure_of(client.info)
+    assert (raised.reason, raised.metadata) == (reason, metadata)
 
 
 def test_a_long_traceback_arrives_whole(server: AbortingDaemon, client: Client) -> None:

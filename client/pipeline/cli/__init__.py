@@ -15,10 +15,14 @@ def main() -> None:
     if the environment has ``PIPELINE_TRACEBACK=1``.
     """
     from pipeline.cli import exit_codes, terminal
-    from pipeline.cli.app import app
 
     try:
+        from pipeline.cli.app import app
+
         app(prog_name="pipeline")
+    except KeyboardInterrupt:
+        # Before or after the command itself, which tells of its own interruption.
+        sys.exit(exit_codes.INTERRUPTED)
     except Exception as error:
         if os.environ.get("PIPELINE_TRACEBACK"):
             raise
