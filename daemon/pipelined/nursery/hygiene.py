@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import functools
 import os
 import random
 import signal
@@ -57,19 +56,31 @@ def reseed() -> None:
 
 
 def restore_threads(environment: Mapping[str, str]) -> None:
-    """Let parallel operations have the threads that they have in a fresh process.
+    """Let torch's parallel operations have the threads that they have in a fresh process.
 
-    The nursery was held to one; nothing asks the environment again, so each library is told.
+    The nursery was held to one; nothing asks the environment again, so torch is told.
     """
-    openmp = _number(environment.get("OMP_NUM_THREADS"))
     if (torch := sys.modules.get("torch")) is not None:
         # Like torch itself, with its OpenMP and MKL: one for each physical core.
-        torch.set_num_threads(openmp or physical_cores())
-    blas = _number(environment.get("OPENBLAS_NUM_THREADS")) or openmp
-    for library in blas_libraries():
+        torch.set_num_threads(_openmp_threads(environment) or physical_cores())
+
+
+def prepare_blas(environment: Mapping[str, str]) -> None:
+    """Do for OpenBLAS, in the nursery and for all its workers, what restore_threads does for torch.
+
+    OpenBLAS starts threads as soon as it is told their number, and they spin: done in the worker,
+    that would take the CPU from it when it starts. But OpenBLAS also ends its threads before any
+    fork, and the child starts its own when it first needs them. So the number is set here, and
+    one fork for nothing leaves this process with a single thread again.
+    """
+    number = _number(environment.get("OPENBLAS_NUM_THREADS")) or _openmp_threads(environment)
+    for library in _blas_libraries():
         for name in _SET_BLAS_THREADS:
             if (function := getattr(library, name, None)) is not None:
-                function(ctypes.c_int(blas or len(os.sched_getaffinity(0))))
+                function(ctypes.c_int(number or len(os.sched_getaffinity(0))))
+    if (pid := os.fork()) == 0:
+        os._exit(0)
+    os.waitpid(pid, 0)
 
 
 def physical_cores() -> int:
@@ -92,21 +103,20 @@ def _reset_signals() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
+def _openmp_threads(environment: Mapping[str, str]) -> int:
+    # It may be a list, one number for each level of nesting.
+    return _number(environment.get("OMP_NUM_THREADS", "").split(",")[0])
+
+
 def _number(text: str | None) -> int:
-    # OMP_NUM_THREADS may be a list, one number for each level of nesting.
-    first = (text or "").split(",")[0].strip()
-    return int(first) if first.isdecimal() else 0
+    text = (text or "").strip()
+    return int(text) if text.isdecimal() else 0
 
 
-@functools.cache
-def blas_libraries() -> tuple[ctypes.CDLL, ...]:
-    """Return the OpenBLAS libraries of this process.
-
-    A nursery looks for them before it forks: to read all its mappings takes every fork 2 to 15 ms.
-    """
+def _blas_libraries() -> list[ctypes.CDLL]:
     paths = {
         fields[5]
         for line in Path("/proc/self/maps").read_text().splitlines()
         if len(fields := line.split(maxsplit=5)) == 6 and "openblas" in fields[5].rpartition("/")[2]
     }
-    return tuple(ctypes.CDLL(path) for path in sorted(paths))
+    return [ctypes.CDLL(path) for path in sorted(paths)]

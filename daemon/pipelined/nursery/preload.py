@@ -53,7 +53,6 @@ DEFAULT_PRELOAD: tuple[str, ...] = (
     "diffusers.schedulers.scheduling_unipc_multistep",
 )
 
-# How long a thread that has been joined may take to vanish from /proc.
 _THREAD_EXIT_SECONDS = 0.5
 
 
@@ -89,12 +88,9 @@ def preload(entries: Sequence[str]) -> Preloading:
             result.failed.append(f"{entry}: {type(error).__name__}: {error}"[:500])
         else:
             result.modules.append(entry)
-        if not suspect and reason_not_to_fork():
-            suspect = entry
-    deadline = time.monotonic() + _THREAD_EXIT_SECONDS
-    while (reason := reason_not_to_fork()) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    if reason:
+        # The first since when there is a reason, unless it passes: threads end.
+        suspect = (suspect or entry) if reason_not_to_fork() else ""
+    if reason := lasting_reason_not_to_fork():
         result.exec_reason = f"after importing {suspect}: {reason}" if suspect else reason
     result.seconds = time.monotonic() - began
     return result
@@ -106,13 +102,8 @@ def reason_not_to_fork() -> str:
     Only the thread that forks lives on in the child: locks that others hold stay locked, and a pool
     of threads that a library believes in is not there. Nor does a GPU context survive a fork.
     """
-    threads = list(Path("/proc/self/task").iterdir())
-    if len(threads) > 1:
-        names = []
-        for thread in threads:
-            with contextlib.suppress(OSError):
-                names.append((thread / "comm").read_text().strip())
-        return f"{len(threads)} threads are running ({', '.join(names)})"
+    if reason := other_threads():
+        return reason
     for link in Path("/proc/self/fd").iterdir():
         with contextlib.suppress(OSError):
             if (target := str(link.readlink())).startswith("/dev/nvidia"):
@@ -123,3 +114,23 @@ def reason_not_to_fork() -> str:
     if torch is not None and torch.cuda.is_initialized():
         return "CUDA is initialised"
     return ""
+
+
+def lasting_reason_not_to_fork() -> str:
+    """Return the same, but give threads that have been joined a moment to vanish from /proc."""
+    deadline = time.monotonic() + _THREAD_EXIT_SECONDS
+    while (reason := reason_not_to_fork()) and time.monotonic() < deadline:
+        time.sleep(0.001)
+    return reason
+
+
+def other_threads() -> str:
+    """Return which threads are running if there is more than this one, else ""."""
+    threads = list(Path("/proc/self/task").iterdir())
+    if len(threads) == 1:
+        return ""
+    names = []
+    for thread in threads:
+        with contextlib.suppress(OSError):
+            names.append((thread / "comm").read_text().strip())
+    return f"{len(threads)} threads are running ({', '.join(names)})"

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from typing import NoReturn
 
 from pipelined.nursery import hygiene
-from pipelined.nursery.preload import preload, reason_not_to_fork
+from pipelined.nursery.preload import lasting_reason_not_to_fork, other_threads, preload
 from pipelined.nursery.reaping import reap_children
 from pipelined.worker.channel import Channel, ChannelClosed, ProtocolError
 from pipelined.worker.framing import Frame
@@ -42,7 +42,9 @@ def main(control_fd: int) -> int:
         for module in worker.IMPORTED_LATE:
             importlib.import_module(module)
         result = preload(order.modules)
-        hygiene.blas_libraries()
+        if not result.exec_reason:
+            hygiene.prepare_blas(order.environment)
+            result.exec_reason = lasting_reason_not_to_fork()
         gc.collect()
         # What is there now stays: no collection in a worker shall copy its pages to mark it.
         gc.freeze()
@@ -108,7 +110,7 @@ class ForkServer:
             frame = self._control.received()
 
     def _fork(self, worker_id: str, channel: int, log: int) -> None:
-        reason = reason_not_to_fork()
+        reason = other_threads()
         pid = -1
         if not reason:
             try:
