@@ -1,0 +1,1 @@
+"""The wire between a client and a daemon, and what both ends must agree on."""

@@ -1,0 +1,1 @@
+"""The daemon and its own child processes: no API for others."""
