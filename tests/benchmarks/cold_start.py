@@ -86,7 +86,7 @@ def show(console: Console, series: list[Series], held: list[Memory], nursery: Nu
     way = f"exec ({nursery.exec_reason})" if nursery.exec_reason else "fork"
     imports = f"{nursery.preload_seconds:.1f} s"
     console.print(f"Workers start by {way}; the nursery's imports took {imports}, once.\n")
-    times = Table("", title="From nothing to a first result: median (least to most), seconds")
+    times = Table("", title="From nothing to a first result: median (least-most), seconds")
     for heading in ("rounds", "fresh process", "daemon", "ratio", "bound"):
         times.add_column(heading, justify="right")
     for one in series:
@@ -110,7 +110,7 @@ def show(console: Console, series: list[Series], held: list[Memory], nursery: Nu
 
 
 def _spread(seconds: list[float]) -> str:
-    return f"{median(seconds):.2f} ({min(seconds):.2f} to {max(seconds):.2f})"
+    return f"{median(seconds):.2f} ({min(seconds):.2f}-{max(seconds):.2f})"
 
 
 def as_json(series: list[Series], held: list[Memory], nursery: NurseryInfo) -> str:
