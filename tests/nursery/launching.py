@@ -18,7 +18,7 @@ from pipelined.nursery.remote_worker import RemoteWorker
 from pipelined.nursery.supervisor import Nursery
 from pipelined_api.v1 import runs_pb2
 
-LIGHT_PRELOAD = ("numpy", "torch")
+LIGHT_PRELOAD = ("numpy.random", "torch")
 
 
 def graph_of(function: Callable[..., Any], *types: Any) -> Graph:

@@ -116,9 +116,6 @@ async def test_a_failing_entry_of_the_preload_list_is_named_and_the_rest_importe
 
 
 async def test_stopping_leaves_no_process_and_no_descriptor(tmp_path: Path) -> None:
-    # The first nursery makes what the process keeps: threads that start processes.
-    async with launching(tmp_path, ()):
-        pass
     before = open_descriptors()
     async with launching(tmp_path, ()) as own:
         worker = await own.start(graph_of(pause, int))

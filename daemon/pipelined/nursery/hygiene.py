@@ -49,8 +49,9 @@ def redirect_streams(log: int) -> None:
 def reseed() -> None:
     """Give this process random numbers of its own: a fork has its parent's state."""
     random.seed()
-    if (numpy := sys.modules.get("numpy")) is not None:
-        numpy.random.seed()
+    # numpy imports it, and makes its state, when it is first needed.
+    if (numpy_random := sys.modules.get("numpy.random")) is not None:
+        numpy_random.seed()
     if (torch := sys.modules.get("torch")) is not None:
         torch.seed()
 

@@ -17,7 +17,7 @@ DEFAULT_PRELOAD: tuple[str, ...] = (
     "torch",
     "transformers",
     "diffusers",
-    "numpy",
+    "numpy.random",
     "PIL.Image",
     "PIL.JpegImagePlugin",
     "PIL.PngImagePlugin",
