@@ -19,6 +19,10 @@ from pipelined.worker.sealed import ProtocolError, seal
 
 __all__ = ["AsyncChannel", "Channel", "ChannelClosed", "ProtocolError", "socket_pair"]
 
+# As plain numbers: the enumeration's operators would take longer than the rest of the call.
+_NO_SIGNAL = int(socket.MSG_NOSIGNAL)
+_CLOSE_ON_EXEC = int(socket.MSG_CMSG_CLOEXEC)
+_TRUNCATED = int(socket.MSG_CTRUNC)
 _ANCILLARY_SPACE = socket.CMSG_SPACE(MAX_FDS * array.array("i").itemsize)
 # What a slow peer may leave unread before ``AsyncChannel.drain`` waits, in bytes.
 _HIGH_WATER = 1024 * 1024
@@ -37,7 +41,7 @@ def _receive(connection: socket.socket, decoder: FrameDecoder) -> int:
     """Receive once into the decoder and return the number of bytes; 0 at the end of the stream."""
     with decoder.space() as space:
         count, ancillary, message_flags, _ = connection.recvmsg_into(
-            [space], _ANCILLARY_SPACE, socket.MSG_CMSG_CLOEXEC
+            [space], _ANCILLARY_SPACE, _CLOSE_ON_EXEC
         )
     fds: list[int] = []
     for level, kind, data in ancillary:
@@ -46,7 +50,7 @@ def _receive(connection: socket.socket, decoder: FrameDecoder) -> int:
             numbers.frombytes(data[: len(data) - len(data) % numbers.itemsize])
             fds.extend(numbers)
     decoder.received(count, fds)
-    if message_flags & socket.MSG_CTRUNC:
+    if message_flags & _TRUNCATED:
         raise ProtocolError("more file descriptors than a frame may have")
     return count
 
@@ -91,9 +95,9 @@ class Channel:
     def _send(self, parts: list[bytes], fds: Sequence[int]) -> None:
         with self._sending:
             try:
-                sent = self._connection.sendmsg(parts, _rights(fds), socket.MSG_NOSIGNAL)
+                sent = self._connection.sendmsg(parts, _rights(fds), _NO_SIGNAL)
                 if sent < sum(map(len, parts)):
-                    self._connection.sendall(b"".join(parts)[sent:], socket.MSG_NOSIGNAL)
+                    self._connection.sendall(b"".join(parts)[sent:], _NO_SIGNAL)
             except (BrokenPipeError, ConnectionResetError):
                 raise ChannelClosed from None
 
@@ -214,7 +218,7 @@ class AsyncChannel:
         sent = 0
         if not self._unsent:
             try:
-                sent = self._connection.sendmsg(parts, _rights(fds), socket.MSG_NOSIGNAL)
+                sent = self._connection.sendmsg(parts, _rights(fds), _NO_SIGNAL)
             except BlockingIOError:
                 pass
             except (BrokenPipeError, ConnectionResetError):
@@ -233,7 +237,7 @@ class AsyncChannel:
         while self._unsent:
             rest, fds = self._unsent[0]
             try:
-                sent = self._connection.sendmsg([rest], _rights(fds), socket.MSG_NOSIGNAL)
+                sent = self._connection.sendmsg([rest], _rights(fds), _NO_SIGNAL)
             except BlockingIOError:
                 return
             except (BrokenPipeError, ConnectionResetError):
