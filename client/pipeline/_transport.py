@@ -7,7 +7,7 @@ What is sent and what comes back is made and read by pure functions in ``_reques
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -125,8 +125,8 @@ class Transport:
         method: grpc.UnaryStreamMultiCallable[Request, Response],
         request: Request,
         timeout: float | None,
-    ) -> Iterator[Response]:
-        """Call and yield the answers as they come. Closing the iterator cancels the call."""
+    ) -> Generator[Response, None, None]:
+        """Call and yield the answers as they come. Closing the generator cancels the call."""
         self._check_open()
         call = method(request, timeout=_finite(timeout), metadata=self._metadata)
         try:

@@ -16,6 +16,7 @@ import time
 import uuid
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -175,11 +176,15 @@ class Client:
 
         """
         request = deployments_pb2.WarmRequest(name=name)
-        for message in self._transport.stream(self._transport.deployments.Warm, request, timeout):
-            if message.HasField("timeline"):
-                return _responses.timeline(message.timeline)
-            if message.HasField("stage") and on_progress is not None:
-                on_progress(_responses.stage(message.stage))
+        # Closed here: a traceback would keep a generator, and with it the call, alive.
+        with closing(
+            self._transport.stream(self._transport.deployments.Warm, request, timeout)
+        ) as messages:
+            for message in messages:
+                if message.HasField("timeline"):
+                    return _responses.timeline(message.timeline)
+                if message.HasField("stage") and on_progress is not None:
+                    on_progress(_responses.stage(message.stage))
         raise errors.PipelineError(
             f"the daemon at {self.address} ended the startup of {name!r} without a timeline"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from concurrent import futures
 from pathlib import Path
@@ -30,12 +31,14 @@ class AbortingDaemon(daemon_pb2_grpc.DaemonServicer, deployments_pb2_grpc.Deploy
         behaviour: what happens in a call before it is answered with an empty message.
         calls: how many there were.
         deploy_keys: the idempotency keys of deployments.
+        warm_ended: set when a call of Warm has ended, however that was.
     """
 
     def __init__(self, socket: Path) -> None:
         self.behaviour: Behaviour = lambda context: None
         self.calls = 0
         self.deploy_keys: list[str] = []
+        self.warm_ended = threading.Event()
         self._server = grpc.server(futures.ThreadPoolExecutor(4))
         daemon_pb2_grpc.add_DaemonServicer_to_server(self, self._server)
         deployments_pb2_grpc.add_DeploymentsServicer_to_server(self, self._server)
@@ -88,6 +91,7 @@ class AbortingDaemon(daemon_pb2_grpc.DaemonServicer, deployments_pb2_grpc.Deploy
     def Warm(
         self, request: deployments_pb2.WarmRequest, context: grpc.ServicerContext
     ) -> Iterator[deployments_pb2.WarmResponse]:
+        context.add_callback(self.warm_ended.set)
         state = deployments_pb2.DEPLOYMENT_STATE_STARTING
         yield deployments_pb2.WarmResponse(state=state)
         stage = timeline_pb2.Stage(kind=timeline_pb2.Stage.KIND_FORK, seconds=0.02, source="fork")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -219,13 +220,13 @@ def test_odd_facts_of_a_known_reason_are_no_error_of_ours(
 
 
 def test_a_long_traceback_arrives_whole(server: AbortingDaemon, client: Client) -> None:
-    traceback = "".join(f'  File "model.py", line {line}, in load\n' for line in range(3000))
+    long = "".join(f'  File "model.py", line {line}, in load\n' for line in range(3000))
     server.behaviour = aborting(
-        status_of(domain.RunFailed("id", Failure("ValueError", "x", traceback, "load")))
+        status_of(domain.RunFailed("id", Failure("ValueError", "x", long, "load")))
     )
     raised = failure_of(client.info)
     assert isinstance(raised, errors.RunFailed)
-    assert raised.remote_traceback == traceback
+    assert raised.remote_traceback == long
 
 
 def test_a_startup_that_fails_ends_the_stream(server: AbortingDaemon, client: Client) -> None:
@@ -252,14 +253,20 @@ def test_reading_is_tried_again_and_acting_is_not(server: AbortingDaemon, client
     assert server.calls == 1
 
 
+def functions_of(thread: int) -> list[str]:
+    """What a thread is in the middle of."""
+    frames = traceback.walk_stack(sys._current_frames()[thread])
+    return [frame.f_code.co_name for frame, _ in frames]
+
+
 def test_an_interrupted_wait_cancels_the_call(server: AbortingDaemon, client: Client) -> None:
     cancelled = threading.Event()
     main = threading.get_ident()
 
     def behave(context: grpc.ServicerContext) -> None:
         context.add_callback(cancelled.set)
-        # The call arrives here before its caller has begun to wait.
-        while sys._current_frames()[main].f_code.co_name != "wait":
+        # The call arrives here before its caller has begun to wait for the result.
+        while "result" not in functions_of(main):
             cancelled.wait(0.01)
         signal.pthread_kill(main, signal.SIGINT)
         cancelled.wait(30)
@@ -271,19 +278,16 @@ def test_an_interrupted_wait_cancels_the_call(server: AbortingDaemon, client: Cl
 
 
 def test_a_startup_that_nobody_watches_any_more(server: AbortingDaemon, client: Client) -> None:
-    cancelled = threading.Event()
-
-    def behave(context: grpc.ServicerContext) -> None:
-        context.add_callback(cancelled.set)
-        cancelled.wait(30)
-
     def interrupt(stage: Stage) -> None:
         raise KeyboardInterrupt
+
+    def behave(context: grpc.ServicerContext) -> None:
+        server.warm_ended.wait(30)
 
     server.behaviour = behave
     with pytest.raises(KeyboardInterrupt):
         client.warm("x", on_progress=interrupt)
-    assert cancelled.wait(30)
+    assert server.warm_ended.wait(30)
 
 
 def test_a_closed_client_says_so(server: AbortingDaemon) -> None:
