@@ -140,9 +140,9 @@ def main() -> int:
     parser.add_argument("--large-rounds", type=int, default=5, help="with a warm page cache")
     parser.add_argument("--cold-rounds", type=int, default=3, help="with a cold one")
     arguments = parser.parse_args()
-    # Both arms inherit these: neither asks the network whether the weights are up to date, and idle
-    # threads of neither spin for long, which makes a forward pass many times slower on a busy machine
-    # (the daemon sees to that by itself).
+    # Both arms inherit these: neither asks the network whether the weights are up to date, and in
+    # neither do idle threads spin for long, which on a busy machine makes a forward pass many times
+    # slower (the daemon sees to that by itself).
     os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 

@@ -28,9 +28,9 @@ _NURSERY = {
     "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
 }
 
-# Workers share the processor with each other, and a thread of OpenMP that spins while it waits takes
+# Workers share the processor with each other, and an OpenMP thread that spins while it waits takes
 # it from the one that it waits for. By default it spins 300,000 times. On two busy cores a forward
-# pass of MiniLM took 360 ms so, and 45 ms with 1,000; on idle ones 20 and 21 ms, and 36 with none.
+# pass of MiniLM took 360 ms so, and 45 ms with 1,000; on idle ones 20 and 21, and 36 with none.
 _WORKERS = {"GOMP_SPINCOUNT": "1000"}
 
 # Read by the interpreter, the dynamic linker or a library when it is loaded, so that setting one in
