@@ -90,6 +90,14 @@ class RemoteWorker:
         except OSError as error:
             raise StorageFailed("read the code", error.strerror or "unknown") from None
         self._deployment = spec.deployment
+        # The lines that the worker prints carry its id alone.
+        log.info(
+            "starting",
+            deployment=spec.deployment,
+            version=spec.version,
+            worker=self.id,
+            pid=self.pid,
+        )
         self._on_stage = on_stage
         self._starting = self._loop.create_future()
         try:

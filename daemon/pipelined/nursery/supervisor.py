@@ -45,7 +45,7 @@ log = structlog.get_logger()
 
 
 def _log_line(process: str, line: str) -> None:
-    log.info("output", process=process, line=line)
+    log.info("output", worker=process, line=line)
 
 
 class Nursery:
