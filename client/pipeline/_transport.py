@@ -44,9 +44,10 @@ _OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_SECONDS * 1000),
     ("grpc.keepalive_permit_without_calls", 0),
     ("grpc.http2.max_pings_without_data", 0),
-    # A restarted daemon is found again within a second, not after gRPC's minutes of back-off.
-    ("grpc.initial_reconnect_backoff_ms", 50),
-    ("grpc.max_reconnect_backoff_ms", 1000),
+    # A restarted daemon is found again within what `retrying` waits, not after minutes. Less than
+    # 100 ms is not taken.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 200),
     # Retries are ours: only where a second execution does no harm.
     ("grpc.enable_retries", 0),
     # Connections, and back-offs, of other clients in this process are not shared.
@@ -169,7 +170,7 @@ def retrying(call: Callable[[], Result]) -> Result:
     """
     attempts = Retrying(
         stop=stop_after_attempt(4),
-        wait=wait_exponential(multiplier=0.05, max=0.5) + wait_random(0, 0.05),
+        wait=wait_exponential(multiplier=0.07, max=0.5) + wait_random(0, 0.05),
         retry=retry_if_exception(_unreached),
         reraise=True,
     )

@@ -14,6 +14,8 @@ def main() -> None:
     An error that nobody expected is a bug of ours: it is told in one line, and with its traceback
     if the environment has ``PIPELINE_TRACEBACK=1``.
     """
+    # Read when grpc is imported: its own lines on stderr say nothing that an error does not.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from pipeline.cli import exit_codes, terminal
 
     try:
