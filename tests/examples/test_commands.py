@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.errors import NotFound
 from tests.running_daemon import RunningDaemon
 
 ROOT = Path(__file__).parents[2]
@@ -45,7 +47,8 @@ def test_deploying_and_running_as_documented(
             )
             assert finished.returncode == 0, finished.stderr
     finally:
-        with daemon.client() as client:
+        # Not there if the first command failed.
+        with daemon.client() as client, contextlib.suppress(NotFound):
             client.delete(name)
     assert json.loads(finished.stdout)
     assert [path.name for path in sorted(tmp_path.iterdir())] == saved

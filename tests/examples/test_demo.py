@@ -47,7 +47,8 @@ def test_it_ranks_sentences_and_saves_images(demo: subprocess.Popen[str], tmp_pa
     assert "SentenceEncoder.load" in printed
     assert "StableDiffusionModel.load" in printed
     for name in ("embeddings", "stable diffusion"):
-        assert re.search(rf"│ {name}\s*│\s*\d+\.\d+ │\s*\d+\.\d+ │\s*\d+\.\d+ │\s*\d+x │", printed)
+        cells = (name, r"\d+\.\d+", r"\d+\.\d+ \(\d+x sooner\)", r"\d+\.\d+")
+        assert re.search(r"\s*│\s*".join(cells), printed), printed
     images = sorted((tmp_path / "demo-output").iterdir())
     assert [path.name for path in images] == ["image-0.jpg", "image-1.jpg"]
     pixels = [np.asarray(Image.open(path)) for path in images]
@@ -68,4 +69,5 @@ def test_a_signal_stops_the_daemon_too(
     assert demo.returncode == code
     _, alive = psutil.wait_procs(children, timeout=END_SECONDS)
     assert not alive
-    assert not list((tmp_path / "temporary").iterdir())
+    # Other libraries leave folders of theirs.
+    assert not list((tmp_path / "temporary").glob("pipelined-*"))
