@@ -117,6 +117,8 @@ async def test_a_failing_entry_of_the_preload_list_is_named_and_the_rest_importe
 
 async def test_stopping_leaves_no_process_and_no_descriptor(tmp_path: Path) -> None:
     before = open_descriptors()
+    # A daemon that tests share may be a child of this process.
+    others = psutil.Process().children(recursive=True)
     async with launching(tmp_path, ()) as own:
         worker = await own.start(graph_of(pause, int))
         running = asyncio.ensure_future(call(worker, 1))
@@ -125,5 +127,5 @@ async def test_stopping_leaves_no_process_and_no_descriptor(tmp_path: Path) -> N
         await own.printed(worker, "pausing")
     with pytest.raises(WorkerDied):
         await running
-    assert psutil.Process().children(recursive=True) == []
+    assert set(psutil.Process().children(recursive=True)) <= set(others)
     assert open_descriptors() == before
