@@ -29,6 +29,7 @@ async def serve(settings: Settings) -> None:
 
     Raises:
         StateDirectoryError: The state directory, or the database in it, cannot be used.
+        StorageFailed: What is in them cannot be read.
         ListenError: An address cannot be listened on.
     """
     stop = _stop_on_signals()

@@ -80,12 +80,13 @@ def serve(
     configure(log_format, debug=debug)
     # Imported late, so that --help does not wait for gRPC.
     from pipelined.app import serve as serve_daemon
+    from pipelined.core.errors import StorageFailed
     from pipelined.rpc.listener import ListenError
     from pipelined.store.directory import StateDirectoryError
 
     try:
         asyncio.run(serve_daemon(settings))
-    except (ListenError, StateDirectoryError) as error:
+    except (ListenError, StateDirectoryError, StorageFailed) as error:
         typer.echo(f"pipelined: {error}", err=True)
         raise typer.Exit(1) from None
 

@@ -214,6 +214,22 @@ def test_damaged_state_is_left_alone(own_daemon: RunningDaemon) -> None:
     own_daemon.start()
 
 
+def test_what_is_not_ours_is_left_in_the_state_directory(own_daemon: RunningDaemon) -> None:
+    assert own_daemon.stop() == 0
+    strange = own_daemon.state_dir / "code" / "a folder"
+    strange.mkdir()
+    own_daemon.start()
+    assert strange.exists()
+    assert own_daemon.stop() == 0
+
+
+def test_state_that_cannot_be_tidied_up_is_an_error(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    (state / "code" / ".incoming-folder").mkdir(parents=True)
+    result = serve(f"--address=unix:{tmp_path / 's'}", f"--state-dir={state}")
+    assert_refused(result, "could not remove unused code")
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signals_stop_it_cleanly(own_daemon: RunningDaemon, number: signal.Signals) -> None:
     process = own_daemon.process

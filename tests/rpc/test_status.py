@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator
 
 import pytest
 from google.rpc import code_pb2, error_details_pb2
+from grpc_status import rpc_status
 
 from pipelined.core import errors
 from pipelined.core.errors import DomainError, Exit, Failure
@@ -80,3 +82,18 @@ def test_what_is_worth_another_try_says_when() -> None:
     debug = error_details_pb2.DebugInfo.FromString(found["google.rpc.DebugInfo"])
     assert debug.detail == "Traceback …"
     assert "google.rpc.RetryInfo" not in details(errors.StartupFailed("x", FAILURE))
+
+
+def test_a_status_fits_into_the_headers_that_most_clients_take() -> None:
+    long = "ü" * 10_000
+    failure = Failure(long, long, long, long)
+    for error in (
+        errors.StartupFailed(long, failure, cause=long, subject=long, retry_after=1.0),
+        errors.RunFailed(long, failure),
+        errors.InvalidInput(long, long, long),
+    ):
+        rich = rpc_status.to_status(status_of(error))
+        [(_, details)] = rich.trailing_metadata
+        # Binary metadata is sent as base64.
+        assert isinstance(details, bytes)
+        assert len(base64.b64encode(details)) + len(rich.details.encode()) < 8192

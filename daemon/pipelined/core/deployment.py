@@ -12,6 +12,7 @@ from pipelined.core.errors import (
     DomainError,
     Failure,
     QueueFull,
+    ShuttingDown,
     WorkerDied,
 )
 from pipelined.core.instance import Instance
@@ -53,6 +54,8 @@ class Deployment:
         self._quiet = asyncio.Event()
         self._quiet.set()
         self._closed: DomainError | None = None
+        # The workers are being stopped.
+        self._stopping = False
         self._mean_seconds = 0.0
 
     @property
@@ -140,23 +143,26 @@ class Deployment:
             raise self._closed.with_traceback(None)
         self._active += 1
         self._quiet.clear()
-        instance: Instance | None = None
         try:
             instance = await self._claim(seconds_left)
-            worker = instance.worker
-            assert worker is not None  # an idle instance has one
-            future = worker.run(run_id, request)
-            started = time.monotonic()
+            future = self._begin(instance, run_id, request)
         except BaseException as error:
             self._run_over(error)
             raise
+        started = time.monotonic()
         future.add_done_callback(lambda done: self._run_done(instance, started, done))
-        return await asyncio.shield(future)
+        try:
+            return await asyncio.shield(future)
+        except WorkerDied:
+            if self._stopping:
+                # By our hand, so that is no news; why it was is.
+                raise self._refusal() from None
+            raise
 
     async def drain(self, reason: DomainError, grace_seconds: float) -> None:
         """Refuse new runs with the reason, let those in progress end, then stop the workers.
 
-        Runs that still wait for their turn when the grace period is over are refused too.
+        Runs that still wait or are executed when the grace period is over fail with it, too.
         """
         if self._closed is None:
             self._closed = reason
@@ -165,6 +171,7 @@ class Deployment:
             await asyncio.wait_for(self._quiet.wait(), grace_seconds)
         except asyncio.TimeoutError:
             self._fail_waiting(reason)
+        self._stopping = True
         await asyncio.gather(*(instance.stop() for instance in self._instances))
 
     def instance_changed(self, instance: Instance) -> None:
@@ -187,24 +194,55 @@ class Deployment:
         if self.state not in (State.WARM, State.STARTING):
             self._fail_waiting(error)
 
+    def _begin(self, instance: Instance, run_id: str, request: bytes) -> asyncio.Future[RunResult]:
+        worker = instance.worker
+        if worker is None:
+            # It was stopped in the turn of the loop in which it was handed over.
+            raise self._refusal()
+        try:
+            return worker.run(run_id, request)
+        except BaseException:
+            self._pass_on(instance)
+            raise
+
+    def _refusal(self) -> DomainError:
+        return ShuttingDown() if self._closed is None else self._closed.with_traceback(None)
+
     async def _claim(self, seconds_left: float | None) -> Instance:
         if self._idle:
             return self._idle.popleft()
         if len(self._waiting) >= QUEUE_LIMIT:
             wait = self._mean_seconds * len(self._waiting) / len(self._instances)
             raise QueueFull(self.specification.name, QUEUE_LIMIT, max(1.0, wait))
-        for instance in self._instances:
-            if instance.state is not State.WARM:
-                instance.begin_startup(seconds_left)
+        self._start_more(seconds_left)
         waiter: asyncio.Future[Instance] = asyncio.get_running_loop().create_future()
         self._waiting.append(waiter)
         try:
             return await waiter
         except asyncio.CancelledError:
-            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
+            if waiter in self._waiting:
+                # It does not count as one that waits any more.
+                self._waiting.remove(waiter)
+            elif not waiter.cancelled() and waiter.exception() is None:
                 # The instance was handed over in the same turn of the loop: pass it on.
                 self._pass_on(waiter.result())
             raise
+
+    def _start_more(self, seconds_left: float | None) -> None:
+        """Start the instances that are not warm; fails only if none is left to wait for."""
+        refusal: DomainError | None = None
+        startable = 0
+        for instance in self._instances:
+            if instance.state is State.WARM:
+                startable += 1
+                continue
+            try:
+                instance.begin_startup(seconds_left)
+                startable += 1
+            except DomainError as error:
+                refusal = error
+        if refusal is not None and startable == 0:
+            raise refusal
 
     def _pass_on(self, instance: Instance) -> None:
         worker = instance.worker

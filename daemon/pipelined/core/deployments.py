@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 from pipelined.core.deployment import Deployment
 from pipelined.core.errors import (
@@ -15,6 +17,7 @@ from pipelined.core.errors import (
     DomainError,
     InvalidRequest,
     ShuttingDown,
+    StorageFailed,
 )
 from pipelined.core.ports import DeploymentStore, WorkerLauncher
 from pipelined.core.specification import Specification
@@ -26,6 +29,8 @@ MAX_CODE_BYTES = 256 * 2**20
 MAX_ENVIRONMENT_BYTES = 64 * 2**10
 # How long the runs of a replaced or deleted deployment may take to end.
 DRAIN_SECONDS = 60.0
+
+Result = TypeVar("Result")
 
 
 def validate(specification: Specification) -> None:
@@ -84,7 +89,10 @@ class Deployments:
         self._on_change = on_change
         self._by_name: dict[str, Deployment] = {}
         self._changing = asyncio.Lock()
-        self._drains: set[asyncio.Task[None]] = set()
+        # Of versions that were replaced or deleted.
+        self._drains: dict[asyncio.Task[None], Deployment] = {}
+        # Changes of the store and of ``_by_name`` together: they go on when their caller leaves.
+        self._changes: set[asyncio.Task[object]] = set()
         self._closed = False
 
     async def recover(self) -> int:
@@ -130,20 +138,7 @@ class Deployments:
             raise ShuttingDown
         # The code is received outside the lock: a slow sender must not hold up the others.
         await self._store.store_code(chunks, specification.code)
-        async with self._changing:
-            current = self._by_name.get(specification.name)
-            if current is not None and (
-                current.specification.same_as(specification)
-                or await self._store.seen(idempotency_key, specification)
-            ):
-                return current, False
-            version = 1 if current is None else current.specification.version + 1
-            specification = replace(specification, version=version)
-            await self._store.add(specification, idempotency_key)
-            deployment = self._install(specification)
-        if current is not None:
-            self._drain(current, DeploymentDeleted(specification.name))
-        return deployment, True
+        return await self._to_end(self._add(specification, idempotency_key))
 
     async def delete(self, name: str) -> None:
         """Remove a deployment durably, then wait until its runs have ended and its workers too.
@@ -152,22 +147,53 @@ class Deployments:
             DeploymentNotFound: There is none of that name.
             StorageFailed: It is still there.
         """
-        async with self._changing:
-            deployment = self.get(name)
-            await self._store.remove(name)
-            del self._by_name[name]
-        self._on_change(name, None)
-        await asyncio.shield(self._drain(deployment, DeploymentDeleted(name)))
+        await asyncio.shield(await self._to_end(self._remove(name)))
 
     async def close(self, drain_seconds: float) -> None:
         """Refuse new work, let runs in progress end, and stop all workers."""
         self._closed = True
         reason: DomainError = ShuttingDown()
+        draining = [*self._by_name.values(), *self._drains.values()]
         await asyncio.gather(
-            *(deployment.drain(reason, drain_seconds) for deployment in self._by_name.values()),
+            *(deployment.drain(reason, drain_seconds) for deployment in draining),
             *self._drains,
             return_exceptions=True,
         )
+
+    async def _add(
+        self, specification: Specification, idempotency_key: str
+    ) -> tuple[Deployment, bool]:
+        added = False
+        try:
+            async with self._changing:
+                if self._closed:
+                    raise ShuttingDown
+                current = self._by_name.get(specification.name)
+                if current is not None and (
+                    current.specification.same_as(specification)
+                    or await self._store.seen(idempotency_key, specification)
+                ):
+                    return current, False
+                version = 1 if current is None else current.specification.version + 1
+                specification = replace(specification, version=version)
+                await self._store.add(specification, idempotency_key)
+                added = True
+                deployment = self._install(specification)
+        finally:
+            if not added:
+                with contextlib.suppress(StorageFailed):
+                    await self._store.discard_code(specification.code)
+        if current is not None:
+            self._drain(current, DeploymentDeleted(specification.name, version))
+        return deployment, True
+
+    async def _remove(self, name: str) -> asyncio.Task[None]:
+        async with self._changing:
+            deployment = self.get(name)
+            await self._store.remove(name)
+            del self._by_name[name]
+        self._on_change(name, None)
+        return self._drain(deployment, DeploymentDeleted(name))
 
     def _install(self, specification: Specification) -> Deployment:
         deployment = Deployment(
@@ -188,10 +214,21 @@ class Deployments:
 
     def _drain(self, deployment: Deployment, reason: DomainError) -> asyncio.Task[None]:
         task = asyncio.create_task(self._drain_and_forget(deployment, reason), name="drain")
-        self._drains.add(task)
-        task.add_done_callback(self._drains.discard)
+        self._drains[task] = deployment
+        task.add_done_callback(self._drains.pop)
         return task
 
     async def _drain_and_forget(self, deployment: Deployment, reason: DomainError) -> None:
         await deployment.drain(reason, DRAIN_SECONDS)
-        await self._store.prune_code()
+        # The deployment is gone all the same; a later one, or the next start, prunes again.
+        with contextlib.suppress(StorageFailed):
+            await self._store.prune_code()
+
+    async def _to_end(self, change: Coroutine[object, object, Result]) -> Result:
+        """Carry out a change whole, also if its caller leaves meanwhile."""
+        task = asyncio.create_task(change)
+        self._changes.add(task)
+        task.add_done_callback(self._changes.discard)
+        # If the caller has left, nobody else asks for the error.
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return await asyncio.shield(task)

@@ -6,7 +6,7 @@ The edge (``rpc/status.py``) maps each of them to a gRPC status in one table; no
 
     DomainError
       ├─ DeploymentNotFound      no deployment of that name
-      ├─ DeploymentDeleted       it was deleted while the call waited for it
+      ├─ DeploymentDeleted       it was deleted or replaced while the call waited for it
       ├─ InvalidRequest          a field of a request that is not an input of a run
       ├─ InvalidInput            an input of a run does not fit the schema
       ├─ PythonMismatch          code made by another minor version of Python
@@ -59,11 +59,13 @@ class DeploymentNotFound(DomainError):
 
 
 class DeploymentDeleted(DomainError):
-    """The deployment was deleted while the call was waiting for it."""
+    """The deployment was deleted, or replaced by its next version, during the call."""
 
-    def __init__(self, name: str) -> None:
-        super().__init__(f"deployment {name!r} has been deleted")
+    def __init__(self, name: str, replaced_by: int | None = None) -> None:
+        what = "deleted" if replaced_by is None else f"replaced by version {replaced_by}"
+        super().__init__(f"deployment {name!r} has been {what}")
         self.name = name
+        self.replaced_by = replaced_by
 
 
 class InvalidRequest(DomainError):

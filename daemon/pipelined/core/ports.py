@@ -117,7 +117,7 @@ class DeploymentStore(Protocol):
         """Forget a deployment and its versions."""
 
     async def store_code(self, chunks: AsyncIterator[bytes], code: Code) -> None:
-        """Keep the code under its digest.
+        """Keep the code under its digest, until ``add`` refers to it or ``discard_code`` is called.
 
         Raises:
             CodeDigestMismatch: The chunks are not what ``code`` says.
@@ -125,6 +125,9 @@ class DeploymentStore(Protocol):
 
     def code_path(self, code: Code) -> Path:
         """The file in which ``store_code`` keeps it."""
+
+    async def discard_code(self, code: Code) -> None:
+        """Take note that what was received will not be added, and prune."""
 
     async def prune_code(self) -> None:
         """Remove code that no current deployment refers to."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
 import sys
 from enum import Enum
+from typing import TextIO, cast
 
 import structlog
 
@@ -14,6 +17,22 @@ class LogFormat(str, Enum):
 
     CONSOLE = "console"
     JSON = "json"
+
+
+class _Stderr(io.TextIOBase):
+    """Standard error, which may be on a full disk or a pipe without a reader.
+
+    What cannot be written is lost: no caller of the log has to expect that it fails.
+    """
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.flush()
 
 
 def configure(log_format: LogFormat, *, debug: bool) -> None:
@@ -26,16 +45,22 @@ def configure(log_format: LogFormat, *, debug: bool) -> None:
     ]
     renderer: structlog.typing.Processor
     if log_format is LogFormat.JSON:
-        shared.append(structlog.processors.dict_tracebacks)
+        # Without the values of local variables, here and below: secrets may be among them.
+        transformer = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+        shared.append(structlog.processors.ExceptionRenderer(transformer))
         renderer = structlog.processors.JSONRenderer()
     else:
-        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        renderer = structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
     structlog.configure(
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, _Stderr())),
         cache_logger_on_first_use=True,
     )
+    # Its own failures would be printed, to where nothing can be printed.
+    logging.raiseExceptions = False
     handler = logging.StreamHandler()
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(

@@ -90,6 +90,8 @@ class DeploymentsServicer(deployments_pb2_grpc.DeploymentsServicer):
             deployment.warm(stages.put_nowait, context.time_remaining()), name="warm"
         )
         warming.add_done_callback(lambda task: stages.put_nowait(None))
+        # If the caller leaves, nobody asks how it ended.
+        warming.add_done_callback(lambda task: task.cancelled() or task.exception())
         try:
             yield _progress(deployment.state)
             while (stage := await stages.get()) is not None:

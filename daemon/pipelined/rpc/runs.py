@@ -6,6 +6,7 @@ large tensor is parsed here once, to be validated, and never serialised again.
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from typing import Any
 
@@ -13,6 +14,7 @@ import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError
 
+from pipelined.core.deployment import Deployment
 from pipelined.core.deployments import Deployments
 from pipelined.core.errors import InvalidInput, InvalidRequest
 from pipelined.rpc.status import unary
@@ -23,6 +25,8 @@ from pipelined_api.wire_values import SchemaViolation, plain
 SERVICE = runs_pb2.DESCRIPTOR.services_by_name["Runs"].full_name
 # Schemas that are kept parsed; one for each version of a deployment that runs.
 SCHEMAS_KEPT = 256
+# Requests of more bytes are parsed and validated on another thread than the event loop's.
+LARGE = 256 * 1024
 
 
 class RunsService:
@@ -40,14 +44,25 @@ class RunsService:
     @unary
     async def run(self, request: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
         """Validate the inputs, run, and return a serialised RunResponse."""
-        try:
-            message = runs_pb2.RunRequest.FromString(request)
-        except DecodeError:
-            raise InvalidRequest("request", "is not a pipelined.v1.RunRequest") from None
-        deployment = self._deployments.get(message.deployment)
-        self._validate(deployment.specification.schema, message)
+        deployment = await self._validated(request)
         result = await deployment.run(secrets.token_hex(8), request, context.time_remaining())
         return bytes(result.response)
+
+    async def _validated(self, request: bytes) -> Deployment:
+        """Return the deployment whose inputs the request has."""
+        if len(request) <= LARGE:
+            message = _parsed(request)
+            deployment = self._deployments.get(message.deployment)
+            self._validate(deployment.specification.schema, message)
+            return deployment
+        # Seconds, if it has millions of values: the others shall not wait for it.
+        message = await asyncio.to_thread(_parsed, request)
+        while True:
+            deployment = self._deployments.get(message.deployment)
+            await asyncio.to_thread(self._validate, deployment.specification.schema, message)
+            # Unless another version has been deployed meanwhile.
+            if self._deployments.get(message.deployment) is deployment:
+                return deployment
 
     def _validate(self, serialised: bytes, message: runs_pb2.RunRequest) -> None:
         schema = self._schema(serialised)
@@ -74,3 +89,10 @@ class RunsService:
             schema = schema_pb2.Schema.FromString(serialised)
             self._schemas[serialised] = schema
         return schema
+
+
+def _parsed(request: bytes) -> runs_pb2.RunRequest:
+    try:
+        return runs_pb2.RunRequest.FromString(request)
+    except DecodeError:
+        raise InvalidRequest("request", "is not a pipelined.v1.RunRequest") from None

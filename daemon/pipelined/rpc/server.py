@@ -14,6 +14,7 @@ from pipelined.core.deployments import Deployments
 from pipelined.rpc.daemon import DaemonServicer
 from pipelined.rpc.deployments import DeploymentsServicer
 from pipelined.rpc.health import Health
+from pipelined.rpc.parsing import TolerantParsing
 from pipelined.rpc.runs import SERVICE as RUNS
 from pipelined.rpc.runs import RunsService
 from pipelined_api.limits import MAX_ENVELOPE_BYTES, MAX_MESSAGE_BYTES
@@ -24,6 +25,7 @@ MAX_CONCURRENT_STREAMS = 4096
 MAX_METADATA_BYTES = 16 * 2**10
 # A client that pings more often is cut off. Ours pings every 60 s, with calls in flight only.
 MIN_PING_INTERVAL_MS = 20_000
+PACKAGE = daemon_pb2.DESCRIPTOR.package
 REFLECTION = "grpc.reflection.v1.ServerReflection"
 
 OPTIONS: tuple[tuple[str, int], ...] = (
@@ -45,7 +47,7 @@ def create_server(
     version: str,
 ) -> grpc.aio.Server:
     """Make a server with all services, bound to no address and not started."""
-    server = grpc.aio.server(options=OPTIONS)
+    server = grpc.aio.server(interceptors=[TolerantParsing(PACKAGE)], options=OPTIONS)
     deployments_pb2_grpc.add_DeploymentsServicer_to_server(
         DeploymentsServicer(deployments, installed), server
     )

@@ -11,14 +11,21 @@ import grpc
 import grpc.aio
 import structlog
 from google.protobuf import any_pb2, duration_pb2
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from pipelined.core import errors
-from pipelined.core.errors import DomainError, Failure
+from pipelined.core.errors import DomainError, Failure, InvalidRequest
+from pipelined.rpc.parsing import Malformed
 
 DOMAIN = "pipelined"
+# A status travels in HTTP/2 headers, of which most clients take 8 KiB, the message in it twice and
+# the details as base64. Hence these numbers of bytes; what a startup failed with is whole in
+# Deployments.Get.
+MAX_TEXT = 1024
+MAX_METADATA = 128
+MAX_TRACEBACK = 3072
 log = structlog.get_logger()
 
 Request = TypeVar("Request")
@@ -132,13 +139,17 @@ def status_of(error: DomainError) -> status_pb2.Status:
     """The google.rpc.Status that tells this error."""
     mapping = TABLE[type(error)]
     info = error_details_pb2.ErrorInfo(
-        reason=mapping.reason, domain=DOMAIN, metadata=mapping.metadata(error)
+        reason=mapping.reason,
+        domain=DOMAIN,
+        metadata={
+            key: _bounded(value, MAX_METADATA) for key, value in mapping.metadata(error).items()
+        },
     )
     details: list[Message] = [info]
     if field := mapping.bad_field(error):
         description = getattr(error, "description", str(error))
         violation = error_details_pb2.BadRequest.FieldViolation(
-            field=field, description=description
+            field=_bounded(field, MAX_METADATA), description=_bounded(description, MAX_TEXT)
         )
         details.append(error_details_pb2.BadRequest(field_violations=[violation]))
     if (seconds := getattr(error, "retry_after", None)) is not None:
@@ -148,8 +159,9 @@ def status_of(error: DomainError) -> status_pb2.Status:
     failure = getattr(error, "failure", None)
     if isinstance(failure, Failure) and failure.traceback:
         # What the user's own code printed: it is theirs to see.
-        details.append(error_details_pb2.DebugInfo(detail=failure.traceback))
-    status = status_pb2.Status(code=mapping.code, message=str(error))
+        traceback = _bounded(failure.traceback, MAX_TRACEBACK)
+        details.append(error_details_pb2.DebugInfo(detail=traceback))
+    status = status_pb2.Status(code=mapping.code, message=_bounded(str(error), MAX_TEXT))
     for detail in details:
         packed = any_pb2.Any()
         packed.Pack(detail)
@@ -157,9 +169,26 @@ def status_of(error: DomainError) -> status_pb2.Status:
     return status
 
 
+def _bounded(text: str, limit: int) -> str:
+    """The text, or its beginning and its end."""
+    data = text.encode()
+    if len(data) <= limit:
+        return text
+    half = limit // 2 - 2
+    return f"{data[:half].decode(errors='ignore')} … {data[-half:].decode(errors='ignore')}"
+
+
+def _check_parsed(request: object) -> None:
+    if isinstance(request, Malformed):
+        raise InvalidRequest("request", f"is not a {request.expected}")
+
+
 async def _abort(
     context: grpc.aio.ServicerContext[Any, Any], method: str, error: Exception
 ) -> NoReturn:
+    if isinstance(error, DecodeError):
+        # A message in the middle of a stream.
+        error = InvalidRequest("request", "a message of the stream cannot be parsed")
     if isinstance(error, DomainError):
         status = status_of(error)
     else:
@@ -180,6 +209,7 @@ def unary(
         self: Any, request: Request, context: grpc.aio.ServicerContext[Any, Any]
     ) -> Response:
         try:
+            _check_parsed(request)
             return await method(self, request, context)
         except grpc.aio.AbortError:
             raise
@@ -199,6 +229,7 @@ def streaming(
         self: Any, request: Request, context: grpc.aio.ServicerContext[Any, Any]
     ) -> AsyncIterator[Response]:
         try:
+            _check_parsed(request)
             async for response in method(self, request, context):
                 yield response
         except grpc.aio.AbortError:

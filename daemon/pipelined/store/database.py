@@ -58,8 +58,13 @@ async def open_database(path: Path) -> aiosqlite.Connection:
     try:
         await asyncio.to_thread(_prepare, path)
         connection = await aiosqlite.connect(path)
-        await connection.execute("PRAGMA synchronous = FULL")
-        await connection.execute("PRAGMA busy_timeout = 5000")
+        try:
+            await connection.execute("PRAGMA synchronous = FULL")
+            await connection.execute("PRAGMA busy_timeout = 5000")
+        except BaseException:
+            # Its thread would keep the process alive.
+            await connection.close()
+            raise
     except sqlite3.OperationalError as error:
         raise StateDirectoryError(f"database {str(path)!r} cannot be used: {error}") from error
     except sqlite3.DatabaseError as error:

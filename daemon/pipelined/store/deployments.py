@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import os
 import sqlite3
-import tempfile
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,12 +16,12 @@ import aiosqlite
 
 from pipelined.core.errors import CodeDigestMismatch, StorageFailed
 from pipelined.core.specification import Code, Specification
+from pipelined.store.code import IncomingFile, in_thread, prune
 from pipelined.store.database import open_database
 from pipelined.store.directory import StateDirectory
 
 # Keys of calls that may still be retried; older ones are forgotten.
 IDEMPOTENCY_SECONDS = 24 * 3600.0
-INCOMING = ".incoming-"
 
 
 @contextmanager
@@ -44,8 +43,10 @@ class SqliteDeploymentStore:
         self._connection = connection
         # One transaction at a time on the one connection.
         self._writing = asyncio.Lock()
-        # Code that was received and is not referred to yet: not to be pruned.
-        self._received: set[str] = set()
+        # How often code was received and is not referred to yet: not to be pruned.
+        self._received: Counter[str] = Counter()
+        # Held while code is published, or what is unused is looked for and removed.
+        self._publishing = asyncio.Lock()
 
     @classmethod
     async def open(cls, directory: StateDirectory) -> SqliteDeploymentStore:
@@ -56,8 +57,13 @@ class SqliteDeploymentStore:
             StorageFailed: Left-over code cannot be removed.
         """
         store = cls(directory, await open_database(directory.database))
-        # Nothing is being received yet: what a crash left half-received goes too.
-        await store.prune_code(incoming_too=True)
+        try:
+            # Nothing is being received yet: what a crash left half-received goes too.
+            await store.prune_code(incoming_too=True)
+        except BaseException:
+            # Its thread would keep the process alive.
+            await store.close()
+            raise
         return store
 
     async def close(self) -> None:
@@ -115,7 +121,7 @@ class SqliteDeploymentStore:
                 ("INSERT OR REPLACE INTO idempotency_keys VALUES (?, ?, ?, ?)", key),
             ]
         await self._write("store the deployment", statements)
-        self._received.discard(code.sha256)
+        self._release(code)
 
     async def seen(self, idempotency_key: str, specification: Specification) -> bool:
         """See DeploymentStore."""
@@ -145,53 +151,38 @@ class SqliteDeploymentStore:
     async def store_code(self, chunks: AsyncIterator[bytes], code: Code) -> None:
         """See DeploymentStore."""
         with _storage("store the code"):
-            descriptor, name = await asyncio.to_thread(
-                tempfile.mkstemp, prefix=INCOMING, dir=self._directory.code
-            )
-            temporary = Path(name)
+            incoming = IncomingFile(self._directory.code)
             try:
-                await self._receive(descriptor, chunks, code)
-                self._received.add(code.sha256)
-                await asyncio.to_thread(self._publish, descriptor, temporary, self.code_path(code))
-            finally:
-                os.close(descriptor)
-                await asyncio.to_thread(temporary.unlink, missing_ok=True)
+                await in_thread(incoming.open)
+                await _receive(incoming, chunks, code)
+                async with self._publishing:
+                    await in_thread(incoming.publish, self.code_path(code))
+                    self._received[code.sha256] += 1
+            except BaseException:
+                await in_thread(incoming.discard)
+                raise
+
+    async def discard_code(self, code: Code) -> None:
+        """See DeploymentStore."""
+        self._release(code)
+        await self.prune_code()
 
     async def prune_code(self, *, incoming_too: bool = False) -> None:
         """See DeploymentStore; ``incoming_too`` removes what was not received to its end."""
-        with _storage("remove unused code"):
-            cursor = await self._connection.execute("SELECT code_sha256 FROM deployments")
-            used = {row[0] for row in await cursor.fetchall()} | self._received
-            await asyncio.to_thread(self._prune, used, incoming_too)
+        async with self._publishing:
+            with _storage("remove unused code"):
+                # Before the database is asked: what is added meanwhile is in the one or the other.
+                used = set(self._received)
+                # Not in the middle of a transaction that may yet be taken back.
+                async with self._writing:
+                    cursor = await self._connection.execute("SELECT code_sha256 FROM deployments")
+                    used.update(row[0] for row in await cursor.fetchall())
+                await in_thread(prune, self._directory.code, used, incoming_too)
 
-    def _prune(self, used: set[str], incoming_too: bool) -> None:
-        for path in self._directory.code.iterdir():
-            incoming = path.name.startswith(INCOMING)
-            if path.name not in used and (incoming_too or not incoming):
-                path.unlink(missing_ok=True)
-
-    async def _receive(self, descriptor: int, chunks: AsyncIterator[bytes], code: Code) -> None:
-        digest = hashlib.sha256()
-        size = 0
-        async for chunk in chunks:
-            size += len(chunk)
-            if size > code.size:
-                raise CodeDigestMismatch(f"more than the announced {code.size} bytes")
-            digest.update(chunk)
-            await asyncio.to_thread(_write_all, descriptor, chunk)
-        if size != code.size:
-            raise CodeDigestMismatch(f"{size} of the announced {code.size} bytes")
-        if digest.hexdigest() != code.sha256:
-            raise CodeDigestMismatch("its SHA-256 is not the announced one")
-
-    def _publish(self, descriptor: int, temporary: Path, target: Path) -> None:
-        os.fsync(descriptor)
-        temporary.rename(target)
-        folder = os.open(self._directory.code, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+    def _release(self, code: Code) -> None:
+        self._received[code.sha256] -= 1
+        # Drops what is not above zero.
+        self._received = +self._received
 
     async def _write(
         self, operation: str, statements: Sequence[tuple[str, tuple[object, ...]]]
@@ -207,7 +198,16 @@ class SqliteDeploymentStore:
                     raise
 
 
-def _write_all(descriptor: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]
+async def _receive(incoming: IncomingFile, chunks: AsyncIterator[bytes], code: Code) -> None:
+    digest = hashlib.sha256()
+    size = 0
+    async for chunk in chunks:
+        size += len(chunk)
+        if size > code.size:
+            raise CodeDigestMismatch(f"more than the announced {code.size} bytes")
+        digest.update(chunk)
+        await in_thread(incoming.write, chunk)
+    if size != code.size:
+        raise CodeDigestMismatch(f"{size} of the announced {code.size} bytes")
+    if digest.hexdigest() != code.sha256:
+        raise CodeDigestMismatch("its SHA-256 is not the announced one")

@@ -1,0 +1,101 @@
+"""Callers that come in crowds, and leave: who stays is served."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import grpc
+import pytest
+
+from pipeline import Graph, Pipeline, Variable, entity, errors, pipe
+from pipelined.core.deployment import QUEUE_LIMIT
+from pipelined_api.v1 import runs_pb2, values_pb2
+from tests.e2e.test_crashes import wait_until, waiting
+from tests.running_daemon import RunningDaemon
+
+
+def test_cancelled_runs_leave_the_queue(daemon: RunningDaemon, tmp_path: Path) -> None:
+    ready, release = tmp_path / "ready", tmp_path / "release"
+    request = runs_pb2.RunRequest(
+        deployment="crowded",
+        inputs=[values_pb2.Value(string_value=str(path)) for path in (ready, release)],
+    ).SerializeToString()
+    with (
+        daemon.client() as client,
+        grpc.insecure_channel(daemon.address) as channel,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        client.deploy(waiting(), "crowded")
+        run: grpc.UnaryUnaryMultiCallable[bytes, bytes]
+        run = channel.unary_unary("/pipelined.v1.Runs/Run")
+        first = pool.submit(client.run, "crowded", str(ready), str(release))
+        wait_until(ready.exists)
+        queued = [run.future(request) for _ in range(QUEUE_LIMIT)]
+
+        def full() -> bool:
+            try:
+                client.run("crowded", str(ready), str(release), timeout=0.2)
+            except errors.Overloaded:
+                return True
+            except errors.DeadlineExceeded:
+                return False
+            raise AssertionError("it ran, although it was not released")
+
+        wait_until(full)
+        for call in queued:
+            call.cancel()
+        # All have left, so that there is room again.
+        wait_until(lambda: not full())
+        release.touch()
+        [pid] = first.result()
+        assert client.run("crowded", str(ready), str(release)) == [pid]
+        client.delete("crowded")
+
+
+@entity
+class OnlyOneStarts:
+    def __init__(self, taken: str) -> None:
+        self.taken = taken
+
+    @pipe(on_startup=True)
+    def load(self) -> None:
+        # Only the first process can make the file.
+        Path(self.taken).touch(exist_ok=False)
+
+    @pipe
+    def wait(self, ready: str, release: str) -> int:
+        Path(ready).touch()
+        while not Path(release).exists():
+            pass
+        return 1
+
+
+def only_one_starts(taken: Path) -> Graph:
+    with Pipeline() as builder:
+        ready = Variable(str)
+        release = Variable(str)
+        model = OnlyOneStarts(str(taken))
+        model.load()
+        builder.output(model.wait(ready, release))
+    return builder.get_pipeline()
+
+
+def test_a_run_waits_for_the_instance_that_works(daemon: RunningDaemon, tmp_path: Path) -> None:
+    ready, release = tmp_path / "ready", tmp_path / "release"
+    with daemon.client() as client, ThreadPoolExecutor(2) as pool:
+        client.deploy(only_one_starts(tmp_path / "taken"), "lame", instances=2)
+        # The longer the other one is not tried again, the shorter a deadline may be.
+        for _ in range(5):
+            with pytest.raises(errors.StartupFailed, match="FileExistsError"):
+                client.warm("lame")
+        first = pool.submit(client.run, "lame", str(ready), str(release))
+        wait_until(ready.exists)
+        second = pool.submit(client.run, "lame", str(ready), str(release), timeout=3.0)
+        # Long enough for a refusal, and for nothing else: the only worker is busy.
+        with pytest.raises(errors.DeadlineExceeded):
+            client.run("lame", str(ready), str(release), timeout=0.2)
+        release.touch()
+        assert first.result() == [1]
+        assert second.result() == [1]
+        client.delete("lame")
