@@ -11,7 +11,8 @@ import pytest
 from pipeline import Graph, Pipeline, Variable, entity, errors, pipe
 from pipelined.core.deployment import QUEUE_LIMIT
 from pipelined_api.v1 import runs_pb2, values_pb2
-from tests.e2e.test_crashes import wait_until, waiting
+from tests.e2e.test_crashes import counter, wait_until, waiting
+from tests.e2e.test_lifecycle import double, single, triple
 from tests.running_daemon import RunningDaemon
 
 
@@ -51,6 +52,32 @@ def test_cancelled_runs_leave_the_queue(daemon: RunningDaemon, tmp_path: Path) -
         [pid] = first.result()
         assert client.run("crowded", str(ready), str(release)) == [pid]
         client.delete("crowded")
+
+
+def test_a_replaced_version_starts_for_the_runs_that_it_has(tmp_path: Path) -> None:
+    # As long as the nursery imports, no worker is started.
+    release = tmp_path / "release"
+    (tmp_path / "import_that_waits.py").write_text(
+        f"import pathlib\nwhile not pathlib.Path({str(release)!r}).exists(): pass\n"
+    )
+    environment = {"PYTHONPATH": str(tmp_path)}
+    options = ["--preload=import_that_waits"]
+    daemon = RunningDaemon(tmp_path, options=options, environment=environment)
+    try:
+        with daemon.client() as client, ThreadPoolExecutor(1) as pool:
+            client.deploy(single(double), "overtaken")
+            run = pool.submit(client.run, "overtaken", 7)
+            wait_until(lambda: client.deployment("overtaken").state == "starting")
+            assert client.deploy(single(triple), "overtaken").version == 2
+            # Takes the code away that nobody needs.
+            client.deploy(counter(), "other")
+            client.delete("other")
+            release.touch()
+            assert run.result() == [14]
+            assert client.run("overtaken", 7) == [21]
+    finally:
+        release.touch()
+        daemon.close()
 
 
 @entity

@@ -182,7 +182,7 @@ class Deployments:
         finally:
             if not added:
                 with contextlib.suppress(StorageFailed):
-                    await self._store.discard_code(specification.code)
+                    await self._store.release_code(specification.code)
         if current is not None:
             self._drain(current, DeploymentDeleted(specification.name, version))
         return deployment, True
@@ -220,9 +220,9 @@ class Deployments:
 
     async def _drain_and_forget(self, deployment: Deployment, reason: DomainError) -> None:
         await deployment.drain(reason, DRAIN_SECONDS)
-        # The deployment is gone all the same; a later one, or the next start, prunes again.
+        # It is gone all the same if this fails; a later one, or the next start, tidies up.
         with contextlib.suppress(StorageFailed):
-            await self._store.prune_code()
+            await self._store.release_code(deployment.specification.code)
 
     async def _to_end(self, change: Coroutine[object, object, Result]) -> Result:
         """Carry out a change whole, also if its caller leaves meanwhile."""

@@ -102,7 +102,7 @@ class DeploymentStore(Protocol):
     """Keeps deployments across restarts. Every method raises StorageFailed."""
 
     async def deployments(self) -> Sequence[Specification]:
-        """All current deployments."""
+        """All current deployments; to be asked once. Their code is held (see ``store_code``)."""
 
     async def add(self, specification: Specification, idempotency_key: str) -> None:
         """Make this the current version of its name, durably, before returning.
@@ -117,7 +117,9 @@ class DeploymentStore(Protocol):
         """Forget a deployment and its versions."""
 
     async def store_code(self, chunks: AsyncIterator[bytes], code: Code) -> None:
-        """Keep the code under its digest, until ``add`` refers to it or ``discard_code`` is called.
+        """Keep the code under its digest, and hold it until ``release_code`` is called.
+
+        What is held is there, also when the name is another version's by now.
 
         Raises:
             CodeDigestMismatch: The chunks are not what ``code`` says.
@@ -126,8 +128,5 @@ class DeploymentStore(Protocol):
     def code_path(self, code: Code) -> Path:
         """The file in which ``store_code`` keeps it."""
 
-    async def discard_code(self, code: Code) -> None:
-        """Take note that what was received will not be added, and prune."""
-
-    async def prune_code(self) -> None:
-        """Remove code that no current deployment refers to."""
+    async def release_code(self, code: Code) -> None:
+        """Give up one hold, and remove all code that is neither held nor that of a deployment."""

@@ -43,8 +43,8 @@ class SqliteDeploymentStore:
         self._connection = connection
         # One transaction at a time on the one connection.
         self._writing = asyncio.Lock()
-        # How often code was received and is not referred to yet: not to be pruned.
-        self._received: Counter[str] = Counter()
+        # Code that is not to be pruned, and how often it is held.
+        self._held: Counter[str] = Counter()
         # Held while code is published, or what is unused is looked for and removed.
         self._publishing = asyncio.Lock()
 
@@ -78,7 +78,7 @@ class SqliteDeploymentStore:
                 "environment, instances, created_at FROM deployments ORDER BY name"
             )
             rows = await cursor.fetchall()
-        return [
+        specifications = [
             Specification(
                 name=row[0],
                 version=row[1],
@@ -91,6 +91,8 @@ class SqliteDeploymentStore:
             )
             for row in rows
         ]
+        self._held.update(specification.code.sha256 for specification in specifications)
+        return specifications
 
     async def add(self, specification: Specification, idempotency_key: str) -> None:
         """See DeploymentStore."""
@@ -121,7 +123,6 @@ class SqliteDeploymentStore:
                 ("INSERT OR REPLACE INTO idempotency_keys VALUES (?, ?, ?, ?)", key),
             ]
         await self._write("store the deployment", statements)
-        self._release(code)
 
     async def seen(self, idempotency_key: str, specification: Specification) -> bool:
         """See DeploymentStore."""
@@ -157,32 +158,35 @@ class SqliteDeploymentStore:
                 await _receive(incoming, chunks, code)
                 async with self._publishing:
                     await in_thread(incoming.publish, self.code_path(code))
-                    self._received[code.sha256] += 1
+                    self._held[code.sha256] += 1
             except BaseException:
                 await in_thread(incoming.discard)
                 raise
 
-    async def discard_code(self, code: Code) -> None:
+    async def release_code(self, code: Code) -> None:
         """See DeploymentStore."""
-        self._release(code)
+        self._held[code.sha256] -= 1
+        # Drops what is not above zero.
+        self._held = +self._held
         await self.prune_code()
 
     async def prune_code(self, *, incoming_too: bool = False) -> None:
-        """See DeploymentStore; ``incoming_too`` removes what was not received to its end."""
+        """Remove code that is neither held nor that of a deployment.
+
+        Args:
+            incoming_too: Also what was not received to its end.
+
+        Raises:
+            StorageFailed: Something cannot be removed.
+        """
         async with self._publishing:
             with _storage("remove unused code"):
-                # Before the database is asked: what is added meanwhile is in the one or the other.
-                used = set(self._received)
+                used = set(self._held)
                 # Not in the middle of a transaction that may yet be taken back.
                 async with self._writing:
                     cursor = await self._connection.execute("SELECT code_sha256 FROM deployments")
                     used.update(row[0] for row in await cursor.fetchall())
                 await in_thread(prune, self._directory.code, used, incoming_too)
-
-    def _release(self, code: Code) -> None:
-        self._received[code.sha256] -= 1
-        # Drops what is not above zero.
-        self._received = +self._received
 
     async def _write(
         self, operation: str, statements: Sequence[tuple[str, tuple[object, ...]]]
