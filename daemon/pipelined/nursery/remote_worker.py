@@ -108,7 +108,9 @@ class RemoteWorker:
                 os.close(code)
             await self._starting
         finally:
-            self._starting = None
+            # Of one that nobody waits for any more the worker may go on to report.
+            if not self._starting.cancelled():
+                self._starting = None
             self._on_stage = None
 
     def run(self, run_id: str, request: bytes) -> asyncio.Future[RunResult]:
@@ -187,6 +189,8 @@ class RemoteWorker:
         elif kind == "hello":
             if not self.hello.done():
                 self.hello.set_result(None)
+        elif self._starting is not None and self._starting.cancelled():
+            log.debug("report of a startup that was given up", worker=self.id, kind=kind)
         elif self._starting is None or self._starting.done():
             raise ProtocolError(f"unexpected message: {kind}")
         elif kind == "stage":

@@ -39,8 +39,8 @@ def run(channel: Channel) -> int:
     )
     watch.start()
     hello = worker_pb2.Hello(pid=os.getpid(), at=time.monotonic())
-    channel.send(worker_pb2.FromWorker(hello=hello).SerializeToString())
     try:
+        channel.send(worker_pb2.FromWorker(hello=hello).SerializeToString())
         code = _serve(channel)
     except ChannelClosed:
         return 1
