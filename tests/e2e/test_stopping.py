@@ -13,7 +13,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2
 
-from pipeline import Client, errors
+from pipeline import Client, Pipeline, entity, errors, pipe
 from tests.conftest import LIGHT_PRELOAD
 from tests.e2e.test_crashes import counter, wait_until, waiting
 from tests.running_daemon import STOP_SECONDS, RunningDaemon, check_health
@@ -69,3 +69,39 @@ def test_a_log_that_nobody_reads_does_not_stop_it(tmp_path: Path) -> None:
     finally:
         process.send_signal(signal.SIGTERM)
         assert process.wait(STOP_SECONDS) == 0
+
+
+@entity
+class Unhurried:
+    def __init__(self, ready: str, release: str) -> None:
+        self.ready, self.release = ready, release
+
+    @pipe(on_startup=True)
+    def load(self) -> None:
+        Path(self.ready).touch()
+        while not Path(self.release).exists():
+            pass
+
+    @pipe
+    def answer(self) -> str:
+        return "here"
+
+
+def test_a_startup_that_is_given_up_ends_quietly(daemon: RunningDaemon, tmp_path: Path) -> None:
+    ready, release = tmp_path / "ready", tmp_path / "release"
+    with Pipeline() as builder:
+        model = Unhurried(str(ready), str(release))
+        model.load()
+        builder.output(model.answer())
+    with daemon.client() as client, ThreadPoolExecutor(2) as pool:
+        client.deploy(builder.get_pipeline(), "unhurried")
+        warming = pool.submit(client.warm, "unhurried")
+        wait_until(ready.exists)
+        deleting = pool.submit(client.delete, "unhurried")
+        wait_until(lambda: all(one.name != "unhurried" for one in client.list()))
+        # What the worker reports now, nobody waits for any more.
+        release.touch()
+        deleting.result()
+        with pytest.raises(errors.NotFound, match="'unhurried' has been deleted"):
+            warming.result()
+    assert "broke the protocol" not in daemon.log()
