@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-CPP := $(wildcard csrc/*/*.cpp csrc/*/*.hpp)
+CPP := $(shell find csrc -name "*.cpp" -o -name "*.hpp" | sort)
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: help venv demo test lint format bench bench-check proto clean
