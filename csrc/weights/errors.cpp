@@ -10,6 +10,17 @@ IoError::IoError(const std::string& operation, std::string path, int code)
       path_(std::move(path)),
       code_(code) {}
 
+FileChanged::FileChanged(std::string path, const std::string& detail)
+    : Error(path + ": " + detail), path_(std::move(path)) {}
+
+OverBudget::OverBudget(const std::string& memory, std::uint64_t needed, std::uint64_t allowed)
+    : Error(std::to_string(needed) + " bytes of " + memory + " are needed, and " +
+            std::to_string(allowed) + " allowed"),
+      needed_(needed),
+      allowed_(allowed) {}
+
+Cancelled::Cancelled() : Error("cancelled") {}
+
 DriverMissing::DriverMissing(const std::string& detail, std::string library, std::string symbol)
     : Error(detail), library_(std::move(library)), symbol_(std::move(symbol)) {}
 

@@ -10,6 +10,9 @@ namespace pipelined::weights {
 //
 //   Error
 //    ├─ IoError                the operating system refused: open, read, map
+//    ├─ FileChanged            a file is no longer what it was when it was opened
+//    ├─ OverBudget             more memory than there may ever be
+//    ├─ Cancelled              whoever wanted the bytes no longer does
 //    ├─ DriverMissing          no CUDA driver, or one that lacks a function
 //    ├─ CudaError              the CUDA driver refused
 //    └─ FormatError            the file is not a well-formed safetensors file
@@ -50,6 +53,34 @@ class IoError : public Error {
  private:
   std::string path_;
   int code_;
+};
+
+class FileChanged : public Error {
+ public:
+  FileChanged(std::string path, const std::string& detail);
+
+  [[nodiscard]] const std::string& path() const noexcept { return path_; }
+
+ private:
+  std::string path_;
+};
+
+class OverBudget : public Error {
+ public:
+  // `memory` says of what kind, such as "device memory".
+  OverBudget(const std::string& memory, std::uint64_t needed, std::uint64_t allowed);
+
+  [[nodiscard]] std::uint64_t needed() const noexcept { return needed_; }
+  [[nodiscard]] std::uint64_t allowed() const noexcept { return allowed_; }
+
+ private:
+  std::uint64_t needed_;
+  std::uint64_t allowed_;
+};
+
+class Cancelled : public Error {
+ public:
+  Cancelled();
 };
 
 class DriverMissing : public Error {
