@@ -5,7 +5,6 @@
 #include <cstdio>
 #include <exception>
 #include <span>
-#include <string_view>
 
 #include "testing.hpp"
 
@@ -16,9 +15,9 @@ int main(int count, char** values) {
     return 2;
   }
   try {
-    for (const auto& test : pipelined::testing::tests()) {
-      if (test.name == std::string_view(arguments[1])) {
-        test.run({arguments[2], arguments[3]});
+    for (const auto* test : pipelined::testing::Test::all()) {
+      if (test->name() == arguments[1]) {
+        test->run({arguments[2], arguments[3]});
         return 0;
       }
     }

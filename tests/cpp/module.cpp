@@ -15,17 +15,17 @@ namespace testing = pipelined::testing;
 
 std::vector<std::string> names() {
   std::vector<std::string> result;
-  for (const testing::Test& test : testing::tests()) {
-    result.push_back(test.name);
+  for (const testing::Test* test : testing::Test::all()) {
+    result.push_back(test->name());
   }
   return result;
 }
 
 void run(const std::string& name, const std::string& directory, const std::string& libraries) {
-  for (const testing::Test& test : testing::tests()) {
-    if (test.name == name) {
+  for (const testing::Test* test : testing::Test::all()) {
+    if (test->name() == name) {
       const py::gil_scoped_release unlocked;
-      test.run({directory, libraries});
+      test->run({directory, libraries});
       return;
     }
   }

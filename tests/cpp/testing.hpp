@@ -31,32 +31,48 @@ namespace pipelined::testing {
 struct Context {
   // Empty, and removed later.
   std::filesystem::path directory;
-  // The libraries that the session compiled for tests, libNAME.so each.
+  // Holds libNAME.so for each folder NAME of sources beside the tests.
   std::filesystem::path libraries;
 };
 
-struct Test {
-  std::string name;
-  void (*run)(const Context& context);
-};
+// One test, linked with all others; lives as long as the program.
+class Test {
+ public:
+  Test(const char* file, const char* name, void (*body)(const Context&)) noexcept
+      : file_(file), name_(name), body_(body), next_(std::exchange(first(), this)) {}
 
-// In no particular order. Filled before main() or the import of the module.
-[[nodiscard]] inline std::vector<Test>& tests() {
-  static std::vector<Test> all;
-  return all;
-}
+  // UNIT.NAME
+  [[nodiscard]] std::string name() const {
+    constexpr std::string_view suffix = "_test";
+    const std::string unit = std::filesystem::path(file_).stem().string();
+    return unit.substr(0, unit.size() - suffix.size()) + "." + name_;
+  }
+  void run(const Context& context) const { body_(context); }
+
+  // In no particular order.
+  [[nodiscard]] static std::vector<const Test*> all() {
+    std::vector<const Test*> result;
+    for (const Test* test = first(); test != nullptr; test = test->next_) {
+      result.push_back(test);
+    }
+    return result;
+  }
+
+ private:
+  static const Test*& first() noexcept {
+    static const Test* test = nullptr;
+    return test;
+  }
+
+  const char* file_;
+  const char* name_;
+  void (*body_)(const Context&);
+  const Test* next_;
+};
 
 class Failure : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
-};
-
-struct Registration {
-  Registration(const char* file, const char* name, void (*run)(const Context&)) {
-    constexpr std::string_view suffix = "_test";
-    std::string unit = std::filesystem::path(file).stem().string();
-    tests().push_back({unit.substr(0, unit.size() - suffix.size()) + "." + name, run});
-  }
 };
 
 [[noreturn]] inline void fail(const char* file, int line, const std::string& message) {
@@ -94,9 +110,9 @@ void check_equal(const char* file, int line, const char* expression, const Actua
 
 // Macros, because they need the place and the text of what they are given.
 
-#define UNIT_TEST(name)                                                                     \
-  void unit_##name(const ::pipelined::testing::Context& context);                           \
-  const ::pipelined::testing::Registration registered_##name(__FILE__, #name, unit_##name); \
+#define UNIT_TEST(name)                                                       \
+  void unit_##name(const ::pipelined::testing::Context& context);             \
+  const ::pipelined::testing::Test test_##name(__FILE__, #name, unit_##name); \
   void unit_##name([[maybe_unused]] const ::pipelined::testing::Context& context)
 
 #define CHECK(...)                                                  \
