@@ -42,7 +42,7 @@ UNIT_TEST(outlives_the_name_of_its_file) {
 }
 
 UNIT_TEST(populating_brings_pages_in) {
-  constexpr std::size_t bytes = 8U << 20U;
+  constexpr std::size_t bytes = 64U << 20U;
   const File file = File::open(write_zeros(context.directory / "f", bytes));
   const Mapping mapping(file);
   CHECK(!mapping.sample_resident());
