@@ -135,6 +135,7 @@ constexpr unsigned host_register_portable = 1;
   entry(ctx_pop_current, cuCtxPopCurrent_v2, Result(Context*))                                     \
   entry(ctx_get_current, cuCtxGetCurrent, Result(Context*))                                        \
   entry(ctx_set_current, cuCtxSetCurrent, Result(Context))                                         \
+  entry(ctx_synchronize, cuCtxSynchronize, Result())                                               \
   entry(mem_get_info, cuMemGetInfo_v2, Result(std::size_t*, std::size_t*))                         \
   entry(mem_get_allocation_granularity, cuMemGetAllocationGranularity,                             \
         Result(std::size_t*, const AllocationProperties*, Granularity))                            \
