@@ -27,7 +27,7 @@ std::string object(const std::string& first, const std::string& second = "") {
   return "{" + first + (second.empty() ? "" : ",") + second + "}";
 }
 
-const std::string eight = tensor("t", "F32", "2", "0,8");
+std::string eight() { return tensor("t", "F32", "2", "0,8"); }
 
 UNIT_TEST(lengths) {
   CHECK_EQUAL(length_of(2, 10), 2);
@@ -52,7 +52,7 @@ UNIT_TEST(tensors_come_in_the_order_of_the_file) {
 }
 
 UNIT_TEST(tensors_are_found_by_name) {
-  const Header header = Header::parse(object(eight, tensor("", "U8", "0", "8,8")), 8);
+  const Header header = Header::parse(object(eight(), tensor("", "U8", "0", "8,8")), 8);
   CHECK(header.find("t") != nullptr);
   CHECK(header.find("t")->dtype == Dtype::f32);
   CHECK(header.find("t")->shape == std::vector<std::int64_t>{2});
@@ -78,16 +78,16 @@ UNIT_TEST(packed_elements_fill_whole_bytes) {
 
 UNIT_TEST(empty_tensors_may_lie_anywhere_on_a_boundary) {
   const std::string empty = tensor("e", "F64", "3,0", "8,8");
-  CHECK_EQUAL(Header::parse(object(eight, empty), 8).tensors().size(), 2);
-  CHECK_THROWS(TensorOverlap, Header::parse(object(eight, tensor("e", "U8", "0", "4,4")), 8));
+  CHECK_EQUAL(Header::parse(object(eight(), empty), 8).tensors().size(), 2);
+  CHECK_THROWS(TensorOverlap, Header::parse(object(eight(), tensor("e", "U8", "0", "4,4")), 8));
   CHECK_THROWS(TensorHole, Header::parse(object(tensor("e", "U8", "0", "4,4")), 0));
 }
 
 UNIT_TEST(bytes_belong_to_one_tensor_each) {
-  CHECK_THROWS(TensorHole, Header::parse(object(eight, tensor("u", "U8", "1", "9,10")), 10));
-  CHECK_THROWS(TensorOverlap, Header::parse(object(eight, tensor("u", "U8", "3", "7,10")), 10));
-  CHECK_THROWS(TruncatedFile, Header::parse(object(eight), 7));
-  CHECK_THROWS(TrailingBytes, Header::parse(object(eight), 9));
+  CHECK_THROWS(TensorHole, Header::parse(object(eight(), tensor("u", "U8", "1", "9,10")), 10));
+  CHECK_THROWS(TensorOverlap, Header::parse(object(eight(), tensor("u", "U8", "3", "7,10")), 10));
+  CHECK_THROWS(TruncatedFile, Header::parse(object(eight()), 7));
+  CHECK_THROWS(TrailingBytes, Header::parse(object(eight()), 9));
   CHECK_THROWS(InvalidOffsets, Header::parse(object(tensor("t", "U8", "0", "8,0")), 8));
 }
 

@@ -1,5 +1,6 @@
 #include "weights/host_arena.hpp"
 
+#include <array>
 #include <cstring>
 #include <memory>
 #include <string>
@@ -20,7 +21,7 @@ using testing::write_zeros;
 
 UNIT_TEST(offsets_count_from_the_tensors) {
   const std::string content = numbered(20'000);
-  HostArena arena(File::open(write_file(context.directory / "f", content)), 77);
+  const HostArena arena(File::open(write_file(context.directory / "f", content)), 77);
   CHECK_EQUAL(std::memcmp(arena.at(0), content.data() + 77, content.size() - 77), 0);
   CHECK_EQUAL(std::memcmp(arena.at(1000), content.data() + 1077, 100), 0);
   CHECK_EQUAL(arena.progress()->total_bytes(), content.size() - 77);
@@ -41,10 +42,9 @@ UNIT_TEST(knows_where_the_bytes_were) {
 UNIT_TEST(several_threads_populate_once) {
   HostArena arena(File::open(write_zeros(context.directory / "f", 64U << 20U)), 8);
   {
-    std::vector<std::jthread> threads;
-    for (int index = 0; index < 4; ++index) {
-      threads.emplace_back([&arena] { arena.populate(); });
-    }
+    const auto populate = [&arena] { arena.populate(); };
+    const std::array threads{std::jthread(populate), std::jthread(populate), std::jthread(populate),
+                             std::jthread(populate)};
   }
   while (!arena.progress()->finished()) {
     CHECK_EQUAL(arena.progress()->error(), 0);

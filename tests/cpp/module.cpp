@@ -35,7 +35,7 @@ void run(const std::string& name, const std::string& directory, const std::strin
 }  // namespace
 
 // What the macro expands to is pybind11's.
-// NOLINTNEXTLINE(misc-const-correctness,cppcoreguidelines-pro-type-vararg)
+// NOLINTNEXTLINE(misc-const-correctness)
 PYBIND11_MODULE(_weights_tests, module) {
   // NOLINTNEXTLINE(bugprone-throw-keyword-missing)
   py::register_exception<testing::Failure>(module, "Failure", PyExc_AssertionError);
