@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "python/device.hpp"
 #include "python/dlpack.hpp"
 #include "python/errors.hpp"
 #include "weights/checkpoint.hpp"
@@ -161,4 +162,5 @@ PYBIND11_MODULE(_weights, module) {
   pipelined::python::bind_errors(module);
   bind_progress(module);
   bind_checkpoint(module);
+  pipelined::python::bind_device(module);
 }

@@ -21,6 +21,8 @@ OverBudget::OverBudget(const std::string& memory, std::uint64_t needed, std::uin
 
 Cancelled::Cancelled() : Error("cancelled") {}
 
+Asleep::Asleep() : Error("the weights are asleep") {}
+
 DriverMissing::DriverMissing(const std::string& detail, std::string library, std::string symbol)
     : Error(detail), library_(std::move(library)), symbol_(std::move(symbol)) {}
 

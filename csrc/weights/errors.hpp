@@ -13,6 +13,7 @@ namespace pipelined::weights {
 //    ├─ FileChanged            a file is no longer what it was when it was opened
 //    ├─ OverBudget             more memory than there may ever be
 //    ├─ Cancelled              whoever wanted the bytes no longer does
+//    ├─ Asleep                 the bytes are not in memory at the moment
 //    ├─ DriverMissing          no CUDA driver, or one that lacks a function
 //    ├─ CudaError              the CUDA driver refused
 //    └─ FormatError            the file is not a well-formed safetensors file
@@ -81,6 +82,11 @@ class OverBudget : public Error {
 class Cancelled : public Error {
  public:
   Cancelled();
+};
+
+class Asleep : public Error {
+ public:
+  Asleep();
 };
 
 class DriverMissing : public Error {
