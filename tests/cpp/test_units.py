@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -37,8 +38,12 @@ def test_unit(name: str, built: Built, tmp_path: Path, request: pytest.FixtureRe
     if not compiling.sanitizer():
         request.getfixturevalue("module").run(name, str(tmp_path), str(built.libraries))
         return
+    # It brings its own runtime, and leaks can be told from those of an interpreter.
+    environment = {**os.environ, "ASAN_OPTIONS": "detect_leaks=1"}
+    environment.pop("LD_PRELOAD", None)
     done = subprocess.run(
         [built.program, name, tmp_path, built.libraries],
+        env=environment,
         capture_output=True,
         text=True,
         check=False,
