@@ -184,7 +184,7 @@ Result DeviceMemory::map(cuda::DevicePointer pointer, std::size_t size, std::siz
       size > found->second->size()) {
     return refuse(call, "address, size or offset is misaligned, or exceeds the memory");
   }
-  auto reservation = reservations_.upper_bound(pointer);
+  const auto reservation = reservations_.upper_bound(pointer);
   if (reservation == reservations_.begin() ||
       pointer + size > std::prev(reservation)->first + std::prev(reservation)->second) {
     return refuse(call, "these addresses were not reserved");
@@ -237,7 +237,6 @@ Result DeviceMemory::export_handle(int* descriptor, cuda::AllocationHandle handl
   if (type != cuda::HandleType::posix_file_descriptor || !found->second->exportable()) {
     return refuse(call, "the memory was not created to be exported in this form");
   }
-  // NOLINTNEXTLINE(cppcoreguidelines-pro-type-vararg)
   *descriptor = ::fcntl(found->second->descriptor(), F_DUPFD_CLOEXEC, 0);
   return *descriptor >= 0 ? Result::success : Result::unknown;
 }
@@ -253,7 +252,7 @@ Result DeviceMemory::import_handle(cuda::AllocationHandle* handle, int descripto
       target.find(memfd_name) == std::string::npos || ::fstat(descriptor, &status) != 0) {
     return refuse(call, "this is no exported memory");
   }
-  const int own = ::fcntl(descriptor, F_DUPFD_CLOEXEC, 0);  // NOLINT(*-pro-type-vararg)
+  const int own = ::fcntl(descriptor, F_DUPFD_CLOEXEC, 0);
   if (own < 0) {
     return Result::unknown;
   }

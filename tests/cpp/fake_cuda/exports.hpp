@@ -12,7 +12,7 @@ template <typename Signature>
 using Exported = Signature;
 }  // namespace fake_cuda
 
-using namespace pipelined::weights::cuda;  // NOLINT(google-build-using-namespace)
+using namespace pipelined::weights::cuda;
 
 #define FAKE_DECLARE(member, symbol, ...) extern "C" fake_cuda::Exported<__VA_ARGS__> symbol;
 PIPELINED_CUDA_FUNCTIONS(FAKE_DECLARE)

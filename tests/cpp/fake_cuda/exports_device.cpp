@@ -6,6 +6,7 @@
 #include <cstring>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "exports.hpp"
 #include "simulation.hpp"
@@ -58,7 +59,7 @@ const Named* find_error(Result result) {
 }
 
 bool exists(Device device) {
-  return device >= 0 && static_cast<std::uint64_t>(device) < simulation().configuration.devices;
+  return device >= 0 && std::cmp_less(device, simulation().configuration.devices);
 }
 
 Result attribute(DeviceAttribute which, int* value) {

@@ -15,7 +15,7 @@ class Registry {
  public:
   Handle add(std::shared_ptr<Object> object) {
     // Looks like a pointer and must never be followed: nothing is mapped so low.
-    const auto handle = reinterpret_cast<Handle>(next_ += 16);  // NOLINT(performance-no-int-to-ptr)
+    const auto handle = reinterpret_cast<Handle>(next_ += 16);
     objects_.emplace(handle, std::move(object));
     return handle;
   }

@@ -99,7 +99,7 @@ void Simulation::configure(const fake_configuration& wanted) {
 }
 
 Clock::time_point Simulation::perform(Lock& lock, Operation& operation, Clock::time_point ready) {
-  const Transfer& transfer = *operation.transfer;
+  const Transfer& transfer = operation.transfer.value();
   const bool reads_device =
       transfer.kind == Transfer::Kind::to_host || transfer.kind == Transfer::Kind::on_device;
   const bool writes_device = transfer.kind != Transfer::Kind::to_host;
@@ -107,9 +107,12 @@ Clock::time_point Simulation::perform(Lock& lock, Operation& operation, Clock::t
   if (broken) {
     return ready;
   }
-  if (copies_until_failure > 0 && --copies_until_failure == 0) {
-    broken = copy_failure;
-    return ready;
+  if (copies_until_failure > 0) {
+    --copies_until_failure;
+    if (copies_until_failure == 0) {
+      broken = copy_failure;
+      return ready;
+    }
   }
   std::optional<std::vector<Piece>> target{std::in_place};
   std::optional<std::vector<Piece>> source{std::in_place};
