@@ -53,7 +53,9 @@ lint: venv  ## Every linter, as errors
 	$(BIN)/lint-imports
 	$(BIN)/buf lint proto
 	$(BIN)/clang-format --dry-run --Werror $(CPP) $(TEST_CPP)
-	$(BIN)/clang-tidy --quiet $(filter %.cpp,$(CPP) $(TEST_CPP)) -- -std=c++20 -Icsrc -Itests/cpp \
+	@# The comparison with cuda.h needs a toolkit.
+	$(BIN)/clang-tidy --quiet $(filter-out %/cuda_header_check.cpp,$(filter %.cpp,$(CPP) $(TEST_CPP))) \
+		-- -std=c++20 -Icsrc -Itests/cpp \
 		$$($(BIN)/python -m pybind11 --includes)
 
 format: venv  ## Put code into the house's form

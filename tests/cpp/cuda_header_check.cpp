@@ -37,14 +37,14 @@ struct Theirs<Returned(Arguments...)> {
 };
 
 // A macro, because templates are specialised one by one.
-#define CALLED(our_name, their_name)                             \
-  template <>                                                    \
-  struct Theirs<ours::our_name> {                                \
-    using Name = their_name;                                     \
-  };                                                             \
-  static_assert(sizeof(ours::our_name) == sizeof(their_name));   \
-  static_assert(alignof(ours::our_name) == alignof(their_name)); \
-  static_assert(std::is_enum_v<ours::our_name> == std::is_enum_v<their_name>);
+#define CALLED(our_name, their_name)                                        \
+  template <>                                                               \
+  struct Theirs<ours::our_name> {                                           \
+    using Name = their_name;                                                \
+  };                                                                        \
+  static_assert(sizeof(ours::our_name) == sizeof(their_name), #our_name);   \
+  static_assert(alignof(ours::our_name) == alignof(their_name), #our_name); \
+  static_assert(std::is_enum_v<ours::our_name> == std::is_enum_v<their_name>, #our_name);
 
 CALLED(Result, CUresult)
 CALLED(Uuid, CUuuid)
