@@ -77,8 +77,8 @@ std::unique_ptr<Device> open_device(const py::bytes& library, int ordinal,
                                     std::optional<std::uint64_t> device_bytes) {
   const std::string path(library);
   const py::gil_scoped_release unlocked;
-  return std::make_unique<Device>(std::make_shared<cuda::LoadingDevice>(cuda::LoadingDevice::open(
-      cuda::Driver::open(path), ordinal, pinned_bytes, device_bytes)));
+  return std::make_unique<Device>(std::make_shared<cuda::LoadingDevice>(
+      cuda::LoadingDevice::open(cuda::Driver::open(path), ordinal, pinned_bytes, device_bytes)));
 }
 
 std::unique_ptr<Device> beside(const Device& device, int ordinal,
@@ -188,8 +188,8 @@ py::tuple news(const Loaded& loaded, const std::string& state, std::uint64_t byt
     const py::gil_scoped_release unlocked;
     status = loaded.object->wait_for_news(seen, std::chrono::milliseconds(milliseconds));
   }
-  return py::make_tuple(std::string(name_of(status.state)), status.loaded_bytes,
-                        status.total_bytes, status.loaded_tensors, status.total_tensors);
+  return py::make_tuple(std::string(name_of(status.state)), status.loaded_bytes, status.total_bytes,
+                        status.loaded_tensors, status.total_tensors);
 }
 
 template <typename Action>

@@ -131,8 +131,7 @@ void bind_errors(py::module_& module) {
       stock.ptr(), nullptr));
   module.attr("LoadError") = load_error;
 // Macros, so that a class cannot be bound under another name than its own.
-#define PIPELINED_BIND(name, doc) \
-  bind_load_error<weights::name>(module, #name, doc, load_error)
+#define PIPELINED_BIND(name, doc) bind_load_error<weights::name>(module, #name, doc, load_error)
   PIPELINED_BIND(FileChanged, "A file is no longer what it was when it was opened.");
   PIPELINED_BIND(OverBudget, "More memory is needed than there may be.");
   PIPELINED_BIND(Cancelled, "The load was cancelled.");

@@ -102,8 +102,7 @@ std::byte* aligned(std::vector<std::byte>& buffer, std::uint64_t bytes) {
 ReadableFile::ReadableFile(const CheckpointFile& file, ReadMode mode)
     : file_(file), source_(probe(file)), mode_(mode) {
   const std::uint64_t bytes = file.file.size() - file.data_begin;
-  if (mode == ReadMode::automatic &&
-      (source_ != Source::disk || bytes < min_bytes_for_trial)) {
+  if (mode == ReadMode::automatic && (source_ != Source::disk || bytes < min_bytes_for_trial)) {
     mode_ = ReadMode::buffered;
   }
   if (mode_ != ReadMode::buffered) {
@@ -202,8 +201,7 @@ std::byte* ReadableFile::read_direct(const Chunk& chunk, std::span<std::byte> sl
   const std::uint64_t skipped = chunk.file_offset % direct_alignment;
   const std::uint64_t first = chunk.file_offset - skipped;
   const std::uint64_t wanted = skipped + chunk.file_bytes;
-  const std::uint64_t bytes =
-      (wanted + direct_alignment - 1) / direct_alignment * direct_alignment;
+  const std::uint64_t bytes = (wanted + direct_alignment - 1) / direct_alignment * direct_alignment;
   // One piece can be read in place: the chunk begins where the file's own alignment puts it. Others
   // go by way of a buffer, which each thread keeps for as long as it lives.
   const bool in_place = chunk.pieces.size() == 1 && chunk.file_bytes == chunk.bytes;
@@ -233,8 +231,8 @@ std::int64_t ReadableFile::read_aligned(std::byte* buffer, std::uint64_t bytes,
                                         std::uint64_t offset) {
   std::uint64_t done = 0;
   while (done < bytes) {
-    const ssize_t count = ::pread(direct_descriptor_, buffer + done, bytes - done,
-                                  static_cast<off_t>(offset + done));
+    const ssize_t count =
+        ::pread(direct_descriptor_, buffer + done, bytes - done, static_cast<off_t>(offset + done));
     if (count < 0) {
       if (errno == EINTR) {
         continue;

@@ -81,8 +81,9 @@ Layout lay_out(std::span<const PlannedFile> files) {
     for (const TensorInfo& tensor : file.header->tensors()) {
       const std::uint64_t place = round_up(layout.arena_bytes, tensor_alignment);
       places.push_back(place);
-      if (tensor.bytes() > max_arena_bytes - place) {
-        throw OverBudget("device memory", tensor.bytes(), max_arena_bytes - place);
+      if (place > max_arena_bytes || tensor.bytes() > max_arena_bytes - place) {
+        throw OverBudget("device memory", tensor.bytes(),
+                         max_arena_bytes - std::min(place, max_arena_bytes));
       }
       if (tensor.bytes() != 0) {
         layout.arena_bytes = place + tensor.bytes();

@@ -26,4 +26,16 @@ CurrentContext::~CurrentContext() {
   static_cast<void>(driver_.ctx_pop_current.attempt(&popped));
 }
 
+CurrentContextIfPossible::CurrentContextIfPossible(const PrimaryContext& context) noexcept
+    : driver_(context.driver()),
+      pushed_(driver_.ctx_push_current.attempt(context.handle()) == Result::success ||
+              driver_.ctx_push_current.attempt(context.handle()) == Result::success) {}
+
+CurrentContextIfPossible::~CurrentContextIfPossible() {
+  if (pushed_) {
+    Context popped = nullptr;
+    static_cast<void>(driver_.ctx_pop_current.attempt(&popped));
+  }
+}
+
 }  // namespace pipelined::weights::cuda

@@ -52,4 +52,20 @@ class CurrentContext {
   const Driver& driver_;
 };
 
+// The same for destructors, which cannot throw: where the driver refuses, even when it is asked
+// again, nothing is made current, and whatever is freed then is lost.
+class CurrentContextIfPossible {
+ public:
+  explicit CurrentContextIfPossible(const PrimaryContext& context) noexcept;
+  CurrentContextIfPossible(const CurrentContextIfPossible&) = delete;
+  CurrentContextIfPossible& operator=(const CurrentContextIfPossible&) = delete;
+  CurrentContextIfPossible(CurrentContextIfPossible&&) = delete;
+  CurrentContextIfPossible& operator=(CurrentContextIfPossible&&) = delete;
+  ~CurrentContextIfPossible();
+
+ private:
+  const Driver& driver_;
+  bool pushed_;
+};
+
 }  // namespace pipelined::weights::cuda

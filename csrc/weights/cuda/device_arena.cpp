@@ -35,15 +35,10 @@ DeviceArena::DeviceArena(std::shared_ptr<const PrimaryContext> context, std::uin
 }
 
 DeviceArena::~DeviceArena() {
-  const Driver& driver = context_->driver();
-  const bool pushed = driver.ctx_push_current.attempt(context_->handle()) == Result::success;
+  const CurrentContextIfPossible current(*context_);
   unmap();
   if (bytes_ != 0) {
-    static_cast<void>(driver.mem_address_free.attempt(base_, bytes_));
-  }
-  if (pushed) {
-    Context popped = nullptr;
-    static_cast<void>(driver.ctx_pop_current.attempt(&popped));
+    static_cast<void>(context_->driver().mem_address_free.attempt(base_, bytes_));
   }
 }
 

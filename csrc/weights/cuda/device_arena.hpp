@@ -24,7 +24,8 @@ class DeviceArena {
   // What an arena for so many bytes takes of the device. Throws CudaError.
   static std::uint64_t rounded(const PrimaryContext& context, std::uint64_t bytes);
 
-  // Reserves addresses, no memory. `bytes` is a result of rounded(), and may be 0. Throws CudaError.
+  // Reserves addresses, no memory. `bytes` is a result of rounded(), and may be 0. Throws
+  // CudaError.
   DeviceArena(std::shared_ptr<const PrimaryContext> context, std::uint64_t bytes);
   DeviceArena(const DeviceArena&) = delete;
   DeviceArena& operator=(const DeviceArena&) = delete;

@@ -80,12 +80,8 @@ DeviceCheckpoint::~DeviceCheckpoint() {
   }
   if (arena_ != nullptr && arena_->mapped_bytes() != 0) {
     // Kernels that read a tensor may run for longer than the tensor lives; unmapping does not wait.
-    const Driver& driver = device_.context->driver();
-    if (driver.ctx_push_current.attempt(device_.context->handle()) == Result::success) {
-      static_cast<void>(driver.ctx_synchronize.attempt());
-      Context popped = nullptr;
-      static_cast<void>(driver.ctx_pop_current.attempt(&popped));
-    }
+    const CurrentContextIfPossible current(*device_.context);
+    static_cast<void>(device_.context->driver().ctx_synchronize.attempt());
   }
 }
 

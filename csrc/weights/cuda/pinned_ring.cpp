@@ -91,15 +91,8 @@ PinnedRing::Slab PinnedRing::pin(Budget::Reservation reservation) {
 }
 
 void PinnedRing::unpin(const Slab& slab) const noexcept {
-  const Driver& driver = context_->driver();
-  // In whatever context: the memory is known in all of them. Where none is current and ours cannot
-  // be made so, the driver refuses, and has lost more than a slab.
-  const bool pushed = driver.ctx_push_current.attempt(context_->handle()) == Result::success;
-  static_cast<void>(driver.mem_free_host.attempt(slab.data));
-  if (pushed) {
-    Context popped = nullptr;
-    static_cast<void>(driver.ctx_pop_current.attempt(&popped));
-  }
+  const CurrentContextIfPossible current(*context_);
+  static_cast<void>(context_->driver().mem_free_host.attempt(slab.data));
 }
 
 void PinnedRing::put_back(Slab slab) noexcept {

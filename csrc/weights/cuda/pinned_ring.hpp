@@ -22,8 +22,8 @@ namespace pipelined::weights::cuda {
 // returned. Nobody holds a slab while he waits for a second one, so somebody always gets on.
 //
 // A slab must not be returned while a copy from or to it is under way; that is the holder's duty
-// (see transfer.hpp). Thread-safe. Must outlive its leases. The budget is for this ring alone: nobody
-// tells it of bytes that others give back.
+// (see transfer.hpp). Thread-safe. Must outlive its leases. The budget is for this ring alone:
+// nobody tells it of bytes that others give back.
 class PinnedRing {
  public:
   class Lease;
