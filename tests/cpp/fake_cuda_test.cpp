@@ -24,11 +24,11 @@ using testing::FakeDriver;
 constexpr std::size_t granule = std::size_t{2} << 20U;
 
 AllocationProperties properties() {
-  AllocationProperties result{};
-  result.type = AllocationType::pinned;
-  result.requested_handle_types = HandleType::posix_file_descriptor;
-  result.location = {.type = LocationType::device, .id = 0};
-  return result;
+  return {.type = AllocationType::pinned,
+          .requested_handle_types = HandleType::posix_file_descriptor,
+          .location = {.type = LocationType::device, .id = 0},
+          .win32_handle_metadata = nullptr,
+          .flags = {}};
 }
 
 // A device with a granule of memory, a stream, an event and two slabs, made correctly.
@@ -239,7 +239,7 @@ UNIT_TEST(device_memory_runs_out) {
 }
 
 UNIT_TEST(mapped_memory_outlives_its_handle) {
-  Bench bench(context);
+  const Bench bench(context);
   bench.fake.driver->mem_release(bench.handle);
   bench.fill(second);
   bench.upload();
@@ -298,7 +298,7 @@ UNIT_TEST(what_is_given_back_twice_is_reported) {
 }
 
 UNIT_TEST(use_after_destruction_is_reported) {
-  Bench bench(context);
+  const Bench bench(context);
   const Driver& driver = *bench.fake.driver;
   driver.stream_destroy(bench.stream);
   CHECK_THROWS(CudaError, bench.upload());
@@ -503,7 +503,8 @@ UNIT_TEST(the_link_keeps_its_rate) {
   driver.event_elapsed_time(&milliseconds, begin, end);
   // By the clock of the simulated hardware, so that no machine is too slow for this.
   const double expected = 1e3 * copies * granule / rate;
-  CHECK(milliseconds > 0.999 * expected && milliseconds < 1.001 * expected + 1);
+  CHECK(milliseconds > 0.999 * expected);
+  CHECK(milliseconds < 1.001 * expected + 1);
   driver.event_destroy(begin);
   driver.event_destroy(end);
 }
@@ -528,21 +529,23 @@ UNIT_TEST(new_memory_can_be_poisoned) {
 UNIT_TEST(pointers_are_told_apart) {
   const Bench bench(context);
   const Driver& driver = *bench.fake.driver;
-  MemoryType type{};
+  MemoryType type = MemoryType::host;
+  const auto address = [](const void* pointer) {
+    return reinterpret_cast<DevicePointer>(pointer);  // NOLINT(*-reinterpret-cast)
+  };
   driver.pointer_get_attribute(&type, PointerAttribute::memory_type, bench.device);
   CHECK(type == MemoryType::device);
-  driver.pointer_get_attribute(&type, PointerAttribute::memory_type,
-                               reinterpret_cast<DevicePointer>(bench.slabs[0]));
+  driver.pointer_get_attribute(&type, PointerAttribute::memory_type, address(bench.slabs[0]));
   CHECK(type == MemoryType::host);
   CHECK(driver.pointer_get_attribute.attempt(&type, PointerAttribute::memory_type,
-                                             reinterpret_cast<DevicePointer>(&type)) ==
-        Result::invalid_value);
+                                             address(&type)) == Result::invalid_value);
 }
 
 UNIT_TEST(threads_may_use_it_at_once) {
   Bench bench(context);
   {
     std::vector<std::jthread> threads;
+    threads.reserve(2);
     for (std::size_t index = 0; index < 2; ++index) {
       threads.emplace_back([&bench, index] {
         const CurrentContext current(*bench.primary);
@@ -563,7 +566,8 @@ UNIT_TEST(threads_may_use_it_at_once) {
   }
   std::vector<std::byte> bytes(granule);
   CHECK_EQUAL(bench.fake.read_device(bench.device, bytes.data(), granule), 0);
-  CHECK(bytes.front() == std::byte{1} && bytes.back() == std::byte{2});
+  CHECK(bytes.front() == std::byte{1});
+  CHECK(bytes.back() == std::byte{2});
   bench.tear_down();
   CHECK_EQUAL(std::string(bench.fake.report()), "");
 }

@@ -15,9 +15,10 @@ std::vector<cuda::Context>& Contexts::stack() const {
 cuda::Context Contexts::retain(int device) {
   auto found = primary_.find(device);
   if (found == primary_.end()) {
-    auto state = std::make_shared<ContextState>();
+    const auto state = std::make_shared<ContextState>();
     state->device = device;
-    found = primary_.emplace(device, alive_.add(std::move(state))).first;
+    state->handle = alive_.add(state);
+    found = primary_.emplace(device, state->handle).first;
   }
   ++alive_.find(found->second)->references;
   return found->second;

@@ -13,6 +13,7 @@
 namespace fake_cuda {
 
 struct ContextState {
+  cuda::Context handle = nullptr;
   int device = 0;
   std::uint64_t references = 0;
   // Made when it is first used.

@@ -176,11 +176,14 @@ Result cuDevicePrimaryCtxRelease_v2(Device device) {
     if (!state.contexts.release(device, &destroyed)) {
       return state.refuse(name, "nobody holds a reference", Result::invalid_context);
     }
-    if (destroyed && destroyed->default_stream) {
+    if (!destroyed) {
+      return Result::success;
+    }
+    if (destroyed->default_stream) {
       state.engine.retire(*destroyed->default_stream);
     }
-    if (destroyed && state.streams.size() + state.events.size() > 0 &&
-        state.configuration.devices == 1) {
+    const auto inside = [&](const auto& object) { return object.context == destroyed->handle; };
+    if (state.streams.any(inside) || state.events.any(inside)) {
       state.findings.add(name, "the context was destroyed with streams or events in it");
     }
     return Result::success;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -24,6 +25,11 @@ class Registry {
     return found != objects_.end() ? found->second : nullptr;
   }
   bool remove(Handle handle) { return objects_.erase(handle) > 0; }
+  template <typename Condition>
+  [[nodiscard]] bool any(Condition condition) const {
+    return std::ranges::any_of(objects_,
+                               [&](const auto& entry) { return condition(*entry.second); });
+  }
   [[nodiscard]] std::size_t size() const { return objects_.size(); }
   void clear() { objects_.clear(); }
 

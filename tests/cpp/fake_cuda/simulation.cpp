@@ -75,9 +75,10 @@ Simulation& simulation() {
 }
 
 Simulation::Simulation()
-    : engine(mutex, changed, [this](Lock& lock, Operation& operation, Clock::time_point ready) {
-        return perform(lock, operation, ready);
-      }) {
+    : engine(mutex, changed,
+             [this](Lock& lock, const Transfer& transfer, bool& copying, Clock::time_point ready) {
+               return perform(lock, transfer, copying, ready);
+             }) {
   fake_configuration wanted{};
   fake_defaults(&wanted);
   engine.seed(wanted.seed);
@@ -98,8 +99,8 @@ void Simulation::configure(const fake_configuration& wanted) {
       {.late = std::chrono::microseconds(wanted.late_microseconds), .lazy = wanted.lazy != 0});
 }
 
-Clock::time_point Simulation::perform(Lock& lock, Operation& operation, Clock::time_point ready) {
-  const Transfer& transfer = operation.transfer.value();
+Clock::time_point Simulation::perform(Lock& lock, const Transfer& transfer, bool& copying,
+                                      Clock::time_point ready) {
   const bool reads_device =
       transfer.kind == Transfer::Kind::to_host || transfer.kind == Transfer::Kind::on_device;
   const bool writes_device = transfer.kind != Transfer::Kind::to_host;
@@ -146,7 +147,7 @@ Clock::time_point Simulation::perform(Lock& lock, Operation& operation, Clock::t
     link.bytes += transfer.size;
     pageable_copies += transfer.pageable ? 1 : 0;
   }
-  operation.copying = true;
+  copying = true;
   lock.unlock();
   copy(transfer, *target, *source);
   std::this_thread::sleep_until(end);

@@ -90,7 +90,8 @@ class Simulation {
   Streams engine;
 
  private:
-  Clock::time_point perform(Lock& lock, Operation& operation, Clock::time_point ready);
+  Clock::time_point perform(Lock& lock, const Transfer& transfer, bool& copying,
+                            Clock::time_point ready);
 };
 
 Simulation& simulation();

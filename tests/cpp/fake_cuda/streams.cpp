@@ -151,7 +151,10 @@ void Streams::run(const std::shared_ptr<Stream>& stream) {
     if (stopping_) {
       break;
     }
-    stream->free_at = operation.transfer ? perform_(lock, operation, ready) : ready;
+    stream->free_at = ready;
+    if (operation.transfer) {
+      stream->free_at = perform_(lock, *operation.transfer, operation.copying, ready);
+    }
     operation.completion->at = stream->free_at;
     operation.completion->done = true;
     stream->queue.pop_front();

@@ -83,8 +83,9 @@ class Streams {
     bool lazy;
   };
   // Copies a transfer that is ready at some instant; returns when the hardware would be done. Has
-  // to set `copying` while it has released the lock.
-  using Perform = std::function<Clock::time_point(Lock&, Operation&, Clock::time_point ready)>;
+  // to set `copying` before it releases the lock.
+  using Perform = std::function<Clock::time_point(Lock&, const Transfer&, bool& copying,
+                                                  Clock::time_point ready)>;
 
   Streams(std::mutex& mutex, std::condition_variable& changed, Perform perform)
       : mutex_(mutex), changed_(changed), perform_(std::move(perform)) {}
