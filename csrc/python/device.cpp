@@ -69,7 +69,13 @@ struct Unlocked {
     object = nullptr;
   }
 };
-using Device = Unlocked<cuda::LoadingDevice>;
+// A device with what is alive on it, which tensors may hold and no Python object any longer.
+// Under the interpreter's lock.
+struct OpenDevice {
+  cuda::LoadingDevice device;
+  std::vector<std::weak_ptr<Checkpoint>> checkpoints;
+};
+using Device = Unlocked<OpenDevice>;
 using Loaded = Unlocked<Checkpoint>;
 
 std::unique_ptr<Device> open_device(const py::bytes& library, int ordinal,
@@ -77,28 +83,46 @@ std::unique_ptr<Device> open_device(const py::bytes& library, int ordinal,
                                     std::optional<std::uint64_t> device_bytes) {
   const std::string path(library);
   const py::gil_scoped_release unlocked;
-  return std::make_unique<Device>(std::make_shared<cuda::LoadingDevice>(
-      cuda::LoadingDevice::open(cuda::Driver::open(path), ordinal, pinned_bytes, device_bytes)));
+  auto device =
+      cuda::LoadingDevice::open(cuda::Driver::open(path), ordinal, pinned_bytes, device_bytes);
+  return std::make_unique<Device>(std::make_shared<OpenDevice>(OpenDevice{std::move(device), {}}));
 }
 
 std::unique_ptr<Device> beside(const Device& device, int ordinal,
                                std::optional<std::uint64_t> device_bytes) {
   const py::gil_scoped_release unlocked;
-  return std::make_unique<Device>(
-      std::make_shared<cuda::LoadingDevice>(device.object->beside(ordinal, device_bytes)));
+  auto other = device.object->device.beside(ordinal, device_bytes);
+  return std::make_unique<Device>(std::make_shared<OpenDevice>(OpenDevice{std::move(other), {}}));
 }
 
 std::unique_ptr<Loaded> load(const Device& device, const std::vector<py::bytes>& paths,
                              const std::string& mode, bool wait_for_memory) {
   const std::vector<std::string> names(paths.begin(), paths.end());
   const Checkpoint::Options options{.mode = mode_from(mode), .wait_for_memory = wait_for_memory};
-  const py::gil_scoped_release unlocked;
-  return std::make_unique<Loaded>(Checkpoint::start(*device.object, names, options));
+  Pointer started;
+  {
+    const py::gil_scoped_release unlocked;
+    started = Checkpoint::start(device.object->device, names, options);
+  }
+  auto& checkpoints = device.object->checkpoints;
+  std::erase_if(checkpoints, [](const auto& checkpoint) { return checkpoint.expired(); });
+  checkpoints.push_back(started);
+  return std::make_unique<Loaded>(std::move(started));
+}
+
+py::list live(const Device& device) {
+  py::list result;
+  for (const std::weak_ptr<Checkpoint>& checkpoint : device.object->checkpoints) {
+    if (Pointer pointer = checkpoint.lock()) {
+      result.append(py::cast(std::make_unique<Loaded>(std::move(pointer))));
+    }
+  }
+  return result;
 }
 
 py::dict memory_of(const Device& device) {
-  const weights::Budget& pinned = device.object->ring->budget();
-  const weights::Budget& memory = *device.object->memory;
+  const weights::Budget& pinned = device.object->device.ring->budget();
+  const weights::Budget& memory = *device.object->device.memory;
   py::dict result;
   result["pinned_bytes"] = pinned.used();
   result["pinned_peak"] = pinned.peak();
@@ -242,6 +266,16 @@ void bind_loaded(const py::module_& module) {
           py::arg("file"), py::arg("tensor"))
       .def("read_back", read_back, py::arg("file"), py::arg("tensor"),
            "A tensor's bytes, copied from the device.")
+      .def("paths",
+           [](const Loaded& loaded) {
+             py::list result;
+             for (const weights::CheckpointFile& file : loaded.object->files()) {
+               result.append(py::bytes(file.file.path()));
+             }
+             return result;
+           })
+      .def_property_readonly("ordinal",
+                             [](const Loaded& loaded) { return loaded.object->device(); })
       .def(
           "metadata",
           [](const Loaded& loaded, std::size_t file) {
@@ -278,19 +312,20 @@ void bind_device(const py::module_& module) {
            "Another device of the same driver, with the same pinned memory.")
       .def("load", load, py::arg("paths"), py::arg("mode"), py::arg("wait_for_memory"),
            "Begins to load files, and returns once they are open and their headers checked.")
+      .def("live", live, "What was loaded and is still held, by a tensor or otherwise.")
       .def("memory", memory_of)
       .def(
           "pin_ahead",
           [](const Device& device) {
-            const weights::cuda::PinnedRing& ring = *device.object->ring;
-            device.object->ring->pin_ahead(ring.budget().total() / ring.slab_bytes());
+            const weights::cuda::PinnedRing& ring = *device.object->device.ring;
+            device.object->device.ring->pin_ahead(ring.budget().total() / ring.slab_bytes());
           },
           "Begins to pin all that the budget allows, in the background.")
       .def(
           "trim",
           [](const Device& device) {
             const py::gil_scoped_release unlocked;
-            device.object->ring->trim();
+            device.object->device.ring->trim();
           },
           "Frees the pinned memory that no load is using.");
   bind_loaded(module);
