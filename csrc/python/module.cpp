@@ -14,6 +14,7 @@
 #include "python/errors.hpp"
 #include "weights/checkpoint.hpp"
 #include "weights/errors.hpp"
+#include "weights/fault_reporter.hpp"
 
 namespace {
 
@@ -163,4 +164,6 @@ PYBIND11_MODULE(_weights, module) {
   bind_progress(module);
   bind_checkpoint(module);
   pipelined::python::bind_device(module);
+  module.def("report_faults", weights::report_faults, py::arg("descriptor"), py::arg("prefix"),
+             "Names the weights file on a descriptor where touching it raises SIGBUS.");
 }

@@ -91,6 +91,7 @@ class Checkpoint:
     @property
     def source(self) -> str: ...
 
+def report_faults(descriptor: int, prefix: str) -> None: ...
 
 class Device:
     def __init__(

@@ -18,6 +18,7 @@ Importing this package imports neither torch nor any model library; the first te
 
 from pipelined.weights._arena import Arena, ArenaStats, arenas, begin
 from pipelined.weights._devices import Budgets, release_pinned_memory, set_budgets
+from pipelined.weights._faults import report_faults
 from pipelined.weights._install import install, uninstall
 from pipelined.weights._load_checkpoint import load_checkpoint
 from pipelined.weights._progress import FileProgress, LoadProgress, ProgressCallback
@@ -95,6 +96,7 @@ __all__ = [
     "load_file",
     "loads",
     "release_pinned_memory",
+    "report_faults",
     "reset_loads",
     "safe_open",
     "set_budgets",
