@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import gc
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from pipelined import weights
+from pipelined.weights import _arena, _devices
 from tests.cpp import compiling
+from tests.weights.cuda.consumer import Consumer
 from tests.weights.cuda.fake_driver import FakeDriver
+
+PINNED_BYTES = 64 << 10
 
 
 @pytest.fixture(scope="session")
@@ -25,3 +31,45 @@ def fake(fake_library: Path) -> Iterator[FakeDriver]:
     driver.reset()
     yield driver
     driver.reset()
+
+
+@pytest.fixture
+def close_devices(fake: FakeDriver) -> Callable[[], None]:
+    """Closes the loader's devices, and checks that nothing is left and nothing was done wrong."""
+
+    def close() -> None:
+        _devices.forget_devices()
+        gc.collect()
+        assert fake.report() == ""
+
+    return close
+
+
+@pytest.fixture
+def loading(
+    fake: FakeDriver, close_devices: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[FakeDriver]:
+    """The driver, with the loader using it and little pinned memory; all must be given back."""
+    monkeypatch.setenv(_devices.DRIVER_VARIABLE, str(fake.path))
+    weights.set_budgets(weights.Budgets(pinned_bytes=PINNED_BYTES))
+    yield fake
+    fake.hold(False)
+    weights.set_budgets(weights.Budgets())
+    close_devices()
+
+
+@pytest.fixture
+def torch_has_cuda(loading: FakeDriver, monkeypatch: pytest.MonkeyPatch) -> FakeDriver:
+    """A torch that has a CUDA device: "cuda" is device 0, and its tensors are DeviceTensors."""
+
+    def ready(arena: weights.Arena) -> None:
+        arena._checkpoint.wait_enqueued()
+        arena._checkpoint.make_wait(0)
+        arena.wait()
+
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    monkeypatch.setattr("torch.cuda.current_device", lambda: 0)
+    monkeypatch.setattr(_arena, "adopt", Consumer(loading))
+    monkeypatch.setattr(weights.Arena, "_ready_current_stream", ready)
+    return loading
