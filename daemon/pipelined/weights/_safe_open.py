@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
@@ -31,13 +33,14 @@ class safe_open:
     Only torch tensors on the CPU and on CUDA devices come from here; on the latter, the tensors of
     a file lie in one `Arena`. Another framework, device or backend, arguments that we do not know
     and an element type that only a newer safetensors has are passed to the safetensors package,
-    whose handle is returned, or whose error raised.
+    whose handle is returned, or whose error raised; so are members that we do not have.
 
     Raises OSError, `FormatError` (a SafetensorError) for a malformed file, SafetensorError for a
     name that is not in the file and after it was closed. Thread-safe.
     """
 
     _file: OpenCheckpoint | None
+    _opens_stock: Callable[[], Any]
 
     def __new__(
         cls,
@@ -52,18 +55,31 @@ class safe_open:
         if path is None or reason is not None:
             _log.debug("safetensors opens %r: %s", filename, reason)
             return stock_safe_open(filename, framework, device, **options)
+        opens_stock = partial(stock_safe_open, filename, framework, device, **options)
         try:
             ordinal = cuda_ordinal(device)
             file = OpenCheckpoint(path) if ordinal is None else DeviceFile(path, ordinal)
+        except FileNotFoundError as error:
+            # In the words of safetensors, which callers compare.
+            raise FileNotFoundError(f"No such file or directory: {path}") from error
         except UnknownDtype as error:
             _log.info("safetensors opens %r: %s", filename, error)
             try:
-                return stock_safe_open(filename, framework, device, **options)
+                return opens_stock()
             except SafetensorError:
                 raise error from None
         self = super().__new__(cls)
         self._file = file
+        self._opens_stock = opens_stock
         return self
+
+    def __getattr__(self, name: str) -> Any:
+        # What only another version of safetensors has.
+        if name.startswith("_") or not hasattr(stock_safe_open, name):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        self._open()
+        _log.debug("safetensors provides %s", name)
+        return getattr(self._opens_stock(), name)
 
     def __enter__(self) -> safe_open:
         return self
