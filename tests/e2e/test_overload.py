@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -28,11 +29,6 @@ def test_cancelled_runs_leave_the_queue(daemon: RunningDaemon, tmp_path: Path) -
         ThreadPoolExecutor(1) as pool,
     ):
         client.deploy(waiting(), "crowded")
-        run: grpc.UnaryUnaryMultiCallable[bytes, bytes]
-        run = channel.unary_unary("/pipelined.v1.Runs/Run")
-        first = pool.submit(client.run, "crowded", str(ready), str(release))
-        wait_until(ready.exists)
-        queued = [run.future(request) for _ in range(QUEUE_LIMIT)]
 
         def full() -> bool:
             try:
@@ -43,12 +39,23 @@ def test_cancelled_runs_leave_the_queue(daemon: RunningDaemon, tmp_path: Path) -
                 return False
             raise AssertionError("it ran, although it was not released")
 
-        wait_until(full)
+        run: grpc.UnaryUnaryMultiCallable[bytes, bytes]
+        run = channel.unary_unary("/pipelined.v1.Runs/Run")
+        first = pool.submit(client.run, "crowded", str(ready), str(release))
+        wait_until(ready.exists)
+        refused = threading.Event()
+        # One more than may wait.
+        queued = [run.future(request) for _ in range(QUEUE_LIMIT + 1)]
         for call in queued:
-            call.cancel()
-        # All have left, so that there is room again.
-        wait_until(lambda: not full())
-        release.touch()
+            call.add_done_callback(lambda done: refused.set())
+        try:
+            refused.wait()
+            for call in queued:
+                call.cancel()
+            # All of them leave, so that there is room again.
+            wait_until(lambda: not full())
+        finally:
+            release.touch()
         [pid] = first.result()
         assert client.run("crowded", str(ready), str(release)) == [pid]
         client.delete("crowded")
