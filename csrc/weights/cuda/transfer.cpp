@@ -33,6 +33,7 @@ class Pipeline {
   };
 
   void read();
+  [[nodiscard]] bool wait_for_turn();
   void copy(const Chunk& chunk, const std::byte* begin, PinnedRing::Lease slab);
   OwnEvent idle_event();
   void collect();
@@ -50,10 +51,12 @@ class Pipeline {
   std::vector<OwnEvent> idle_events_;
   std::size_t enqueued_ = 0;
   unsigned readers_ = 0;
+  std::size_t most_copies_ = 0;
 };
 
 void Pipeline::run() {
   readers_ = Workers::count_for(transfer_.chunks.size());
+  most_copies_ = readers_ + 2;
   Workers workers(
       readers_, stop_, [this] { read(); },
       [this] {
@@ -82,11 +85,21 @@ void Pipeline::read() {
     if (index >= transfer_.chunks.size()) {
       break;
     }
+    if (!wait_for_turn()) {
+      break;
+    }
     const Chunk& chunk = transfer_.chunks[index];
     PinnedRing::Lease slab = transfer_.ring.acquire(stop_.get_token());
     const std::byte* const begin = transfer_.source.read(chunk, slab.bytes());
     copy(chunk, begin, std::move(slab));
   }
+}
+
+// Where the link is slower than the disk, reading further ahead than this would gain nothing, and
+// pin all that the budget allows.
+bool Pipeline::wait_for_turn() {
+  std::unique_lock lock(mutex_);
+  return changed_.wait(lock, stop_.get_token(), [this] { return copies_.size() < most_copies_; });
 }
 
 void Pipeline::copy(const Chunk& chunk, const std::byte* begin, PinnedRing::Lease slab) {
@@ -137,6 +150,7 @@ void Pipeline::collect() {
     const std::scoped_lock lock(mutex_);
     idle_events_.push_back(std::move(copies_.front().event));
     copies_.pop_front();
+    changed_.notify_all();
   }
 }
 
