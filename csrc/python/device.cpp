@@ -64,6 +64,7 @@ struct Unlocked {
   Unlocked& operator=(const Unlocked&) = delete;
   Unlocked(Unlocked&&) = delete;
   Unlocked& operator=(Unlocked&&) = delete;
+  // NOLINTNEXTLINE(bugprone-exception-escape): pybind11 fails only without an interpreter
   ~Unlocked() {
     const py::gil_scoped_release unlocked;
     object = nullptr;

@@ -126,7 +126,7 @@ void raise_os_error(std::exception_ptr pointer) {
 
 void bind_errors(py::module_& module) {
   const py::object stock = py::module_::import("safetensors").attr("SafetensorError");
-  const py::object load_error = py::reinterpret_steal<py::object>(PyErr_NewExceptionWithDoc(
+  const auto load_error = py::reinterpret_steal<py::object>(PyErr_NewExceptionWithDoc(
       "pipelined._weights.LoadError", "A load that did not end well, whatever the file.",
       stock.ptr(), nullptr));
   module.attr("LoadError") = load_error;

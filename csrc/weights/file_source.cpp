@@ -10,6 +10,7 @@
 #include <chrono>
 #include <cstring>
 #include <string>
+#include <utility>
 
 #include "weights/errors.hpp"
 
@@ -212,7 +213,7 @@ std::byte* ReadableFile::read_direct(const Chunk& chunk, std::span<std::byte> sl
     mode_ = ReadMode::buffered;
     return nullptr;
   }
-  if (static_cast<std::uint64_t>(count) < wanted) {
+  if (std::cmp_less(count, wanted)) {
     fail_short();
   }
   if (in_place) {

@@ -85,7 +85,7 @@ class FileSource : public ChunkSource {
   // The files must outlive the source.
   FileSource(std::span<const CheckpointFile> files, ReadMode mode);
 
-  std::byte* read(const Chunk& chunk, std::span<std::byte> slab) const override;
+  [[nodiscard]] std::byte* read(const Chunk& chunk, std::span<std::byte> slab) const override;
   void check_unchanged() const override;
 
   [[nodiscard]] Source source(std::size_t file) const noexcept { return files_[file]->source(); }

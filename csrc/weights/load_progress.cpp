@@ -36,8 +36,9 @@ void LoadProgress::arrived(const Chunk& chunk) noexcept {
   loaded_bytes_ += chunk.file_bytes;
   for (std::size_t tensor = chunk.first_tensor; tensor < chunk.end_tensor; ++tensor) {
     std::uint32_t& missing = missing_[chunk.file][tensor];
-    if (missing != 0 && --missing == 0) {
-      ++loaded_tensors_;
+    if (missing != 0) {
+      --missing;
+      loaded_tensors_ += missing == 0 ? 1U : 0U;
     }
   }
 }

@@ -23,7 +23,7 @@ class ChunkSource {
   // Lays the chunk out in the slab as it will lie in the arena, with zeros in the gaps. Returns
   // where in the slab it begins. The slab is aligned to chunk_granularity.
   // Throws IoError, or FileChanged where the file has become too short.
-  virtual std::byte* read(const Chunk& chunk, std::span<std::byte> slab) const = 0;
+  [[nodiscard]] virtual std::byte* read(const Chunk& chunk, std::span<std::byte> slab) const = 0;
 
   // Throws FileChanged if what was read so far may not have been one state of the files.
   virtual void check_unchanged() const = 0;

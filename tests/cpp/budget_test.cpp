@@ -29,8 +29,8 @@ UNIT_TEST(counts_what_is_held) {
 
 UNIT_TEST(moved_reservations_count_once) {
   const auto budget = Budget::create("memory", 10);
-  Budget::Reservation first = *budget->try_reserve(3);
-  Budget::Reservation second = *budget->try_reserve(4);
+  Budget::Reservation first = budget->reserve(3, {});
+  Budget::Reservation second = budget->reserve(4, {});
   second = std::move(first);
   first = {};
   CHECK_EQUAL(budget->used(), 3);
@@ -84,6 +84,7 @@ UNIT_TEST(is_never_exceeded) {
   const auto budget = Budget::create("memory", 10);
   {
     std::vector<std::jthread> threads;
+    threads.reserve(6);
     for (unsigned index = 0; index < 6; ++index) {
       threads.emplace_back([&, index] {
         for (unsigned round = 0; round < 300; ++round) {

@@ -37,6 +37,7 @@ UNIT_TEST(pins_no_more_than_its_budget_and_that_once) {
     Rings rings(fake, 3);
     for (int round = 0; round < 2; ++round) {
       std::vector<PinnedRing::Lease> leases;
+      leases.reserve(3);
       for (int index = 0; index < 3; ++index) {
         leases.push_back(rings.ring.acquire({}));
       }
@@ -58,7 +59,7 @@ UNIT_TEST(who_finds_none_waits_for_one) {
     std::atomic<bool> early{false};
     {
       std::jthread waiter;
-      PinnedRing::Lease held = rings.ring.acquire({});
+      const PinnedRing::Lease held = rings.ring.acquire({});
       waiter = std::jthread([&] {
         const PinnedRing::Lease mine = rings.ring.acquire({});
         early = !returned;
@@ -101,6 +102,7 @@ UNIT_TEST(a_failure_to_pin_does_not_strand_those_who_wait) {
     std::atomic<int> got{0};
     {
       std::vector<std::jthread> threads;
+      threads.reserve(6);
       for (int index = 0; index < 6; ++index) {
         threads.emplace_back([&] {
           try {
@@ -138,6 +140,7 @@ UNIT_TEST(pins_ahead_up_to_the_budget) {
     rings.ring.pin_ahead(100);
     rings.ring.pin_ahead(100);
     std::vector<PinnedRing::Lease> leases;
+    leases.reserve(3);
     for (int index = 0; index < 3; ++index) {
       leases.push_back(rings.ring.acquire({}));
     }

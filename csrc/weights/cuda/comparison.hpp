@@ -41,7 +41,7 @@ class OverlaidSource : public ChunkSource {
   OverlaidSource(const ChunkSource& below, const SavedChunks& saved)
       : below_(below), saved_(saved) {}
 
-  std::byte* read(const Chunk& chunk, std::span<std::byte> slab) const override;
+  [[nodiscard]] std::byte* read(const Chunk& chunk, std::span<std::byte> slab) const override;
   void check_unchanged() const override { below_.check_unchanged(); }
 
  private:

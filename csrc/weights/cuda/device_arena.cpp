@@ -11,10 +11,11 @@ Location location(const PrimaryContext& context) noexcept {
 }
 
 AllocationProperties properties(const PrimaryContext& context) noexcept {
-  AllocationProperties result{};
-  result.type = AllocationType::pinned;
-  result.location = location(context);
-  return result;
+  return {.type = AllocationType::pinned,
+          .requested_handle_types = HandleType::none,
+          .location = location(context),
+          .win32_handle_metadata = nullptr,
+          .flags = {}};
 }
 
 }  // namespace

@@ -55,6 +55,8 @@ DeviceCheckpoint::DeviceCheckpoint(LoadingDevice device, std::vector<CheckpointF
   const std::vector<PlannedFile> plan = planned(files_);
   layout_ = lay_out(plan);
   const CurrentContext current(*device_.context);
+  // Not in an initialiser: it needs the context.
+  // NOLINTNEXTLINE(cppcoreguidelines-prefer-member-initializer)
   device_bytes_ = DeviceArena::rounded(*device_.context, layout_.arena_bytes);
   // Before the plan is made: a hostile file can be sparse and of any size.
   if (device_bytes_ > device_.memory->total()) {

@@ -43,7 +43,8 @@ void deliver(ssize_t bytes) {
 
 template <typename Function>
 Function next(const char* name) {
-  return reinterpret_cast<Function>(::dlsym(RTLD_NEXT, name));
+  // The one way in which dlsym() gives functions.
+  return reinterpret_cast<Function>(::dlsym(RTLD_NEXT, name));  // NOLINT(*-reinterpret-cast)
 }
 
 }  // namespace
