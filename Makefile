@@ -3,10 +3,14 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-CPP := $(wildcard csrc/*/*.cpp csrc/*/*.hpp)
+CPP := $(shell find csrc -name "*.cpp" -o -name "*.hpp" | sort)
+TEST_CPP := $(shell find tests -name "*.cpp" -o -name "*.hpp" | sort)
+# What the sanitizers are for: everything that ends up in the extension.
+SANITIZED := tests/cpp tests/weights
+SECONDS ?= 60
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help venv demo test lint format bench bench-check proto clean
+.PHONY: help venv demo test test-asan test-tsan fuzz lint format bench bench-check proto clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -33,26 +37,39 @@ demo: venv  ## Start a daemon, deploy two real pipelines, show what starting the
 test: venv  ## All tests but those with a target of their own
 	$(BIN)/pytest
 
+test-asan: venv  ## The loader's tests with AddressSanitizer and UndefinedBehaviorSanitizer
+	PYTHON=$(BIN)/python tests/sanitizers/run address $(SANITIZED)
+
+test-tsan: venv  ## The loader's tests with ThreadSanitizer
+	PYTHON=$(BIN)/python tests/sanitizers/run thread $(SANITIZED)
+
+fuzz:  ## Feed the header's parser what it has never seen, for SECONDS=60; needs clang
+	tests/fuzz/run $(SECONDS)
+
 lint: venv  ## Every linter, as errors
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/buf lint proto
-	$(BIN)/clang-format --dry-run --Werror $(CPP)
-	$(BIN)/clang-tidy --quiet $(filter %.cpp,$(CPP)) -- -std=c++20 -Icsrc \
+	$(BIN)/clang-format --dry-run --Werror $(CPP) $(TEST_CPP)
+	@# The comparison with cuda.h needs a toolkit.
+	$(BIN)/clang-tidy --quiet $(filter-out %/cuda_header_check.cpp,$(filter %.cpp,$(CPP) $(TEST_CPP))) \
+		-- -std=c++20 -Icsrc -Itests/cpp \
 		$$($(BIN)/python -m pybind11 --includes)
 
 format: venv  ## Put code into the house's form
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-	$(BIN)/clang-format -i $(CPP)
+	$(BIN)/clang-format -i $(CPP) $(TEST_CPP)
 
 bench: venv  ## Print what the README claims
 	$(BIN)/python tests/benchmarks/cold_start.py
+	$(BIN)/python tests/benchmarks/loader.py
 
 bench-check: venv  ## The same, failing where a bound is missed
 	$(BIN)/python tests/benchmarks/cold_start.py --check
+	$(BIN)/python tests/benchmarks/loader.py --check
 
 proto: venv  ## Generate the Python modules of the wire API
 	$(BIN)/python proto/generate.py

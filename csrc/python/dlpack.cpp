@@ -23,6 +23,7 @@ struct DlDevice {
   std::int32_t id;
 };
 constexpr std::int32_t dl_cpu = 1;
+constexpr std::int32_t dl_cuda = 2;
 
 struct DlDtype {
   std::uint8_t code;
@@ -58,7 +59,8 @@ struct Exported {
   DlManagedTensor managed{};
   std::vector<std::int64_t> shape;
   std::vector<std::int64_t> strides;
-  std::shared_ptr<weights::HostArena> arena;
+  // Of the memory.
+  std::shared_ptr<const void> owner;
 };
 
 // Consumers call it without holding the interpreter's lock, so nothing here may need it.
@@ -134,10 +136,8 @@ std::vector<std::int64_t> row_major_strides(const std::vector<std::int64_t>& sha
   return strides;
 }
 
-}  // namespace
-
-py::capsule to_dlpack(const weights::TensorInfo& tensor,
-                      std::shared_ptr<weights::HostArena> arena) {
+py::capsule wrapped(const weights::TensorInfo& tensor, void* data, DlDevice device,
+                    std::shared_ptr<const void> owner) {
   auto exported = std::make_unique<Exported>();
   const DlDtype dtype = carrier_of(tensor);
   exported->shape = tensor.shape;
@@ -145,10 +145,10 @@ py::capsule to_dlpack(const weights::TensorInfo& tensor,
     exported->shape.back() /= 2;
   }
   exported->strides = row_major_strides(exported->shape);
-  exported->arena = std::move(arena);
+  exported->owner = std::move(owner);
   exported->managed = {
-      .tensor = {.data = exported->arena->at(tensor.begin),
-                 .device = {dl_cpu, 0},
+      .tensor = {.data = data,
+                 .device = device,
                  .rank = static_cast<std::int32_t>(exported->shape.size()),
                  .dtype = dtype,
                  .shape = exported->shape.data(),
@@ -160,6 +160,21 @@ py::capsule to_dlpack(const weights::TensorInfo& tensor,
   py::capsule capsule(&exported->managed, capsule_name, release_unconsumed);
   [[maybe_unused]] const Exported* owned_by_capsule = exported.release();
   return capsule;
+}
+
+}  // namespace
+
+py::capsule to_dlpack(const weights::TensorInfo& tensor,
+                      std::shared_ptr<weights::HostArena> arena) {
+  void* const data = arena->at(tensor.begin);
+  return wrapped(tensor, data, {dl_cpu, 0}, std::move(arena));
+}
+
+py::capsule to_dlpack(const weights::TensorInfo& tensor, std::uintptr_t address, int device,
+                      std::shared_ptr<const void> owner) {
+  // An address of the device, which only the consumer's kernels follow.
+  auto* const data = reinterpret_cast<void*>(address);  // NOLINT(*-reinterpret-cast,*-int-to-ptr)
+  return wrapped(tensor, data, {dl_cuda, device}, std::move(owner));
 }
 
 }  // namespace pipelined::python

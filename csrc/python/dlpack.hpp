@@ -2,6 +2,7 @@
 
 #include <pybind11/pybind11.h>
 
+#include <cstdint>
 #include <memory>
 
 #include "weights/header.hpp"
@@ -21,5 +22,11 @@ namespace pipelined::python {
 // F4 tensor whose last dimension is odd.
 pybind11::capsule to_dlpack(const weights::TensorInfo& tensor,
                             std::shared_ptr<weights::HostArena> arena);
+
+// The same for a tensor at an address of a CUDA device, which the owner keeps valid. Ordering the
+// consumer's stream after the load is not the capsule's business: the protocol has that done before
+// the capsule is handed over.
+pybind11::capsule to_dlpack(const weights::TensorInfo& tensor, std::uintptr_t address, int device,
+                            std::shared_ptr<const void> owner);
 
 }  // namespace pipelined::python

@@ -2,6 +2,7 @@
 
 #include <exception>
 #include <string>
+#include <string_view>
 #include <system_error>
 #include <utility>
 
@@ -18,6 +19,12 @@ py::object decoded_path(const std::string& path) {
       PyUnicode_DecodeFSDefaultAndSize(path.data(), static_cast<Py_ssize_t>(path.size())));
 }
 
+py::object text_of(const std::exception& failure) {
+  const std::string_view message = failure.what();
+  return py::reinterpret_steal<py::object>(PyUnicode_DecodeUTF8(
+      message.data(), static_cast<Py_ssize_t>(message.size()), "backslashreplace"));
+}
+
 template <typename Failure>
 py::gil_safe_call_once_and_store<py::object>& python_class() {
   PYBIND11_CONSTINIT static py::gil_safe_call_once_and_store<py::object> storage;
@@ -27,10 +34,7 @@ py::gil_safe_call_once_and_store<py::object>& python_class() {
 template <typename Failure>
 void raise(const Failure& failure) {
   const py::object& type = python_class<Failure>().get_stored();
-  const std::string message = failure.what();
-  const auto text = py::reinterpret_steal<py::object>(PyUnicode_DecodeUTF8(
-      message.data(), static_cast<Py_ssize_t>(message.size()), "backslashreplace"));
-  const py::object error = type(text);
+  const py::object error = type(text_of(failure));
   error.attr("path") = decoded_path(failure.path());
   error.attr("tensor") = failure.tensor();
   PyErr_SetObject(type.ptr(), error.ptr());
@@ -62,6 +66,51 @@ py::object bind_error(py::module_& module, const char* name, const char* doc,
   return type;
 }
 
+// What can become of a load beside a malformed file.
+void describe(const py::object& error, const weights::FileChanged& failure) {
+  error.attr("path") = decoded_path(failure.path());
+}
+void describe(const py::object& error, const weights::OverBudget& failure) {
+  error.attr("needed") = failure.needed();
+  error.attr("allowed") = failure.allowed();
+}
+void describe(const py::object& error, const weights::DriverMissing& failure) {
+  error.attr("library") = decoded_path(failure.library());
+  error.attr("symbol") = failure.symbol();
+}
+void describe(const py::object& error, const weights::CudaError& failure) {
+  error.attr("call") = failure.call();
+  error.attr("code") = failure.code();
+  error.attr("name") = failure.name();
+}
+void describe(const py::object& /*error*/, const weights::Error& /*failure*/) {}
+
+template <typename Failure>
+py::object bind_load_error(py::module_& module, const char* name, const char* doc,
+                           const py::object& base) {
+  const std::string qualified = "pipelined._weights." + std::string(name);
+  const auto create = [&] {
+    return py::reinterpret_steal<py::object>(
+        PyErr_NewExceptionWithDoc(qualified.c_str(), doc, base.ptr(), nullptr));
+  };
+  const py::object& type = python_class<Failure>().call_once_and_store_result(create).get_stored();
+  if (!type) {
+    throw py::error_already_set();
+  }
+  module.attr(name) = type;
+  py::register_exception_translator([](std::exception_ptr pointer) {
+    try {
+      std::rethrow_exception(std::move(pointer));
+    } catch (const Failure& failure) {
+      const py::object& kind = python_class<Failure>().get_stored();
+      const py::object error = kind(text_of(failure));
+      describe(error, failure);
+      PyErr_SetObject(kind.ptr(), error.ptr());
+    }
+  });
+  return type;
+}
+
 void raise_os_error(std::exception_ptr pointer) {
   try {
     std::rethrow_exception(std::move(pointer));
@@ -77,6 +126,19 @@ void raise_os_error(std::exception_ptr pointer) {
 
 void bind_errors(py::module_& module) {
   const py::object stock = py::module_::import("safetensors").attr("SafetensorError");
+  const auto load_error = py::reinterpret_steal<py::object>(PyErr_NewExceptionWithDoc(
+      "pipelined._weights.LoadError", "A load that did not end well, whatever the file.",
+      stock.ptr(), nullptr));
+  module.attr("LoadError") = load_error;
+// Macros, so that a class cannot be bound under another name than its own.
+#define PIPELINED_BIND(name, doc) bind_load_error<weights::name>(module, #name, doc, load_error)
+  PIPELINED_BIND(FileChanged, "A file is no longer what it was when it was opened.");
+  PIPELINED_BIND(OverBudget, "More memory is needed than there may be.");
+  PIPELINED_BIND(Cancelled, "The load was cancelled.");
+  PIPELINED_BIND(Asleep, "The weights are not in memory at the moment.");
+  PIPELINED_BIND(DriverMissing, "There is no CUDA driver, or it lacks a function.");
+  PIPELINED_BIND(CudaError, "The CUDA driver refused a call.");
+#undef PIPELINED_BIND
   py::register_exception_translator(raise_os_error);
   // Translators are asked in the reverse order of their registration: the base comes first.
   const py::object base = bind_error<weights::FormatError>(
@@ -84,7 +146,6 @@ void bind_errors(py::module_& module) {
   const auto bind = [&]<typename Failure>(const char* name, const char* doc) {
     bind_error<Failure>(module, name, doc, base);
   };
-// A macro, so that a class cannot be bound under another name than its own.
 #define PIPELINED_BIND(name, doc) bind.operator()<weights::name>(#name, doc)
   PIPELINED_BIND(HeaderTooSmall, "There is no room for a header.");
   PIPELINED_BIND(HeaderTooLarge, "The header claims to be longer than the format allows.");

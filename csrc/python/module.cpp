@@ -9,10 +9,12 @@
 #include <utility>
 #include <vector>
 
+#include "python/device.hpp"
 #include "python/dlpack.hpp"
 #include "python/errors.hpp"
 #include "weights/checkpoint.hpp"
 #include "weights/errors.hpp"
+#include "weights/fault_reporter.hpp"
 
 namespace {
 
@@ -161,4 +163,7 @@ PYBIND11_MODULE(_weights, module) {
   pipelined::python::bind_errors(module);
   bind_progress(module);
   bind_checkpoint(module);
+  pipelined::python::bind_device(module);
+  module.def("report_faults", weights::report_faults, py::arg("descriptor"), py::arg("prefix"),
+             "Names the weights file on a descriptor where touching it raises SIGBUS.");
 }

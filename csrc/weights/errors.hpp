@@ -10,6 +10,12 @@ namespace pipelined::weights {
 //
 //   Error
 //    ├─ IoError                the operating system refused: open, read, map
+//    ├─ FileChanged            a file is no longer what it was when it was opened
+//    ├─ OverBudget             more memory than there may ever be
+//    ├─ Cancelled              whoever wanted the bytes no longer does
+//    ├─ Asleep                 the bytes are not in memory at the moment
+//    ├─ DriverMissing          no CUDA driver, or one that lacks a function
+//    ├─ CudaError              the CUDA driver refused
 //    └─ FormatError            the file is not a well-formed safetensors file
 //        ├─ HeaderTooSmall       no room for the length, or the length is that of no object
 //        ├─ HeaderTooLarge       longer than max_header_bytes
@@ -48,6 +54,69 @@ class IoError : public Error {
  private:
   std::string path_;
   int code_;
+};
+
+class FileChanged : public Error {
+ public:
+  FileChanged(std::string path, const std::string& detail);
+
+  [[nodiscard]] const std::string& path() const noexcept { return path_; }
+
+ private:
+  std::string path_;
+};
+
+class OverBudget : public Error {
+ public:
+  // `memory` says of what kind, such as "device memory".
+  OverBudget(const std::string& memory, std::uint64_t needed, std::uint64_t allowed);
+
+  [[nodiscard]] std::uint64_t needed() const noexcept { return needed_; }
+  [[nodiscard]] std::uint64_t allowed() const noexcept { return allowed_; }
+
+ private:
+  std::uint64_t needed_;
+  std::uint64_t allowed_;
+};
+
+class Cancelled : public Error {
+ public:
+  Cancelled();
+};
+
+class Asleep : public Error {
+ public:
+  Asleep();
+};
+
+class DriverMissing : public Error {
+ public:
+  DriverMissing(const std::string& detail, std::string library, std::string symbol = {});
+
+  [[nodiscard]] const std::string& library() const noexcept { return library_; }
+  // The function that the library lacks; empty where there is no such library.
+  [[nodiscard]] const std::string& symbol() const noexcept { return symbol_; }
+
+ private:
+  std::string library_;
+  std::string symbol_;
+};
+
+class CudaError : public Error {
+ public:
+  // `name` and `description` are the driver's, and empty for a code that it does not know.
+  CudaError(std::string call, unsigned code, std::string name, const std::string& description);
+
+  // The driver's function, as libcuda exports it.
+  [[nodiscard]] const std::string& call() const noexcept { return call_; }
+  // The CUresult, and what the driver calls it: CUDA_ERROR_OUT_OF_MEMORY and the like.
+  [[nodiscard]] unsigned code() const noexcept { return code_; }
+  [[nodiscard]] const std::string& name() const noexcept { return name_; }
+
+ private:
+  std::string call_;
+  unsigned code_;
+  std::string name_;
 };
 
 // The parser knows no files, so the path is filled in by whoever gave it the bytes.

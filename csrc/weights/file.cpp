@@ -17,12 +17,14 @@ File::File(std::string path, int descriptor) noexcept
 File::File(File&& other) noexcept
     : path_(std::move(other.path_)),
       descriptor_(std::exchange(other.descriptor_, -1)),
-      size_(other.size_) {}
+      size_(other.size_),
+      modified_(other.modified_) {}
 
 File& File::operator=(File&& other) noexcept {
   std::swap(path_, other.path_);
   std::swap(descriptor_, other.descriptor_);
   std::swap(size_, other.size_);
+  std::swap(modified_, other.modified_);
   return *this;
 }
 
@@ -52,12 +54,19 @@ File File::open(const std::string& path) {
     throw IoError("open", path, S_ISDIR(status.st_mode) ? EISDIR : ENODEV);
   }
   file.size_ = static_cast<std::uint64_t>(status.st_size);
+  file.modified_ = status.st_mtim;
   return file;
 }
 
 bool File::has_same_size() const noexcept {
   struct stat status{};
   return ::fstat(descriptor_, &status) == 0 && std::cmp_equal(status.st_size, size_);
+}
+
+bool File::is_unchanged() const noexcept {
+  struct stat status{};
+  return ::fstat(descriptor_, &status) == 0 && std::cmp_equal(status.st_size, size_) &&
+         status.st_mtim.tv_sec == modified_.tv_sec && status.st_mtim.tv_nsec == modified_.tv_nsec;
 }
 
 bool File::shows_residency() const noexcept {

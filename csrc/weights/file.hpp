@@ -1,5 +1,7 @@
 #pragma once
 
+#include <time.h>  // NOLINT(modernize-deprecated-headers): timespec is POSIX's
+
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -29,6 +31,9 @@ class File {
   [[nodiscard]] std::uint64_t size() const noexcept { return size_; }
   // Whether the file still has the size that it had when it was opened.
   [[nodiscard]] bool has_same_size() const noexcept;
+  // Whether size and time of modification are what they were when the file was opened. What becomes
+  // of the path does not matter: the descriptor stays with the file that was opened.
+  [[nodiscard]] bool is_unchanged() const noexcept;
   // Whether the kernel tells this process which of the file's pages are in memory: it does so only
   // to the owner and to those who may write to the file, and says "all" to everybody else.
   [[nodiscard]] bool shows_residency() const noexcept;
@@ -42,6 +47,7 @@ class File {
   std::string path_;
   int descriptor_ = -1;
   std::uint64_t size_ = 0;
+  timespec modified_{};
 };
 
 }  // namespace pipelined::weights

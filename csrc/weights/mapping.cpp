@@ -17,7 +17,7 @@
 
 namespace pipelined::weights {
 
-Mapping::Mapping(const File& file) : size_(file.size()) {
+Mapping::Mapping(const File& file) : path_(file.path()), size_(file.size()) {
   // MAP_NORESERVE: hardly a page will be written to, so no memory need be set aside for copies.
   constexpr int flags = MAP_PRIVATE | MAP_NORESERVE;
   void* const address = ::mmap(nullptr, size_, PROT_READ | PROT_WRITE, flags, file.descriptor(), 0);
@@ -25,9 +25,11 @@ Mapping::Mapping(const File& file) : size_(file.size()) {
     throw IoError("mmap", file.path(), errno);
   }
   data_ = static_cast<std::byte*>(address);
+  place_.publish(data_, size_, path_.c_str());
 }
 
 Mapping::~Mapping() {
+  place_.withdraw();
   // Fails only for arguments that no mapping has.
   static_cast<void>(::munmap(data_, size_));
 }

@@ -2,8 +2,10 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
 
 #include "weights/file.hpp"
+#include "weights/mapping_registry.hpp"
 
 namespace pipelined::weights {
 
@@ -38,6 +40,9 @@ class Mapping {
   [[nodiscard]] static std::size_t page_bytes() noexcept;
 
  private:
+  // For whoever has to say which file it was that changed.
+  MappingRegistry::Place place_;
+  std::string path_;
   std::byte* data_ = nullptr;
   std::size_t size_ = 0;
 };

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
-#include <csignal>
 #include <new>
 #include <span>
 #include <system_error>
@@ -14,6 +13,7 @@
 #include <vector>
 
 #include "weights/errors.hpp"
+#include "weights/signals_blocked.hpp"
 
 namespace pipelined::weights {
 
@@ -63,29 +63,6 @@ class Population::Work {
 };
 
 namespace {
-
-// The threads of the loader must not be the ones that get a signal meant for the program.
-class SignalsBlocked {
- public:
-  SignalsBlocked() noexcept {
-    sigset_t all{};
-    static_cast<void>(sigfillset(&all));
-    blocked_ = pthread_sigmask(SIG_SETMASK, &all, &previous_) == 0;
-  }
-  SignalsBlocked(const SignalsBlocked&) = delete;
-  SignalsBlocked& operator=(const SignalsBlocked&) = delete;
-  SignalsBlocked(SignalsBlocked&&) = delete;
-  SignalsBlocked& operator=(SignalsBlocked&&) = delete;
-  ~SignalsBlocked() {
-    if (blocked_) {
-      static_cast<void>(pthread_sigmask(SIG_SETMASK, &previous_, nullptr));
-    }
-  }
-
- private:
-  sigset_t previous_{};
-  bool blocked_ = false;
-};
 
 unsigned threads_for(std::uint64_t bytes) noexcept {
   const std::uint64_t steps = (bytes + Population::step_bytes - 1) / Population::step_bytes;

@@ -125,7 +125,9 @@ def test_an_old_kernel_is_read_to_instead(path: Path, tmp_path: Path) -> None:
     source.write_text(OLD_KERNEL)
     compiler = (sysconfig.get_config_var("CC") or "cc").split()
     subprocess.run([*compiler, "-shared", "-fPIC", "-o", library, source], check=True)
-    run([sys.executable, "-c", LOAD_ALL, str(path)], LD_PRELOAD=str(library))
+    # After a sanitizer's runtime, if there is one.
+    preload = ":".join([*os.environ.get("LD_PRELOAD", "").split(":"), str(library)])
+    run([sys.executable, "-c", LOAD_ALL, str(path)], LD_PRELOAD=preload)
 
 
 FORK = """
@@ -177,10 +179,10 @@ def test_a_forked_child_loads_and_drops_what_it_inherited(path: Path, tmp_path: 
 
 
 def run(command: list[str], **environment: str) -> None:
-    root = Path(__file__).parents[2]
+    path = os.pathsep.join([str(Path(__file__).parents[2]), *sys.path])
     done = subprocess.run(
         command,
-        env={**os.environ, **environment, "PYTHONPATH": str(root)},
+        env={**os.environ, **environment, "PYTHONPATH": path},
         capture_output=True,
         text=True,
         check=False,

@@ -188,11 +188,12 @@ class OutputTooLarge(DomainError):
 class Exit:
     """How a process ended: by a signal (its name, such as "SIGKILL") or with an exit code.
 
-    Both are None if nobody could tell.
+    Both are None if nobody could tell. The cause is what it could still say of it, if anything.
     """
 
     signal: str | None = None
     exit_code: int | None = None
+    cause: str | None = None
 
     def describe(self) -> str:
         """Say it in words: "killed by SIGKILL", "exited with code 3"."""
@@ -207,11 +208,9 @@ class WorkerDied(DomainError):
     """The worker's process ended while it was starting or running."""
 
     def __init__(self, exit_: Exit, run_id: str = "") -> None:
-        super().__init__(
-            f"the worker was {exit_.describe()}"
-            if exit_.signal
-            else f"the worker {exit_.describe()}"
-        )
+        how = f"{'was ' if exit_.signal else ''}{exit_.describe()}"
+        cause = f": {exit_.cause}" if exit_.cause else ""
+        super().__init__(f"the worker {how}{cause}")
         self.exit = exit_
         self.run_id = run_id
 

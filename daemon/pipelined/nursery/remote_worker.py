@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import structlog
@@ -18,6 +19,7 @@ from pipelined.core.ports import RunResult, StartSpec
 from pipelined.core.stages import Stage
 from pipelined.nursery import messages
 from pipelined.nursery.output import OutputReader
+from pipelined.worker import last_words
 from pipelined.worker.channel import AsyncChannel, ProtocolError
 from pipelined.worker.framing import Frame
 from pipelined.worker.sealed import seal
@@ -57,8 +59,10 @@ class RemoteWorker:
         self._deployment = ""
         self._running: tuple[str, asyncio.Future[RunResult]] | None = None
         self._reaped = False
+        self._last_words = ""
+        self._on_line = on_line
         self._channel = AsyncChannel(connection, self._on_frame, self._on_closed)
-        self._output = OutputReader(output, on_line)
+        self._output = OutputReader(output, self._hear)
 
     def process_started(self, pid: int) -> None:
         """Take note of the process id."""
@@ -73,6 +77,8 @@ class RemoteWorker:
         self._channel.receive_rest()
         self._channel.close()
         self._output.close()
+        if self._last_words and exit_.signal == last_words.SIGNAL:
+            exit_ = replace(exit_, cause=self._last_words)
         self.exited.set_result(exit_)
         if self._starting is not None and not self._starting.done():
             self._starting.set_exception(WorkerDied(exit_))
@@ -233,6 +239,10 @@ class RemoteWorker:
             _fail(future, WorkerDied(Exit(signal="SIGKILL"), succeeded.run_id))
         elif not future.done():
             future.set_result(RunResult(reading.result(), succeeded.execution_seconds))
+
+    def _hear(self, line: str) -> None:
+        self._last_words = last_words.heard_in(line) or self._last_words
+        self._on_line(line)
 
     def _take_run(self, run_id: str) -> tuple[str, asyncio.Future[RunResult]]:
         if self._running is None or self._running[0] != run_id:

@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
 
@@ -16,6 +16,8 @@ from pipelined.weights._tensors import adopt
 
 if TYPE_CHECKING:
     import torch
+
+    from pipelined._weights import Progress
 
 # Whoever asks for a second tensor will ask for the rest. One alone is what accelerate takes from a
 # model that it keeps on the disk, opening the file each time: reading all of it would be a waste.
@@ -62,6 +64,27 @@ class OpenCheckpoint:
             return self._checkpoint.shape(name)
         except KeyError:
             raise _missing(name) from None
+
+    def nbytes(self, name: str) -> int:
+        """Return a size in bytes."""
+        try:
+            return self._checkpoint.nbytes(name)
+        except KeyError:
+            raise _missing(name) from None
+
+    @property
+    def path(self) -> str:
+        """The file's path."""
+        return self._path
+
+    @property
+    def progress(self) -> Progress:
+        """How much of the file is in memory."""
+        return self._checkpoint.progress
+
+    def part(self, name: str, index: Any) -> torch.Tensor:
+        """Return a part of a tensor, indexed as torch does."""
+        return self.tensor(name)[index]
 
     def tensor(self, name: str) -> torch.Tensor:
         """Return one tensor, which keeps the file mapped."""

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
 from safetensors import safe_open as stock_safe_open
 
 from pipelined.weights._checkpoint import OpenCheckpoint
+from pipelined.weights._cuda import cuda_ordinal
+from pipelined.weights._device_file import DeviceFile
 from pipelined.weights.errors import UnknownDtype
 
 if TYPE_CHECKING:
@@ -26,15 +30,17 @@ class safe_open:
     `with` is optional, and tensors outlive the handle: they keep the file mapped. The second tensor
     that is asked for, or `get_tensors`, starts to read the whole file into memory.
 
-    Only torch tensors on the CPU come from here. Another framework, device or backend, arguments
-    that we do not know and an element type that only a newer safetensors has are passed to the
-    safetensors package, whose handle is returned, or whose error raised.
+    Only torch tensors on the CPU and on CUDA devices come from here; on the latter, the tensors of
+    a file lie in one `Arena`. Another framework, device or backend, arguments that we do not know
+    and an element type that only a newer safetensors has are passed to the safetensors package,
+    whose handle is returned, or whose error raised; so are members that we do not have.
 
     Raises OSError, `FormatError` (a SafetensorError) for a malformed file, SafetensorError for a
     name that is not in the file and after it was closed. Thread-safe.
     """
 
     _file: OpenCheckpoint | None
+    _opens_stock: Callable[[], Any]
 
     def __new__(
         cls,
@@ -49,17 +55,31 @@ class safe_open:
         if path is None or reason is not None:
             _log.debug("safetensors opens %r: %s", filename, reason)
             return stock_safe_open(filename, framework, device, **options)
+        opens_stock = partial(stock_safe_open, filename, framework, device, **options)
         try:
-            file = OpenCheckpoint(path)
+            ordinal = cuda_ordinal(device)
+            file = OpenCheckpoint(path) if ordinal is None else DeviceFile(path, ordinal)
+        except FileNotFoundError as error:
+            # In the words of safetensors, which callers compare.
+            raise FileNotFoundError(f"No such file or directory: {path}") from error
         except UnknownDtype as error:
             _log.info("safetensors opens %r: %s", filename, error)
             try:
-                return stock_safe_open(filename, framework, device, **options)
+                return opens_stock()
             except SafetensorError:
                 raise error from None
         self = super().__new__(cls)
         self._file = file
+        self._opens_stock = opens_stock
         return self
+
+    def __getattr__(self, name: str) -> Any:
+        # What only another version of safetensors has.
+        if name.startswith("_") or not hasattr(stock_safe_open, name):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        self._open()
+        _log.debug("safetensors provides %s", name)
+        return getattr(self._opens_stock(), name)
 
     def __enter__(self) -> safe_open:
         return self
@@ -116,12 +136,11 @@ class TensorSlice:
         return self._dtype
 
     def __getitem__(self, index: Any) -> torch.Tensor:
-        tensor = self._file.tensor(self._name)
         if self._dtype == "F4" and not _takes_all(index):
             # torch counts pairs of elements, the header counts elements: either reading of an index
             # would be wrong for somebody.
             raise SafetensorError(f"tensor {self._name} of dtype F4 can only be taken whole")
-        return tensor[index]
+        return self._file.part(self._name, index)
 
 
 def load_file(
@@ -154,7 +173,7 @@ def _unsupported(
         return "its name is no path"
     if framework not in _TORCH_FRAMEWORKS:
         return f"framework {framework!r}"
-    if device is not None and device != "cpu":
+    if device is not None and device != "cpu" and cuda_ordinal(device) is None:
         return f"device {device!r}"
     if options.get("backend", "mmap") != "mmap":
         return f"backend {options['backend']!r}"

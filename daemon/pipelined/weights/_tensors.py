@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -40,9 +41,15 @@ def _torch_dtype(dtype: str) -> torch.dtype:
     return found
 
 
-def adopt(capsule: _Capsule, dtype: str) -> torch.Tensor:
-    """Make a tensor of a capsule, without a copy. `dtype` is the format's name of it."""
+@cache
+def _from_dlpack() -> Callable[[_Capsule], torch.Tensor]:
+    # Once: for a file of many small tensors the import statement took as long as the tensors.
     from torch.utils.dlpack import from_dlpack
 
-    tensor: torch.Tensor = from_dlpack(capsule)
+    return from_dlpack
+
+
+def adopt(capsule: _Capsule, dtype: str) -> torch.Tensor:
+    """Make a tensor of a capsule, without a copy. `dtype` is the format's name of it."""
+    tensor = _from_dlpack()(capsule)
     return tensor.view(_torch_dtype(dtype)) if dtype in _REINTERPRETED else tensor

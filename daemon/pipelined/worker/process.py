@@ -15,11 +15,14 @@ import sys
 import threading
 import time
 
+from pipelined import weights
+from pipelined.worker import last_words
 from pipelined.worker.channel import Channel, ChannelClosed
 from pipelined.worker.execution import execute
 from pipelined.worker.startup import Startup
 from pipelined_api.worker.v1 import worker_pb2
 
+_STDERR = 2
 # What the client library imports on first use.
 IMPORTED_LATE = (
     "pipeline._arrays",
@@ -32,6 +35,8 @@ IMPORTED_LATE = (
 def run(channel: Channel) -> int:
     """Serve the daemon until it says stop or goes away; return the exit code."""
     _prepare_streams()
+    # If a weights file is cut short while it is mapped, the file is named.
+    weights.report_faults(_STDERR, last_words.MARK)
     # A child that user code forks must neither speak for the worker nor keep its channel open.
     os.register_at_fork(after_in_child=channel.close)
     watch = threading.Thread(

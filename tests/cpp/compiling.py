@@ -1,0 +1,144 @@
+"""Compiles C++ for the tests; what has not changed is not compiled again.
+
+Every file that is made is named after a hash of all that went into it: the compiler, its flags, the
+source and the headers of ours that it includes, directly or not. So it is never out of date, and
+several sessions may build at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sysconfig
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import pybind11
+
+ROOT = Path(__file__).parents[2]
+HERE = Path(__file__).parent
+CORE = "csrc/weights/**/*.cpp"
+UNITS = "tests/cpp/*_test.cpp"
+INCLUDES = (ROOT / "csrc", HERE)
+_INCLUDE = re.compile(rb'^\s*#\s*include\s+"([^"]+)"', re.MULTILINE)
+_KEPT = 400
+_BASE_FLAGS = ("-std=c++20", "-O1", "-g", "-fPIC", "-pthread", "-Wall", "-Wextra", "-Werror")
+
+
+@dataclass(frozen=True)
+class Built:
+    """What the tests of the units are run from."""
+
+    module: Path
+    program: Path
+    libraries: Path
+
+
+def sanitizer() -> str:
+    """The sanitizer that everything is built with: "address", "thread" or "" for none."""
+    return os.environ.get("PIPELINED_TEST_SANITIZER", "")
+
+
+def sources(*patterns: str) -> list[Path]:
+    """The files that match, from the root of the repository."""
+    return sorted(path for pattern in patterns for path in ROOT.glob(pattern))
+
+
+def build(target: str, files: Sequence[Path], flags: Sequence[str], link: Sequence[str]) -> Path:
+    """Compile and link; return the file, which has the target's name.
+
+    Raises AssertionError with the compiler's own words.
+    """
+    flags = [*_BASE_FLAGS, *_sanitizer_flags(), *flags]
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        objects = list(pool.map(lambda path: _object(path, flags), files))
+    key = _digest([target, *map(str, objects), *flags, *link])
+    result = _cache() / key / target
+    if result.exists():
+        os.utime(result.parent)
+    else:
+        _run(result, [*map(str, objects), *flags, *link])
+    return result
+
+
+def python_flags() -> list[str]:
+    """What a module of Python is compiled with."""
+    folders = [sysconfig.get_paths()["include"], pybind11.get_include()]
+    return [*(f"-isystem{folder}" for folder in folders), "-fvisibility=hidden"]
+
+
+def forget_old() -> None:
+    """Keep the cache from growing for ever."""
+    entries = sorted(_cache().iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
+    for entry in entries[_KEPT:]:
+        if entry.is_dir():
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            entry.unlink(missing_ok=True)
+
+
+def _object(source: Path, flags: Sequence[str]) -> Path:
+    contents = [path.read_bytes().hex() for path in _closure(source)]
+    result = _cache() / f"{source.stem}-{_digest([str(source), *flags, *contents])}.o"
+    if result.exists():
+        os.utime(result)
+    else:
+        includes = [f"-I{folder}" for folder in INCLUDES]
+        _run(result, ["-c", str(source), *includes, *flags])
+    return result
+
+
+def _closure(source: Path) -> list[Path]:
+    """The source and the headers of ours that it includes."""
+    seen = [source]
+    for path in seen:
+        for name in _INCLUDE.findall(path.read_bytes()):
+            for folder in (path.parent, *INCLUDES):
+                header = (folder / os.fsdecode(name)).resolve()
+                if header.is_file():
+                    if header not in seen:
+                        seen.append(header)
+                    break
+    return seen
+
+
+def _run(result: Path, arguments: Sequence[str]) -> None:
+    result.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = result.with_name(f"{result.name}.{os.getpid()}")
+    done = subprocess.run(
+        [_compiler()[0], *arguments, "-o", unfinished], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, f"{done.args}\n{done.stderr}"
+    unfinished.replace(result)
+
+
+def _sanitizer_flags() -> list[str]:
+    if not sanitizer():
+        return []
+    kinds = "address,undefined" if sanitizer() == "address" else sanitizer()
+    return [f"-fsanitize={kinds}", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
+
+
+def _digest(parts: Sequence[str]) -> str:
+    text = "\0".join([*_compiler(), *parts])
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+@cache
+def _compiler() -> tuple[str, str]:
+    command = os.environ.get("CXX", "g++")
+    version = subprocess.run([command, "--version"], capture_output=True, text=True, check=True)
+    return command, version.stdout
+
+
+@cache
+def _cache() -> Path:
+    folder = ROOT / "build" / "cpp-tests"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

@@ -1,0 +1,75 @@
+"""What the tests of the CUDA path share: a driver that needs no GPU."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from pipelined import weights
+from pipelined.weights import _arena, _devices
+from tests.cpp import compiling
+from tests.weights.cuda.consumer import Consumer
+from tests.weights.cuda.fake_driver import FakeDriver
+
+PINNED_BYTES = 64 << 10
+
+
+@pytest.fixture(scope="session")
+def fake_library() -> Path:
+    """The fake libcuda.so.1, compiled if it has changed."""
+    sources = sorted((compiling.HERE / "fake_cuda").glob("*.cpp"))
+    return compiling.build("libfake_cuda.so", sources, [], ["-shared", "-ldl"])
+
+
+@pytest.fixture
+def fake(fake_library: Path) -> Iterator[FakeDriver]:
+    """The fake driver in its first state. What a test leaves behind is its own affair."""
+    driver = FakeDriver(fake_library)
+    driver.reset()
+    yield driver
+    driver.reset()
+
+
+@pytest.fixture
+def close_devices(fake: FakeDriver) -> Callable[[], None]:
+    """Closes the loader's devices, and checks that nothing is left and nothing was done wrong."""
+
+    def close() -> None:
+        _devices.forget_devices()
+        gc.collect()
+        assert fake.report() == ""
+
+    return close
+
+
+@pytest.fixture
+def loading(
+    fake: FakeDriver, close_devices: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[FakeDriver]:
+    """The driver, with the loader using it and little pinned memory; all must be given back."""
+    monkeypatch.setenv(_devices.DRIVER_VARIABLE, str(fake.path))
+    weights.set_budgets(weights.Budgets(pinned_bytes=PINNED_BYTES))
+    yield fake
+    fake.hold(False)
+    weights.set_budgets(weights.Budgets())
+    close_devices()
+
+
+@pytest.fixture
+def torch_has_cuda(loading: FakeDriver, monkeypatch: pytest.MonkeyPatch) -> FakeDriver:
+    """A torch that has a CUDA device: "cuda" is device 0, and its tensors are DeviceTensors."""
+
+    def ready(arena: weights.Arena) -> None:
+        arena._checkpoint.wait_enqueued()
+        arena._checkpoint.make_wait(0)
+        arena.wait()
+
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    monkeypatch.setattr("torch.cuda.current_device", lambda: 0)
+    monkeypatch.setattr(_arena, "adopt", Consumer(loading))
+    monkeypatch.setattr(weights.Arena, "_ready_current_stream", ready)
+    return loading
