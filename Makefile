@@ -10,7 +10,7 @@ SANITIZED := tests/cpp tests/weights
 SECONDS ?= 60
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help venv demo test test-asan test-tsan fuzz lint format bench bench-check proto clean
+.PHONY: help venv demo test test-asan test-tsan test-gpu fuzz lint format bench bench-check proto clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -42,6 +42,9 @@ test-asan: venv  ## The loader's tests with AddressSanitizer and UndefinedBehavi
 
 test-tsan: venv  ## The loader's tests with ThreadSanitizer
 	PYTHON=$(BIN)/python tests/sanitizers/run thread $(SANITIZED)
+
+test-gpu:  ## Test and time the loader on this machine's GPU; needs no .venv, but python3 with torch
+	$(PYTHON) tests/gpu/run.py
 
 fuzz:  ## Feed the header's parser what it has never seen, for SECONDS=60; needs clang
 	tests/fuzz/run $(SECONDS)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.running_daemon import RunningDaemon
+if TYPE_CHECKING:
+    from tests.running_daemon import RunningDaemon
 
 # Imported by the nursery of tests that need no models: quick.
 LIGHT_PRELOAD = ("--preload=numpy", "--preload=torch")
@@ -15,6 +17,9 @@ LIGHT_PRELOAD = ("--preload=numpy", "--preload=torch")
 @pytest.fixture(scope="session")
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDaemon]:
     """A daemon with the default preload list, shared: use names of your own for deployments."""
+    # Here, because the loader's tests run where there is no grpc.
+    from tests.running_daemon import RunningDaemon
+
     running = RunningDaemon(tmp_path_factory.mktemp("daemon"))
     yield running
     running.close()
@@ -23,6 +28,8 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDaemon]:
 @pytest.fixture
 def own_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDaemon]:
     """A daemon with a light nursery for one test that stops, kills or restarts it."""
+    from tests.running_daemon import RunningDaemon
+
     running = RunningDaemon(tmp_path_factory.mktemp("daemon"), options=LIGHT_PRELOAD)
     yield running
     running.close()

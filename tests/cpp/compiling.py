@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sysconfig
@@ -55,7 +56,8 @@ def build(target: str, files: Sequence[Path], flags: Sequence[str], link: Sequen
 
     Raises AssertionError with the compiler's own words.
     """
-    flags = [*_BASE_FLAGS, *_sanitizer_flags(), *flags]
+    of_the_user = shlex.split(os.environ.get("CXXFLAGS", ""))
+    flags = [*_BASE_FLAGS, *_sanitizer_flags(), *flags, *of_the_user]
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         objects = list(pool.map(lambda path: _object(path, flags), files))
     key = _digest([target, *map(str, objects), *flags, *link])
@@ -65,6 +67,22 @@ def build(target: str, files: Sequence[Path], flags: Sequence[str], link: Sequen
     else:
         _run(result, [*map(str, objects), *flags, *link])
     return result
+
+
+def build_program() -> Path:
+    """The program that runs the units' tests."""
+    return build(
+        "weights_tests", [*sources(CORE, UNITS), HERE / "main.cpp"], python_flags(), ["-ldl"]
+    )
+
+
+def build_libraries() -> list[Path]:
+    """What tests open by path: each folder of sources beside them is one library, libFOLDER.so."""
+    folders = sorted(path for path in HERE.iterdir() if any(path.glob("*.cpp")))
+    return [
+        build(f"lib{folder.name}.so", sorted(folder.glob("*.cpp")), [], ["-shared", "-ldl"])
+        for folder in folders
+    ]
 
 
 def python_flags() -> list[str]:

@@ -22,15 +22,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
         compiling.python_flags(),
         ["-shared", "-ldl"],
     )
-    program = compiling.build(
-        "weights_tests", [*units, compiling.HERE / "main.cpp"], compiling.python_flags(), ["-ldl"]
-    )
     libraries = tmp_path_factory.mktemp("libraries")
-    # Each folder of sources in tests/cpp is one library, libFOLDER.so.
-    for folder in sorted(path for path in compiling.HERE.iterdir() if any(path.glob("*.cpp"))):
-        library = compiling.build(
-            f"lib{folder.name}.so", sorted(folder.glob("*.cpp")), [], ["-shared", "-ldl"]
-        )
+    for library in compiling.build_libraries():
         (libraries / library.name).symlink_to(library)
     compiling.forget_old()
-    return Built(module, program, Path(libraries))
+    return Built(module, compiling.build_program(), Path(libraries))
