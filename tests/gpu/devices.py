@@ -10,8 +10,6 @@ import unittest
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from pipelined.weights import _devices
-
 Test = TypeVar("Test", bound=Callable[..., Any])
 
 _PINNED_BYTES = 256 << 20
@@ -20,7 +18,7 @@ _PORTABLE = 1
 
 def library() -> str:
     """The CUDA driver that the loader uses."""
-    return os.environ.get(_devices.DRIVER_VARIABLE) or "libcuda.so.1"
+    return os.environ.get("PIPELINED_CUDA_DRIVER") or "libcuda.so.1"
 
 
 @functools.cache

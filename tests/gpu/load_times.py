@@ -54,7 +54,7 @@ def split(megabytes: int, tensors: int) -> tuple[int, ...]:
     return (each, 512) * (tensors // 2)
 
 
-SIZES = (
+SIZES: tuple[Size, ...] = (
     Size("90 MB", split(90, 100)),
     Size("1.7 GB", split(1700, 680)),
     Size("20,000 tensors", tuple(2 * (64 + index % 192) * 4 for index in range(20_000))),

@@ -123,18 +123,19 @@ def unimportable(path: Path, seen: set[Path] | None = None) -> str | None:
     """Which module a file of tests needs, itself or by others, and is not there; None for none."""
     seen = set() if seen is None else seen
     seen.add(path)
-    for module, names in _IMPORT.findall(path.read_text()):
+    for found in _IMPORT.finditer(path.read_text()):
+        module, names = found[1], found[2] or ""
         top = module.partition(".")[0]
         if top == "tests":
             parts = [module, *(f"{module}.{name.strip()}" for name in names.split(","))]
             files = [ROOT / f"{part.replace('.', '/')}.py" for part in parts]
             for file in files:
                 if file.exists() and file not in seen:
-                    found = unimportable(file, seen)
-                    if found is not None:
-                        return found
+                    other = unimportable(file, seen)
+                    if other is not None:
+                        return other
         elif top not in ("pipelined", "__future__") and importlib.util.find_spec(top) is None:
-            return top
+            return str(top)
     return None
 
 
@@ -172,7 +173,7 @@ def run_units(steps: Steps) -> None:
         def run(name: str) -> str | None:
             folder = Path(scratch) / name
             folder.mkdir()
-            command = [program, name, folder, libraries]
+            command: list[str | Path] = [program, name, folder, libraries]
             done = subprocess.run(command, capture_output=True, text=True, env=steps.environment)
             if done.returncode:
                 return f"{name}: {done.stderr.strip() or f'exit code {done.returncode}'}"
@@ -198,8 +199,6 @@ def main() -> int:
         return 2
     environment = environment_of(rehearse)
     os.environ.update(environment)
-    print("Building", flush=True)
-    build_package()
     probe = (
         "from tests.gpu import devices; "
         f"print(devices.why_no_{'' if 'PIPELINED_CUDA_DRIVER' in environment else 'torch_'}device()"
@@ -212,6 +211,8 @@ def main() -> int:
     if reason:
         print(f"make test-gpu needs a GPU: {reason}", file=sys.stderr)
         return 1
+    print("Building", flush=True)
+    build_package()
     steps = Steps(environment)
     if importlib.util.find_spec("pytest") is None:
         run_units(steps)

@@ -28,6 +28,11 @@ NEW_TYPES = {
 }
 
 
+def keep_busy() -> None:
+    """Give the current stream work for some tens of milliseconds."""
+    torch.cuda._sleep(50_000_000)  # type: ignore[no-untyped-call]
+
+
 def device_bytes() -> int:
     """Physical memory of the device that is in use, by anybody."""
     torch.cuda.synchronize()
@@ -125,7 +130,8 @@ class TorchTensorsTest(unittest.TestCase):
     def test_the_current_stream_waits(self) -> None:
         path = write_large(self.folder / "large.safetensors", [64 << 20])
         expected = safetensors.torch.load_file(path, device="cuda:0")["layers.0.weight"].clone()
-        for stream in [torch.cuda.default_stream(), *(torch.cuda.Stream() for _ in range(10))]:
+        others = [torch.cuda.Stream() for _ in range(10)]  # type: ignore[no-untyped-call]
+        for stream in [torch.cuda.default_stream(), *others]:
             with torch.cuda.stream(stream):
                 # At once, while the last copies are under way.
                 seen = weights.load_file(path, device="cuda:0")["layers.0.weight"].clone()
@@ -136,7 +142,7 @@ class TorchTensorsTest(unittest.TestCase):
         expected = safetensors.torch.load_file(path, device="cuda:0")["layers.0.weight"].clone()
         for _ in range(5):
             tensor = weights.load_file(path, device="cuda:0")["layers.0.weight"]
-            torch.cuda._sleep(50_000_000)
+            keep_busy()
             seen = tensor.clone()
             # The last reference, with the kernels yet to run.
             del tensor
