@@ -30,9 +30,11 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "build" / "gpu" / "lib"
 NEEDED = ("torch", "safetensors", "numpy", "pybind11")
 PYTEST_OPTIONS = (
-    "-c=tests/gpu/pytest.ini",
+    "-c",
+    "tests/gpu/pytest.ini",
     f"--rootdir={ROOT}",
-    "-p=no:cacheprovider",
+    "-p",
+    "no:cacheprovider",
     "--import-mode=importlib",
     "-ra",
     "-q",
