@@ -29,8 +29,6 @@ TENSORS = {
     "f16": torch.arange(24, dtype=torch.float16).reshape(2, 3, 4),
     "f8": torch.tensor([-0.5], dtype=torch.float8_e4m3fn),
     "f8 other": torch.tensor([-0.5], dtype=torch.float8_e5m2),
-    "f8 scale": torch.tensor([2.0], dtype=torch.float8_e8m0fnu),
-    "f4": torch.tensor([[18, 52]], dtype=torch.uint8).view(torch.float4_e2m1fn_x2),
     "complex": torch.tensor([1 - 1j, 0j], dtype=torch.complex64),
     "scalar": torch.tensor(7.5, dtype=torch.float64),
     "empty": torch.empty(2, 0),
@@ -38,6 +36,11 @@ TENSORS = {
     "u16": torch.tensor([1, 65535], dtype=torch.uint16),
     "i64": torch.arange(5),
 }
+# Not every torch has these.
+if hasattr(torch, "float8_e8m0fnu"):
+    TENSORS["f8 scale"] = torch.tensor([2.0], dtype=torch.float8_e8m0fnu)
+if hasattr(torch, "float4_e2m1fn_x2"):
+    TENSORS["f4"] = torch.tensor([[18, 52]], dtype=torch.uint8).view(torch.float4_e2m1fn_x2)
 # What safetensors 0.8 can load in every way.
 WHOLE_BYTES = {name: tensor for name, tensor in TENSORS.items() if name not in ("f4", "f8 scale")}
 

@@ -31,8 +31,9 @@ def path(tmp_path: Path) -> Path:
     ("arguments", "reason"),
     [
         ({"framework": "np"}, "framework 'np'"),
-        ({"framework": "pt", "device": "cuda:0"}, "device 'cuda:0'"),
-        ({"framework": "pt", "device": 0}, "device 0"),
+        # No machine has so many.
+        ({"framework": "pt", "device": "cuda:99"}, "device 'cuda:99'"),
+        ({"framework": "pt", "device": 99}, "device 99"),
         ({"framework": "pt", "backend": "pread"}, "backend 'pread'"),
     ],
 )
@@ -46,6 +47,16 @@ def test_other_requests_are_passed_on(
     assert reason in caplog.text
     assert str(path) in caplog.text
     assert weights.loads() == []
+
+
+def test_a_torch_for_other_devices_is_left_to_safetensors(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # ROCm's devices are called "cuda", too.
+    monkeypatch.setattr("torch.version.hip", "6.4")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    assert type(weights.safe_open(path, framework="pt", device="cuda:0")) is STOCK_OPEN
 
 
 @pytest.mark.usefixtures("installed")

@@ -25,7 +25,8 @@ def cuda_ordinal(device: object) -> int | None:
         ordinal = parsed.index
     else:
         return None
-    if not torch.cuda.is_available():
+    # What a torch for ROCm calls "cuda" has another driver.
+    if torch.version.hip is not None or not torch.cuda.is_available():
         return None
     if ordinal is None:
         ordinal = torch.cuda.current_device()
