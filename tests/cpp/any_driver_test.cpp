@@ -20,6 +20,7 @@
 #include "weights/cuda/pinned_ring.hpp"
 #include "weights/cuda/stream.hpp"
 #include "weights/errors.hpp"
+#include "weights/plan.hpp"
 
 namespace pipelined::weights::cuda {
 namespace {
@@ -40,7 +41,7 @@ UNIT_TEST(an_error_has_the_drivers_words) {
   const AnyDriver any(context);
   any.driver->init(0);
   try {
-    PrimaryContext(any.driver, 1000);
+    const PrimaryContext none(any.driver, 1000);
     CHECK(false);
   } catch (const CudaError& error) {
     CHECK_EQUAL(error.call(), "cuDeviceGet");
@@ -59,6 +60,7 @@ UNIT_TEST(there_is_one_primary_context) {
     CHECK(first.handle() != nullptr);
     CHECK(first.handle() == second.handle());
     std::vector<std::jthread> threads;
+    threads.reserve(4);
     for (int index = 0; index < 4; ++index) {
       threads.emplace_back([&] {
         const CurrentContext outer(first);
@@ -72,7 +74,7 @@ UNIT_TEST(there_is_one_primary_context) {
 UNIT_TEST(an_arena_gives_its_memory_back_and_keeps_its_addresses) {
   const AnyDriver any(context);
   {
-    auto primary = std::make_shared<const PrimaryContext>(any.driver, 0);
+    const auto primary = std::make_shared<const PrimaryContext>(any.driver, 0);
     const CurrentContext current(*primary);
     // More than one allocation.
     const std::uint64_t wanted = DeviceArena::max_allocation_bytes + 3 * mebibyte;
@@ -98,13 +100,16 @@ UNIT_TEST(an_arena_gives_its_memory_back_and_keeps_its_addresses) {
 UNIT_TEST(bytes_go_to_the_device_and_come_back) {
   const AnyDriver any(context);
   {
-    auto primary = std::make_shared<const PrimaryContext>(any.driver, 0);
+    const auto primary = std::make_shared<const PrimaryContext>(any.driver, 0);
     const CurrentContext current(*primary);
     const std::size_t bytes = 2 * mebibyte;
     PinnedRing ring(primary, bytes, Budget::create("pinned memory", 2 * bytes));
     const PinnedRing::Lease there = ring.acquire({});
     const PinnedRing::Lease back = ring.acquire({});
-    CHECK(reinterpret_cast<std::uintptr_t>(there.bytes().data()) % 4096 == 0);
+    // As sources want it.
+    void* aligned = there.bytes().data();
+    std::size_t space = bytes;
+    CHECK(std::align(chunk_granularity, 1, aligned, space) == there.bytes().data());
     const std::string content = testing::numbered(bytes);
     std::memcpy(there.bytes().data(), content.data(), bytes);
     DeviceArena arena(primary, DeviceArena::rounded(*primary, bytes));
@@ -177,6 +182,7 @@ UNIT_TEST(loads_at_once_do_not_mix) {
   std::vector<std::shared_ptr<DeviceCheckpoint>> loads(6);
   {
     std::vector<std::jthread> threads;
+    threads.reserve(loads.size());
     for (auto& load : loads) {
       threads.emplace_back([&] { load = fixture.load(paths); });
     }
