@@ -39,7 +39,11 @@ def test_unit(name: str, built: Built, tmp_path: Path, request: pytest.FixtureRe
         request.getfixturevalue("module").run(name, str(tmp_path), str(built.libraries))
         return
     # It brings its own runtime, and leaks can be told from those of an interpreter.
-    environment = {**os.environ, "ASAN_OPTIONS": "detect_leaks=1"}
+    environment = {
+        **os.environ,
+        "ASAN_OPTIONS": "detect_leaks=1",
+        "TSAN_OPTIONS": f"{os.environ.get('TSAN_OPTIONS', '')}:report_thread_leaks=1",
+    }
     environment.pop("LD_PRELOAD", None)
     done = subprocess.run(
         [built.program, name, tmp_path, built.libraries],

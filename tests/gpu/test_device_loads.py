@@ -31,7 +31,7 @@ if sys.argv[2] == "fork":
     child = os.fork()
     if child == 0:
         del arena
-        sys.exit(0)
+        os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert len(arena.read_back("layers.0.weight")) == 4 << 20
 """
@@ -167,7 +167,7 @@ class DeviceLoadsTest(unittest.TestCase):
                     text=True,
                     check=False,
                 )
-                assert (done.returncode, done.stderr) == (0, "")
+                assert (done.returncode, done.stderr) == (0, ""), done.stderr
 
 
 if __name__ == "__main__":

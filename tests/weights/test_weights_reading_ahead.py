@@ -15,6 +15,7 @@ import safetensors.torch
 import torch
 
 from pipelined import weights
+from tests.cpp.compiling import sanitizer
 from tests.weights.files import settled, sparse_file
 
 MIB = 1 << 20
@@ -160,8 +161,10 @@ def load():
 
 child(load)
 child(load)
+"""
 
 # A child that inherits a load has none of its threads, and must not wait for them.
+INHERIT = """
 inherited = weights.load_file(sys.argv[2])
 def drop():
     assert not inherited["t0063"][-1]
@@ -173,9 +176,17 @@ assert len(inherited) == 64
 """
 
 
-def test_a_forked_child_loads_and_drops_what_it_inherited(path: Path, tmp_path: Path) -> None:
+def test_a_forked_child_loads(path: Path) -> None:
+    run([sys.executable, "-c", FORK, str(path)], OMP_NUM_THREADS="1")
+
+
+@pytest.mark.skipif(
+    sanitizer() == "address",
+    reason="a fork may leave the child a lock of AddressSanitizer's allocator that a thread held",
+)
+def test_a_forked_child_drops_what_it_inherited(path: Path, tmp_path: Path) -> None:
     large = sparse_file(tmp_path / "large.safetensors", tensors=64, bytes_each=4 * MIB)
-    run([sys.executable, "-c", FORK, str(path), str(large)], OMP_NUM_THREADS="1")
+    run([sys.executable, "-c", FORK + INHERIT, str(path), str(large)], OMP_NUM_THREADS="1")
 
 
 def run(command: list[str], **environment: str) -> None:

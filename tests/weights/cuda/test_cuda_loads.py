@@ -214,7 +214,7 @@ arena.wait()
 child = os.fork()
 if child == 0:
     del arena
-    sys.exit(0)
+    os._exit(0)
 assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 assert len(arena.read_back("t1")) == 160_000
 """
