@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "python/dlpack.hpp"
+#include "weights/checkpoint.hpp"
 #include "weights/cuda/device_checkpoint.hpp"
 #include "weights/errors.hpp"
 
@@ -96,19 +97,40 @@ std::unique_ptr<Device> beside(const Device& device, int ordinal,
   return std::make_unique<Device>(std::make_shared<OpenDevice>(OpenDevice{std::move(other), {}}));
 }
 
-std::unique_ptr<Loaded> load(const Device& device, const std::vector<py::bytes>& paths,
-                             const std::string& mode, bool wait_for_memory) {
-  const std::vector<std::string> names(paths.begin(), paths.end());
+// `open` returns the files; it may take its time.
+template <typename Open>
+std::unique_ptr<Loaded> start(const Device& device, const Open& open, const std::string& mode,
+                              bool wait_for_memory) {
   const Checkpoint::Options options{.mode = mode_from(mode), .wait_for_memory = wait_for_memory};
   Pointer started;
   {
     const py::gil_scoped_release unlocked;
-    started = Checkpoint::start(device.object->device, names, options);
+    started = Checkpoint::start(device.object->device, open(), options);
   }
   auto& checkpoints = device.object->checkpoints;
   std::erase_if(checkpoints, [](const auto& checkpoint) { return checkpoint.expired(); });
   checkpoints.push_back(started);
   return std::make_unique<Loaded>(std::move(started));
+}
+
+std::unique_ptr<Loaded> load(const Device& device, const std::vector<py::bytes>& paths,
+                             const std::string& mode, bool wait_for_memory) {
+  const std::vector<std::string> names(paths.begin(), paths.end());
+  return start(device, [&] { return weights::CheckpointFile::open(names); }, mode, wait_for_memory);
+}
+
+std::unique_ptr<Loaded> load_open(const Device& device,
+                                  const std::vector<weights::Checkpoint>& checkpoints,
+                                  const std::string& mode, bool wait_for_memory) {
+  const auto reopen = [&] {
+    std::vector<weights::CheckpointFile> files;
+    files.reserve(checkpoints.size());
+    for (const weights::Checkpoint& checkpoint : checkpoints) {
+      files.push_back(checkpoint.reopened());
+    }
+    return files;
+  };
+  return start(device, reopen, mode, wait_for_memory);
 }
 
 py::list live(const Device& device) {
@@ -313,6 +335,9 @@ void bind_device(const py::module_& module) {
            "Another device of the same driver, with the same pinned memory.")
       .def("load", load, py::arg("paths"), py::arg("mode"), py::arg("wait_for_memory"),
            "Begins to load files, and returns once they are open and their headers checked.")
+      .def("load_open", load_open, py::arg("checkpoints"), py::arg("mode"),
+           py::arg("wait_for_memory"),
+           "The same with files that are open, whatever their paths name by now.")
       .def("live", live, "What was loaded and is still held, by a tensor or otherwise.")
       .def("memory", memory_of)
       .def(

@@ -1,6 +1,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <bit>
 #include <chrono>
 #include <cstdint>
 #include <memory>
@@ -12,6 +13,7 @@
 #include "python/device.hpp"
 #include "python/dlpack.hpp"
 #include "python/errors.hpp"
+#include "python/weak_checkpoint.hpp"
 #include "weights/checkpoint.hpp"
 #include "weights/errors.hpp"
 #include "weights/fault_reporter.hpp"
@@ -84,6 +86,22 @@ py::list tensors(const weights::Checkpoint& checkpoint) {
   return result;
 }
 
+std::uintptr_t address(const weights::Checkpoint& checkpoint, const std::string& name) {
+  const weights::TensorInfo& tensor = find(checkpoint, name);
+  return tensor.bytes() == 0 ? 0
+                             : std::bit_cast<std::uintptr_t>(checkpoint.arena->at(tensor.begin));
+}
+
+bool untouched(const weights::Checkpoint& checkpoint, const std::string& name) {
+  const weights::TensorInfo& tensor = find(checkpoint, name);
+  const py::gil_scoped_release unlocked;
+  try {
+    return checkpoint.arena->untouched(tensor.begin, tensor.bytes());
+  } catch (const weights::IoError&) {
+    return false;
+  }
+}
+
 std::optional<double> finished(const weights::Progress& progress) {
   const auto instant = progress.finished();
   if (!instant) {
@@ -134,6 +152,11 @@ void bind_checkpoint(const py::module_& module) {
             return find(checkpoint, name).bytes();
           },
           py::arg("name"), "The tensor's size in bytes. Raises KeyError.")
+      .def("address", address, py::arg("name"),
+           "The address of the tensor's bytes; 0 where it has none. Raises KeyError.")
+      .def("untouched", untouched, py::arg("name"),
+           "Whether no page that has bytes of the tensor was written to; False also where that "
+           "cannot be told. Raises KeyError.")
       .def("tensor", tensor, py::arg("name"), "The tensor as a DLPack capsule. Raises KeyError.")
       .def("tensors", tensors, "(name, dtype, DLPack capsule) of each, in the order of the file.")
       .def(
@@ -163,6 +186,7 @@ PYBIND11_MODULE(_weights, module) {
   pipelined::python::bind_errors(module);
   bind_progress(module);
   bind_checkpoint(module);
+  pipelined::python::bind_weak_checkpoint(module);
   pipelined::python::bind_device(module);
   module.def("report_faults", weights::report_faults, py::arg("descriptor"), py::arg("prefix"),
              "Names the weights file on a descriptor where touching it raises SIGBUS.");

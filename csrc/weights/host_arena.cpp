@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "weights/page_map.hpp"
+
 namespace pipelined::weights {
 namespace {
 
@@ -24,6 +26,10 @@ std::string_view source_name(Source source) noexcept {
       break;
   }
   return "unknown";
+}
+
+bool HostArena::untouched(std::uint64_t offset, std::uint64_t bytes) const {
+  return bytes == 0 || pages_are_the_files(at(offset), bytes);
 }
 
 HostArena::HostArena(File file, std::uint64_t data_begin)

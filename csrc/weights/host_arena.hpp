@@ -29,7 +29,14 @@ class HostArena {
   [[nodiscard]] const std::shared_ptr<Progress>& progress() const noexcept {
     return population_.progress();
   }
+  [[nodiscard]] const File& file() const noexcept { return file_; }
+  // Where the tensors' bytes begin in the file.
+  [[nodiscard]] std::uint64_t data_begin() const noexcept { return data_begin_; }
   [[nodiscard]] Source source() const noexcept { return source_; }
+
+  // Whether no page of so many bytes of the tensors was written to. Neighbours share pages, so what
+  // was written to them may count. Throws IoError where that cannot be told.
+  [[nodiscard]] bool untouched(std::uint64_t offset, std::uint64_t bytes) const;
 
   // Begins to read everything into memory; does nothing where that has begun.
   void populate() { population_.start(); }

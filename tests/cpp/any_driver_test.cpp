@@ -139,7 +139,7 @@ struct Fixture {
 
   [[nodiscard]] std::shared_ptr<DeviceCheckpoint> load(
       const std::vector<std::string>& paths, DeviceCheckpoint::Options options = {}) const {
-    return DeviceCheckpoint::start(device, paths, options);
+    return DeviceCheckpoint::start(device, CheckpointFile::open(paths), options);
   }
   [[nodiscard]] std::size_t device_bytes() const {
     const CurrentContext current(*device.context);

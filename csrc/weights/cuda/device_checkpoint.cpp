@@ -29,13 +29,8 @@ std::vector<PlannedFile> planned(std::span<const CheckpointFile> files) {
 }  // namespace
 
 std::shared_ptr<DeviceCheckpoint> DeviceCheckpoint::start(const LoadingDevice& device,
-                                                          std::span<const std::string> paths,
+                                                          std::vector<CheckpointFile> files,
                                                           const Options& options) {
-  std::vector<CheckpointFile> files;
-  files.reserve(paths.size());
-  for (const std::string& path : paths) {
-    files.push_back(CheckpointFile::open(path));
-  }
   auto checkpoint =
       for_this_process(std::make_unique<DeviceCheckpoint>(device, std::move(files), options));
   const SignalsBlocked signals_blocked;

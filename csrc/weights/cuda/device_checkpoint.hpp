@@ -75,10 +75,10 @@ class DeviceCheckpoint {
     double wake_seconds = 0;
   };
 
-  // Opens and checks the files, and begins to load them in threads. Throws IoError, FormatError,
-  // OverBudget and CudaError; what happens later is thrown by wait().
+  // Begins to load files in threads. Throws IoError, OverBudget and CudaError; what happens later
+  // is thrown by wait().
   static std::shared_ptr<DeviceCheckpoint> start(const LoadingDevice& device,
-                                                 std::span<const std::string> paths,
+                                                 std::vector<CheckpointFile> files,
                                                  const Options& options);
 
   // For start() only, which then has the load begin.
