@@ -29,7 +29,7 @@ std::string_view source_name(Source source) noexcept {
 }
 
 bool HostArena::untouched(std::uint64_t offset, std::uint64_t bytes) const {
-  return bytes == 0 || pages_are_the_files(at(offset), bytes);
+  return bytes == 0 || PageMap().untouched({at(offset), bytes});
 }
 
 HostArena::HostArena(File file, std::uint64_t data_begin)
