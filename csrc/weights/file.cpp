@@ -90,18 +90,6 @@ bool File::shows_residency() const noexcept {
   return user == 0 || user == status.st_uid || ::access(path_.c_str(), W_OK) == 0;
 }
 
-File File::duplicate() const {
-  // NOLINTNEXTLINE(cppcoreguidelines-pro-type-vararg)
-  const int descriptor = ::fcntl(descriptor_, F_DUPFD_CLOEXEC, 0);
-  if (descriptor < 0) {
-    throw IoError("dup", path_, errno);
-  }
-  File file(path_, descriptor);
-  file.size_ = size_;
-  file.modified_ = modified_;
-  return file;
-}
-
 void File::read_exactly(std::span<std::byte> buffer, std::uint64_t offset) const {
   while (!buffer.empty()) {
     const ssize_t count =

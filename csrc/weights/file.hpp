@@ -42,10 +42,6 @@ class File {
   // to the owner and to those who may write to the file, and says "all" to everybody else.
   [[nodiscard]] bool shows_residency() const noexcept;
 
-  // The same open file again, with what was known of it when it was opened: a file that has come to
-  // be at its path since is another one. Throws IoError.
-  [[nodiscard]] File duplicate() const;
-
   // Fills the buffer from an offset. Throws IoError, or TruncatedFile where the file ends first.
   void read_exactly(std::span<std::byte> buffer, std::uint64_t offset) const;
 

@@ -33,9 +33,6 @@ class HostArena {
   // Where the tensors' bytes begin in the file.
   [[nodiscard]] std::uint64_t data_begin() const noexcept { return data_begin_; }
   [[nodiscard]] Source source() const noexcept { return source_; }
-  [[nodiscard]] const File& file() const noexcept { return file_; }
-  // Where the tensors' bytes begin in the file.
-  [[nodiscard]] std::uint64_t data_begin() const noexcept { return data_begin_; }
 
   // Whether no page of so many bytes of the tensors was written to. Neighbours share pages, so what
   // was written to them may count. Throws IoError where that cannot be told.
