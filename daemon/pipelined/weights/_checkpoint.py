@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from pipelined._weights import Progress
 
+
 class OpenCheckpoint:
     """A file that stays mapped for as long as a tensor of it lives. Thread-safe.
 

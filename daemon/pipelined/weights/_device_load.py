@@ -112,8 +112,12 @@ class DeviceLoad:
             self._arena, self._left = None, set()
         self._record.not_on_device()
         if not told:
+            # As text: whoever keeps the record would keep all that the error's frames hold.
             _log.warning(
-                "%s goes to cuda:%d a tensor at a time: %s", self._record.path, self._ordinal, error
+                "%s goes to cuda:%d a tensor at a time: %s",
+                self._record.path,
+                self._ordinal,
+                str(error),
             )
 
 

@@ -228,26 +228,33 @@ def _is_as_in_file(tensor: torch.Tensor, checkpoint: Checkpoint, name: str) -> b
     if tensor.is_conj() or tensor.is_neg() or _is_intercepted():
         return False
     whole = adopt(checkpoint.tensor(name), checkpoint.dtype(name))
-    return (
-        (tensor.dtype, tensor.shape, tensor.stride()) == (whole.dtype, whole.shape, whole.stride())
-        and checkpoint.untouched(name)
-    )
+    return (tensor.dtype, tensor.shape, tensor.stride()) == (
+        whole.dtype,
+        whole.shape,
+        whole.stride(),
+    ) and checkpoint.untouched(name)
 
 
 def _is_intercepted() -> bool:
     """Whether somebody (a mode, a transformation, a compiler) wants to see torch's own call."""
     import torch
-    from torch.overrides import _get_current_function_mode_stack
     from torch.utils._device import DeviceContext
 
     return (
         torch.is_inference_mode_enabled()
         or torch._C._len_torch_dispatch_stack() > 0
-        or torch.jit.is_tracing()
+        or torch._C._get_tracing_state() is not None
         or torch._C._functorch.peek_interpreter_stack() is not None
         # The one of `with torch.device(...)`, which is about new tensors alone.
-        or any(type(mode) is not DeviceContext for mode in _get_current_function_mode_stack())
+        or any(type(mode) is not DeviceContext for mode in _function_modes())
     )
+
+
+def _function_modes() -> list[Any]:
+    import torch
+
+    count = torch._C._len_torch_function_stack()
+    return [torch._C._get_function_stack_at(index) for index in range(count)]
 
 
 def _may_convert(source: torch.dtype, target: torch.dtype | None) -> bool:
