@@ -229,7 +229,7 @@ UNIT_TEST(a_changed_file_is_neither_slept_on_nor_woken) {
     CHECK(holds(*awake));
     CHECK_THROWS(FileChanged, asleep->wake());
     CHECK(asleep->stats().state == DeviceCheckpoint::State::asleep);
-    CHECK_EQUAL(asleep->stats().device_bytes, 0);
+    CHECK_EQUAL(asleep->stats().resident_bytes, 0);
   }
   fixture.finish();
 }

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelined import _weights
+from pipelined.weights._extension import extension
 from pipelined.weights._tensors import adopt
 from tests.weights.files import file_bytes, tensor_info
 
@@ -36,15 +36,15 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def checkpoint(path: Path) -> _weights.Checkpoint:
-    return _weights.Checkpoint(os.fsencode(path))
+def checkpoint(path: Path) -> extension.Checkpoint:
+    return extension.Checkpoint(os.fsencode(path))
 
 
-def untouched(checkpoint: _weights.Checkpoint) -> set[str]:
+def untouched(checkpoint: extension.Checkpoint) -> set[str]:
     return {name for name in checkpoint.names() if checkpoint.untouched(name)}
 
 
-def test_what_was_only_read_is_untouched(checkpoint: _weights.Checkpoint) -> None:
+def test_what_was_only_read_is_untouched(checkpoint: extension.Checkpoint) -> None:
     assert untouched(checkpoint) == {*SIZES, "none"}
     for name in SIZES:
         int(adopt(checkpoint.tensor(name), "U8").sum())
@@ -52,13 +52,13 @@ def test_what_was_only_read_is_untouched(checkpoint: _weights.Checkpoint) -> Non
 
 
 @pytest.mark.parametrize("index", [0, 4 * PAGE, -1])
-def test_one_byte_is_enough(checkpoint: _weights.Checkpoint, index: int) -> None:
+def test_one_byte_is_enough(checkpoint: extension.Checkpoint, index: int) -> None:
     adopt(checkpoint.tensor("last"), "U8")[index] += 1
     assert not checkpoint.untouched("last")
     assert checkpoint.untouched("first")
 
 
-def test_a_neighbour_in_the_same_page_counts(checkpoint: _weights.Checkpoint) -> None:
+def test_a_neighbour_in_the_same_page_counts(checkpoint: extension.Checkpoint) -> None:
     adopt(checkpoint.tensor("small"), "U8").numpy()[3] += 1
     assert not checkpoint.untouched("small")
     assert not checkpoint.untouched("beside")
@@ -66,32 +66,32 @@ def test_a_neighbour_in_the_same_page_counts(checkpoint: _weights.Checkpoint) ->
     assert checkpoint.untouched("none")
 
 
-def test_writing_what_was_there_already_counts(checkpoint: _weights.Checkpoint) -> None:
+def test_writing_what_was_there_already_counts(checkpoint: extension.Checkpoint) -> None:
     adopt(checkpoint.tensor("first"), "U8").add_(0)
     assert not checkpoint.untouched("first")
 
 
 def test_another_mapping_of_the_file_does_not_count(path: Path) -> None:
-    first, second = (_weights.Checkpoint(os.fsencode(path)) for _ in range(2))
+    first, second = (extension.Checkpoint(os.fsencode(path)) for _ in range(2))
     adopt(first.tensor("first"), "U8").zero_()
     assert not first.untouched("first")
     assert second.untouched("first")
 
 
-def test_addresses_are_those_of_the_tensors(checkpoint: _weights.Checkpoint) -> None:
+def test_addresses_are_those_of_the_tensors(checkpoint: extension.Checkpoint) -> None:
     for name in SIZES:
         assert checkpoint.address(name) == adopt(checkpoint.tensor(name), "U8").data_ptr()
     assert checkpoint.address("none") == 0
 
 
-def test_names_that_are_not_in_the_file(checkpoint: _weights.Checkpoint) -> None:
+def test_names_that_are_not_in_the_file(checkpoint: extension.Checkpoint) -> None:
     with pytest.raises(KeyError):
         checkpoint.untouched("missing")
     with pytest.raises(KeyError):
         checkpoint.address("missing")
 
 
-def test_any_thread_may_ask(checkpoint: _weights.Checkpoint) -> None:
+def test_any_thread_may_ask(checkpoint: extension.Checkpoint) -> None:
     adopt(checkpoint.tensor("last"), "U8")[PAGE] += 1
     answers: list[set[str]] = []
     threads = [

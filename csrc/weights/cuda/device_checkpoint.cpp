@@ -136,7 +136,7 @@ void DeviceCheckpoint::fail(std::exception_ptr failure) noexcept {
     reservation_ = {};
   }
   const std::scoped_lock lock(mutex_);
-  stats_.device_bytes = arena_ == nullptr ? 0 : device_bytes_;
+  stats_.resident_bytes = arena_ == nullptr ? 0 : device_bytes_;
   failure_ = std::move(failure);
   state_ = State::failed;
   stoppable_ = false;
@@ -161,14 +161,14 @@ void DeviceCheckpoint::allocate(const std::stop_token& stop) {
     throw;
   }
   const std::scoped_lock lock(mutex_);
-  stats_.device_bytes = device_bytes_;
+  stats_.resident_bytes = device_bytes_;
 }
 
 void DeviceCheckpoint::deallocate() noexcept {
   arena_->unmap();
   reservation_ = {};
   const std::scoped_lock lock(mutex_);
-  stats_.device_bytes = 0;
+  stats_.resident_bytes = 0;
 }
 
 void DeviceCheckpoint::set_state(State state) {

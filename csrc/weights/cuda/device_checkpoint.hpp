@@ -64,7 +64,7 @@ class DeviceCheckpoint {
     State state = State::loading;
     std::uint64_t tensor_bytes = 0;
     // Of physical memory, now.
-    std::uint64_t device_bytes = 0;
+    std::uint64_t resident_bytes = 0;
     // Of host memory that holds what differs from the files, while asleep.
     std::uint64_t saved_bytes = 0;
     std::size_t chunks = 0;

@@ -9,8 +9,9 @@ import pytest
 import safetensors.torch
 import torch
 
-from pipelined import _weights, weights
+from pipelined import weights
 from pipelined.weights import _devices
+from pipelined.weights._extension import extension
 from tests.weights.cuda.fake_driver import FakeDriver
 
 TENSORS = {"a": torch.arange(5000), "b": torch.ones(3, 3).half(), "c": torch.zeros(0)}
@@ -26,7 +27,7 @@ def path(tmp_path: Path) -> Path:
 def test_the_file_that_was_opened_is_the_one_that_is_loaded(
     path: Path, loading: FakeDriver
 ) -> None:
-    checkpoint = _weights.Checkpoint(os.fsencode(path))
+    checkpoint = extension.Checkpoint(os.fsencode(path))
     other = path.with_name("other")
     safetensors.torch.save_file({"a": torch.zeros(5000, dtype=torch.int64)}, other)
     other.replace(path)
@@ -39,7 +40,7 @@ def test_the_file_that_was_opened_is_the_one_that_is_loaded(
 
 
 def test_it_outlives_what_it_was_loaded_from(path: Path, loading: FakeDriver) -> None:
-    checkpoint = _weights.Checkpoint(os.fsencode(path))
+    checkpoint = extension.Checkpoint(os.fsencode(path))
     loaded = _devices.device(0).load_open([checkpoint, checkpoint], "direct", True)
     del checkpoint
     path.unlink()
@@ -51,7 +52,7 @@ def test_it_outlives_what_it_was_loaded_from(path: Path, loading: FakeDriver) ->
 
 
 def test_a_file_that_changed_after_it_was_opened(path: Path, loading: FakeDriver) -> None:
-    checkpoint = _weights.Checkpoint(os.fsencode(path))
+    checkpoint = extension.Checkpoint(os.fsencode(path))
     os.truncate(path, path.stat().st_size - 1)
     with pytest.raises(weights.FileChanged) as raised:
         _devices.device(0).load_open([checkpoint], "buffered", False).wait()

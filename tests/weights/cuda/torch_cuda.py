@@ -30,13 +30,14 @@ class TorchCuda:
     """Replaces what torch has of these functions for the length of a test. Thread-safe.
 
     `copied` has the sizes of what torch copied to the device itself; `cached` is how many bytes its
-    allocator holds without using them, which is what a warm-up leaves.
+    allocator holds without using them, which is what a warm-up leaves, and `cached_peak` how many
+    it has held at most.
     """
 
     def __init__(self, driver: FakeDriver, patch: pytest.MonkeyPatch) -> None:
         self.driver = driver
         self.copied: list[int] = []
-        self.cached = 0
+        self.cached = self.cached_peak = 0
         self._lock = threading.Lock()
         # Where tensors on the device begin, and for how many bytes.
         self._views: dict[int, int] = {}
@@ -139,6 +140,7 @@ class TorchCuda:
             caller = inspect.stack()[1].function
             if "warmup" in caller:
                 self.cached += result.nbytes
+                self.cached_peak = max(self.cached, self.cached_peak)
             else:
                 self._own[result.untyped_storage().data_ptr()] = result
             return result
