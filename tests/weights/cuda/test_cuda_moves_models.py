@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import transformers
 
 from pipelined import weights
 from tests.weights.cuda.fake_driver import Statistic
@@ -62,3 +63,19 @@ def test_device_map(models: dict[str, Model], hooked: TorchCuda, name: str) -> N
     model = load(folder, device_map="cuda")
     assert_same_tensors(model.state_dict(), expected)
     assert_through_the_ring(hooked, model, folder)
+    # What the libraries had torch allocate before was given back.
+    assert (hooked.cached_peak > 0, hooked.cached) == (True, 0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_half(models: dict[str, Model], hooked: TorchCuda, name: str) -> None:
+    load, folder = models[name]
+    weights.uninstall()
+    expected = load(folder, torch_dtype=torch.float16).state_dict()
+    weights.install()
+    model = load(folder, torch_dtype=torch.float16, device_map="cuda")
+    assert_same_tensors(model.state_dict(), expected)
+    assert all(map(hooked.on_device, model.parameters()))
+    if isinstance(model, transformers.PreTrainedModel):
+        # diffusers converts on the CPU, which leaves tensors of its own.
+        assert hooked.copied == []

@@ -123,7 +123,7 @@ class TorchCuda:
                 return self._copy(tensor, wanted.get("dtype"), kwargs.get("copy", False))
             result = original(tensor, *args, **kwargs)
             # A conversion does not leave the device.
-            if self.on_device(tensor) and device is None and result is not tensor:
+            if self.on_device(tensor) and isinstance(device, (torch.dtype, type(None))) and result is not tensor:
                 self._own[result.untyped_storage().data_ptr()] = result.detach()
             return result
 
