@@ -121,19 +121,6 @@ py::list live(const Device& device) {
   return result;
 }
 
-py::dict memory_of(const Device& device) {
-  const weights::Budget& pinned = device.object->device.ring->budget();
-  const weights::Budget& memory = *device.object->device.memory;
-  py::dict result;
-  result["pinned_bytes"] = pinned.used();
-  result["pinned_peak"] = pinned.peak();
-  result["pinned_budget"] = pinned.total();
-  result["device_bytes"] = memory.used();
-  result["device_peak"] = memory.peak();
-  result["device_budget"] = memory.total();
-  return result;
-}
-
 py::dict stats_of(const Loaded& loaded) {
   const Checkpoint::Stats stats = loaded.object->stats();
   py::dict result;
@@ -278,20 +265,6 @@ void bind_loaded(const py::module_& module) {
       .def_property_readonly("ordinal",
                              [](const Loaded& loaded) { return loaded.object->device(); })
       .def(
-          "metadata",
-          [](const Loaded& loaded, std::size_t file) {
-            const auto& found = loaded.object->files()[file].header->metadata();
-            std::optional<py::dict> result;
-            if (found) {
-              result.emplace();
-              for (const auto& [key, value] : *found) {
-                (*result)[py::str(key)] = value;
-              }
-            }
-            return result;
-          },
-          py::arg("file"))
-      .def(
           "progress", [](const Loaded& loaded) { return loaded.object->progress(); },
           "The progress of each file.")
       .def(
@@ -314,14 +287,6 @@ void bind_device(const py::module_& module) {
       .def("load", load, py::arg("paths"), py::arg("mode"), py::arg("wait_for_memory"),
            "Begins to load files, and returns once they are open and their headers checked.")
       .def("live", live, "What was loaded and is still held, by a tensor or otherwise.")
-      .def("memory", memory_of)
-      .def(
-          "pin_ahead",
-          [](const Device& device) {
-            const weights::cuda::PinnedRing& ring = *device.object->device.ring;
-            device.object->device.ring->pin_ahead(ring.budget().total() / ring.slab_bytes());
-          },
-          "Begins to pin all that the budget allows, in the background.")
       .def(
           "trim",
           [](const Device& device) {

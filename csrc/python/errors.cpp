@@ -31,12 +31,34 @@ py::gil_safe_call_once_and_store<py::object>& python_class() {
   return storage;
 }
 
+// What an error of a kind tells beside its text.
+void describe(const py::object& error, const weights::FormatError& failure) {
+  error.attr("path") = decoded_path(failure.path());
+  error.attr("tensor") = failure.tensor();
+}
+void describe(const py::object& error, const weights::FileChanged& failure) {
+  error.attr("path") = decoded_path(failure.path());
+}
+void describe(const py::object& error, const weights::OverBudget& failure) {
+  error.attr("needed") = failure.needed();
+  error.attr("allowed") = failure.allowed();
+}
+void describe(const py::object& error, const weights::DriverMissing& failure) {
+  error.attr("driver") = decoded_path(failure.driver());
+  error.attr("symbol") = failure.symbol();
+}
+void describe(const py::object& error, const weights::CudaError& failure) {
+  error.attr("call") = failure.call();
+  error.attr("code") = failure.code();
+  error.attr("name") = failure.name();
+}
+void describe(const py::object& /*error*/, const weights::Error& /*failure*/) {}
+
 template <typename Failure>
 void raise(const Failure& failure) {
   const py::object& type = python_class<Failure>().get_stored();
   const py::object error = type(text_of(failure));
-  error.attr("path") = decoded_path(failure.path());
-  error.attr("tensor") = failure.tensor();
+  describe(error, failure);
   PyErr_SetObject(type.ptr(), error.ptr());
 }
 
@@ -52,60 +74,12 @@ py::object bind_error(py::module_& module, const char* name, const char* doc,
   if (!type) {
     throw py::error_already_set();
   }
-  // For those that Python code raises itself.
-  type.attr("path") = "";
-  type.attr("tensor") = "";
   module.attr(name) = type;
   py::register_exception_translator([](std::exception_ptr pointer) {
     try {
       std::rethrow_exception(std::move(pointer));
     } catch (const Failure& failure) {
       raise(failure);
-    }
-  });
-  return type;
-}
-
-// What can become of a load beside a malformed file.
-void describe(const py::object& error, const weights::FileChanged& failure) {
-  error.attr("path") = decoded_path(failure.path());
-}
-void describe(const py::object& error, const weights::OverBudget& failure) {
-  error.attr("needed") = failure.needed();
-  error.attr("allowed") = failure.allowed();
-}
-void describe(const py::object& error, const weights::DriverMissing& failure) {
-  error.attr("library") = decoded_path(failure.library());
-  error.attr("symbol") = failure.symbol();
-}
-void describe(const py::object& error, const weights::CudaError& failure) {
-  error.attr("call") = failure.call();
-  error.attr("code") = failure.code();
-  error.attr("name") = failure.name();
-}
-void describe(const py::object& /*error*/, const weights::Error& /*failure*/) {}
-
-template <typename Failure>
-py::object bind_load_error(py::module_& module, const char* name, const char* doc,
-                           const py::object& base) {
-  const std::string qualified = "pipelined._weights." + std::string(name);
-  const auto create = [&] {
-    return py::reinterpret_steal<py::object>(
-        PyErr_NewExceptionWithDoc(qualified.c_str(), doc, base.ptr(), nullptr));
-  };
-  const py::object& type = python_class<Failure>().call_once_and_store_result(create).get_stored();
-  if (!type) {
-    throw py::error_already_set();
-  }
-  module.attr(name) = type;
-  py::register_exception_translator([](std::exception_ptr pointer) {
-    try {
-      std::rethrow_exception(std::move(pointer));
-    } catch (const Failure& failure) {
-      const py::object& kind = python_class<Failure>().get_stored();
-      const py::object error = kind(text_of(failure));
-      describe(error, failure);
-      PyErr_SetObject(kind.ptr(), error.ptr());
     }
   });
   return type;
@@ -131,7 +105,7 @@ void bind_errors(py::module_& module) {
       stock.ptr(), nullptr));
   module.attr("LoadError") = load_error;
 // Macros, so that a class cannot be bound under another name than its own.
-#define PIPELINED_BIND(name, doc) bind_load_error<weights::name>(module, #name, doc, load_error)
+#define PIPELINED_BIND(name, doc) bind_error<weights::name>(module, #name, doc, load_error)
   PIPELINED_BIND(FileChanged, "A file is no longer what it was when it was opened.");
   PIPELINED_BIND(OverBudget, "More memory is needed than there may be.");
   PIPELINED_BIND(Cancelled, "The load was cancelled.");
@@ -143,6 +117,9 @@ void bind_errors(py::module_& module) {
   // Translators are asked in the reverse order of their registration: the base comes first.
   const py::object base = bind_error<weights::FormatError>(
       module, "FormatError", "The file is not a well-formed safetensors file.", stock);
+  // For those that Python code raises itself.
+  base.attr("path") = "";
+  base.attr("tensor") = "";
   const auto bind = [&]<typename Failure>(const char* name, const char* doc) {
     bind_error<Failure>(module, name, doc, base);
   };

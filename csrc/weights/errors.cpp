@@ -23,8 +23,8 @@ Cancelled::Cancelled() : Error("cancelled") {}
 
 Asleep::Asleep() : Error("the weights are asleep") {}
 
-DriverMissing::DriverMissing(const std::string& detail, std::string library, std::string symbol)
-    : Error(detail), library_(std::move(library)), symbol_(std::move(symbol)) {}
+DriverMissing::DriverMissing(const std::string& detail, std::string driver, std::string symbol)
+    : Error(detail), driver_(std::move(driver)), symbol_(std::move(symbol)) {}
 
 CudaError::CudaError(std::string call, unsigned code, std::string name,
                      const std::string& description)

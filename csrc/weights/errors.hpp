@@ -91,14 +91,14 @@ class Asleep : public Error {
 
 class DriverMissing : public Error {
  public:
-  DriverMissing(const std::string& detail, std::string library, std::string symbol = {});
+  DriverMissing(const std::string& detail, std::string driver, std::string symbol = {});
 
-  [[nodiscard]] const std::string& library() const noexcept { return library_; }
-  // The function that the library lacks; empty where there is no such library.
+  [[nodiscard]] const std::string& driver() const noexcept { return driver_; }
+  // The function that it lacks; empty where there is no driver.
   [[nodiscard]] const std::string& symbol() const noexcept { return symbol_; }
 
  private:
-  std::string library_;
+  std::string driver_;
   std::string symbol_;
 };
 

@@ -58,11 +58,6 @@ File File::open(const std::string& path) {
   return file;
 }
 
-bool File::has_same_size() const noexcept {
-  struct stat status{};
-  return ::fstat(descriptor_, &status) == 0 && std::cmp_equal(status.st_size, size_);
-}
-
 bool File::is_unchanged() const noexcept {
   struct stat status{};
   return ::fstat(descriptor_, &status) == 0 && std::cmp_equal(status.st_size, size_) &&

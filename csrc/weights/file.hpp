@@ -29,8 +29,6 @@ class File {
   [[nodiscard]] int descriptor() const noexcept { return descriptor_; }
   // The size when the file was opened.
   [[nodiscard]] std::uint64_t size() const noexcept { return size_; }
-  // Whether the file still has the size that it had when it was opened.
-  [[nodiscard]] bool has_same_size() const noexcept;
   // Whether size and time of modification are what they were when the file was opened. What becomes
   // of the path does not matter: the descriptor stays with the file that was opened.
   [[nodiscard]] bool is_unchanged() const noexcept;

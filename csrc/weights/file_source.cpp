@@ -12,6 +12,7 @@
 #include <string>
 #include <utility>
 
+#include "weights/aligned_buffer.hpp"
 #include "weights/errors.hpp"
 
 namespace pipelined::weights {
@@ -88,15 +89,6 @@ class Vectors {
   // Of the current piece.
   std::uint64_t taken_ = 0;
 };
-
-std::byte* aligned(std::vector<std::byte>& buffer, std::uint64_t bytes) {
-  if (buffer.size() < bytes + direct_alignment) {
-    buffer.resize(bytes + direct_alignment);
-  }
-  void* begin = buffer.data();
-  std::size_t space = buffer.size();
-  return static_cast<std::byte*>(std::align(direct_alignment, bytes, begin, space));
-}
 
 }  // namespace
 
@@ -206,8 +198,8 @@ std::byte* ReadableFile::read_direct(const Chunk& chunk, std::span<std::byte> sl
   // One piece can be read in place: the chunk begins where the file's own alignment puts it. Others
   // go by way of a buffer, which each thread keeps for as long as it lives.
   const bool in_place = chunk.pieces.size() == 1 && chunk.file_bytes == chunk.bytes;
-  thread_local std::vector<std::byte> buffer;
-  std::byte* const target = in_place ? slab.data() : aligned(buffer, bytes);
+  thread_local AlignedBuffer buffer;
+  std::byte* const target = in_place ? slab.data() : buffer.get(bytes, direct_alignment).data();
   const std::int64_t count = read_aligned(target, bytes, first);
   if (count < 0) {
     mode_ = ReadMode::buffered;

@@ -141,13 +141,7 @@ def main() -> int:
         load(path, library, float(link), arguments.rounds)
         return 0
     libraries = {
-        name: compiling.build(
-            f"lib{name}.so",
-            sorted((compiling.HERE / name).glob("*.cpp")),
-            ["-O2"],
-            ["-shared", "-ldl"],
-        )
-        for name in ("fake_cuda", "slow_disk")
+        name: compiling.build_library(name, ["-O2"]) for name in ("fake_cuda", "slow_disk")
     }
     console = Console()
     table = Table(

@@ -76,13 +76,18 @@ def build_program() -> Path:
     )
 
 
-def build_libraries() -> list[Path]:
-    """What tests open by path: each folder of sources beside them is one library, libFOLDER.so."""
-    folders = sorted(path for path in HERE.iterdir() if any(path.glob("*.cpp")))
-    return [
-        build(f"lib{folder.name}.so", sorted(folder.glob("*.cpp")), [], ["-shared", "-ldl"])
-        for folder in folders
-    ]
+def build_library(name: str, flags: Sequence[str] = ()) -> Path:
+    """What tests open by path: the folder of that name beside this file, as libNAME.so."""
+    files = sorted((HERE / name).glob("*.cpp"))
+    return build(f"lib{name}.so", files, flags, ["-shared", "-ldl"])
+
+
+def link_libraries(folder: Path) -> None:
+    """Have all libraries in one folder, which must not exist, under their own names."""
+    folder.mkdir()
+    for source in sorted(path for path in HERE.iterdir() if any(path.glob("*.cpp"))):
+        library = build_library(source.name)
+        (folder / library.name).symlink_to(library)
 
 
 def python_flags() -> list[str]:

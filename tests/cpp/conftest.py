@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sysconfig
-from pathlib import Path
 
 import pytest
 
@@ -22,8 +21,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
         compiling.python_flags(),
         ["-shared", "-ldl"],
     )
-    libraries = tmp_path_factory.mktemp("libraries")
-    for library in compiling.build_libraries():
-        (libraries / library.name).symlink_to(library)
+    libraries = tmp_path_factory.mktemp("units") / "libraries"
+    compiling.link_libraries(libraries)
     compiling.forget_old()
-    return Built(module, compiling.build_program(), Path(libraries))
+    return Built(module, compiling.build_program(), libraries)

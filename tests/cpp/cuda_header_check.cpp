@@ -47,8 +47,6 @@ struct Theirs<Returned(Arguments...)> {
   static_assert(std::is_enum_v<ours::our_name> == std::is_enum_v<their_name>, #our_name);
 
 CALLED(Result, CUresult)
-CALLED(Uuid, CUuuid)
-CALLED(DeviceAttribute, CUdevice_attribute)
 CALLED(AllocationType, CUmemAllocationType)
 CALLED(HandleType, CUmemAllocationHandleType)
 CALLED(LocationType, CUmemLocationType)
@@ -105,19 +103,6 @@ static_assert(is(host_memory_not_registered, CUDA_ERROR_HOST_MEMORY_NOT_REGISTER
 static_assert(is(not_permitted, CUDA_ERROR_NOT_PERMITTED));
 static_assert(is(not_supported, CUDA_ERROR_NOT_SUPPORTED));
 static_assert(is(unknown, CUDA_ERROR_UNKNOWN));
-
-using Attribute = ours::DeviceAttribute;
-static_assert(is(Attribute::multiprocessor_count, CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT));
-static_assert(is(Attribute::async_engine_count, CU_DEVICE_ATTRIBUTE_ASYNC_ENGINE_COUNT));
-static_assert(is(Attribute::unified_addressing, CU_DEVICE_ATTRIBUTE_UNIFIED_ADDRESSING));
-static_assert(is(Attribute::compute_capability_major,
-                 CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR));
-static_assert(is(Attribute::compute_capability_minor,
-                 CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR));
-static_assert(is(Attribute::virtual_memory_management_supported,
-                 CU_DEVICE_ATTRIBUTE_VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED));
-static_assert(is(Attribute::handle_type_posix_file_descriptor_supported,
-                 CU_DEVICE_ATTRIBUTE_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR_SUPPORTED));
 
 static_assert(is(ours::AllocationType::pinned, CU_MEM_ALLOCATION_TYPE_PINNED));
 static_assert(is(ours::HandleType::none, CU_MEM_HANDLE_TYPE_NONE));

@@ -11,13 +11,13 @@ namespace {
 
 using testing::FakeDriver;
 
-UNIT_TEST(a_missing_library_is_named) {
+UNIT_TEST(a_missing_driver_is_named) {
   const std::string path = (context.directory / "libnone.so.1").string();
   CHECK_THROWS(DriverMissing, Driver::open(path));
   try {
     Driver::open(path);
   } catch (const DriverMissing& error) {
-    CHECK_EQUAL(error.library(), path);
+    CHECK_EQUAL(error.driver(), path);
     CHECK_EQUAL(error.symbol(), "");
     CHECK(std::string(error.what()).find("libnone.so.1: cannot open") != std::string::npos);
   }
@@ -30,7 +30,7 @@ UNIT_TEST(a_missing_function_is_named) {
   try {
     Driver::open(path);
   } catch (const DriverMissing& error) {
-    CHECK_EQUAL(error.library(), path);
+    CHECK_EQUAL(error.driver(), path);
     CHECK_EQUAL(error.symbol(), "cuGetErrorName");
     CHECK_EQUAL(std::string(error.what()), "the CUDA driver libdl.so.2 has no cuGetErrorName");
   }

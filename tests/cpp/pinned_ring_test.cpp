@@ -133,22 +133,6 @@ UNIT_TEST(a_slab_that_is_discarded_is_freed) {
   CHECK_EQUAL(std::string(fake.report()), "");
 }
 
-UNIT_TEST(pins_ahead_up_to_the_budget) {
-  const FakeDriver fake(context);
-  {
-    Rings rings(fake, 3);
-    rings.ring.pin_ahead(100);
-    rings.ring.pin_ahead(100);
-    std::vector<PinnedRing::Lease> leases;
-    leases.reserve(3);
-    for (int index = 0; index < 3; ++index) {
-      leases.push_back(rings.ring.acquire({}));
-    }
-    CHECK_EQUAL(fake.statistics(FAKE_PINNED_PEAK), 3 * slab_bytes);
-  }
-  CHECK_EQUAL(std::string(fake.report()), "");
-}
-
 UNIT_TEST(a_budget_for_less_than_a_slab_is_refused) {
   const FakeDriver fake(context);
   {

@@ -98,13 +98,6 @@ def build_package() -> None:
     (package / extension.name).symlink_to(extension)
 
 
-def fake_library() -> Path:
-    from tests.cpp import compiling
-
-    sources = sorted((compiling.HERE / "fake_cuda").glob("*.cpp"))
-    return compiling.build("libfake_cuda.so", sources, [], ["-shared", "-ldl"])
-
-
 def environment_of(rehearse: bool) -> dict[str, str]:
     path = [str(PACKAGE), str(ROOT)]
     environment = {
@@ -115,7 +108,9 @@ def environment_of(rehearse: bool) -> dict[str, str]:
         "CXXFLAGS": f"{os.environ.get('CXXFLAGS', '')} -Wno-error",
     }
     if rehearse:
-        environment["PIPELINED_CUDA_DRIVER"] = str(fake_library())
+        from tests.cpp import compiling
+
+        environment["PIPELINED_CUDA_DRIVER"] = str(compiling.build_library("fake_cuda"))
     driver = environment.get("PIPELINED_CUDA_DRIVER", "libcuda.so.1")
     environment["PIPELINED_TEST_CUDA_DRIVER"] = driver
     return environment
@@ -166,9 +161,7 @@ def run_units(steps: Steps) -> None:
     program = compiling.build_program()
     with tempfile.TemporaryDirectory() as scratch:
         libraries = Path(scratch) / "libraries"
-        libraries.mkdir()
-        for library in compiling.build_libraries():
-            (libraries / library.name).symlink_to(library)
+        compiling.link_libraries(libraries)
         listed = subprocess.run([program], capture_output=True, text=True, check=True)
         names = sorted(listed.stdout.split())
 

@@ -15,6 +15,7 @@ import torch
 from pipelined import weights
 from tests.gpu.devices import needs_torch_device
 from tests.weights.files import assert_same
+from tests.weights.models import small_text_model, small_unet
 
 
 def has(package: str) -> bool:
@@ -78,16 +79,7 @@ class TorchModelsTest(unittest.TestCase):
     def test_diffusers(self) -> None:
         import diffusers
 
-        model = diffusers.UNet2DConditionModel(
-            sample_size=8,
-            layers_per_block=1,
-            block_out_channels=(32, 64),
-            cross_attention_dim=32,
-            attention_head_dim=8,
-            down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
-            up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
-        )
-        model.save_pretrained(self.folder)
+        small_unet().save_pretrained(self.folder)
         self._on_device(diffusers.UNet2DConditionModel.from_pretrained, self.folder)
         self._on_device(
             diffusers.UNet2DConditionModel.from_pretrained, self.folder, torch_dtype=torch.float16
@@ -97,16 +89,7 @@ class TorchModelsTest(unittest.TestCase):
     def test_transformers(self) -> None:
         import transformers
 
-        configuration = transformers.CLIPTextConfig(
-            vocab_size=1000,
-            hidden_size=64,
-            intermediate_size=128,
-            num_hidden_layers=3,
-            num_attention_heads=4,
-        )
-        transformers.CLIPTextModel(configuration).save_pretrained(
-            self.folder, max_shard_size="200KB"
-        )
+        small_text_model().save_pretrained(self.folder, max_shard_size="200KB")
         self._on_device(transformers.CLIPTextModel.from_pretrained, self.folder)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import struct
+import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -80,6 +82,26 @@ def assert_same_tensors(
     assert ours.keys() == stock.keys()
     for name, tensor in ours.items():
         assert_same(tensor, stock[name])
+
+
+def run_in_threads(work: Callable[[int], None], count: int) -> None:
+    """Call with 0, 1, … in a thread each, all at once and changing as often as Python can."""
+    barrier = threading.Barrier(count)
+
+    def start(number: int) -> None:
+        barrier.wait()
+        work(number)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=start, args=(number,)) for number in range(count)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
 
 
 def settled(condition: Callable[[weights.Load], bool]) -> weights.Load:

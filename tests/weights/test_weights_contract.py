@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 import pickle
-import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,7 @@ import torch
 from safetensors import SafetensorError
 
 from pipelined import weights
-from tests.weights.files import assert_same, assert_same_tensors
+from tests.weights.files import assert_same, assert_same_tensors, run_in_threads
 
 STOCK_OPEN: Any = safetensors.safe_open
 
@@ -275,25 +273,14 @@ def test_threads_save_and_load(tmp_path: Path) -> None:
         "small": torch.tensor(5000.0),
         "ones": torch.ones(5000, dtype=torch.int32),
     }
-    barrier = threading.Barrier(4)
     finished = []
 
     def work(number: int) -> None:
         path = tmp_path / f"{number}.safetensors"
-        barrier.wait()
         for _ in range(10):
             safetensors.torch.save_file(tensors, path)
             assert_same_tensors(safetensors.torch.load_file(path), tensors)
         finished.append(number)
 
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    try:
-        threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    finally:
-        sys.setswitchinterval(interval)
+    run_in_threads(work, 4)
     assert sorted(finished) == [0, 1, 2, 3]

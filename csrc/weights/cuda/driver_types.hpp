@@ -45,20 +45,6 @@ using Event = struct EventTag*;
 // Physical memory, which has an address only where it is mapped.
 using AllocationHandle = unsigned long long;
 
-struct Uuid {
-  std::array<char, 16> bytes;
-};
-
-enum class DeviceAttribute : std::uint32_t {
-  multiprocessor_count = 16,
-  async_engine_count = 40,
-  unified_addressing = 41,
-  compute_capability_major = 75,
-  compute_capability_minor = 76,
-  virtual_memory_management_supported = 102,
-  handle_type_posix_file_descriptor_supported = 103,
-};
-
 enum class AllocationType : std::uint32_t { pinned = 1 };
 
 enum class HandleType : std::uint32_t { none = 0, posix_file_descriptor = 1 };
@@ -123,18 +109,14 @@ constexpr unsigned host_register_portable = 1;
   entry(get_error_name, cuGetErrorName, Result(Result, const char**))                              \
   entry(get_error_string, cuGetErrorString, Result(Result, const char**))                          \
   entry(init, cuInit, Result(unsigned))                                                            \
-  entry(driver_get_version, cuDriverGetVersion, Result(int*))                                      \
   entry(device_get, cuDeviceGet, Result(Device*, int))                                             \
   entry(device_get_count, cuDeviceGetCount, Result(int*))                                          \
-  entry(device_get_attribute, cuDeviceGetAttribute, Result(int*, DeviceAttribute, Device))         \
   entry(device_total_mem, cuDeviceTotalMem_v2, Result(std::size_t*, Device))                       \
-  entry(device_get_uuid, cuDeviceGetUuid_v2, Result(Uuid*, Device))                                \
   entry(device_primary_ctx_retain, cuDevicePrimaryCtxRetain, Result(Context*, Device))             \
   entry(device_primary_ctx_release, cuDevicePrimaryCtxRelease_v2, Result(Device))                  \
   entry(ctx_push_current, cuCtxPushCurrent_v2, Result(Context))                                    \
   entry(ctx_pop_current, cuCtxPopCurrent_v2, Result(Context*))                                     \
   entry(ctx_get_current, cuCtxGetCurrent, Result(Context*))                                        \
-  entry(ctx_set_current, cuCtxSetCurrent, Result(Context))                                         \
   entry(ctx_synchronize, cuCtxSynchronize, Result())                                               \
   entry(mem_get_info, cuMemGetInfo_v2, Result(std::size_t*, std::size_t*))                         \
   entry(mem_get_allocation_granularity, cuMemGetAllocationGranularity,                             \

@@ -1,6 +1,5 @@
 #include "weights/cuda/pinned_ring.hpp"
 
-#include <system_error>
 #include <utility>
 
 #include "weights/errors.hpp"
@@ -40,10 +39,7 @@ PinnedRing::PinnedRing(std::shared_ptr<const PrimaryContext> context, std::size_
   }
 }
 
-PinnedRing::~PinnedRing() {
-  pinner_ = {};
-  trim();
-}
+PinnedRing::~PinnedRing() { trim(); }
 
 PinnedRing::Lease PinnedRing::acquire(const std::stop_token& stop) {
   for (;;) {
@@ -102,36 +98,6 @@ void PinnedRing::put_back(Slab slab) noexcept {
   }
   // All: one that has just been told to stop would let the slab lie.
   returned_.notify_all();
-}
-
-void PinnedRing::pin_ahead(std::size_t slabs) {
-  const std::scoped_lock lock(mutex_);
-  if (pinned_ < slabs && !pinner_.joinable()) {
-    pinner_ = std::jthread([this, slabs](const std::stop_token& stop) { pin_until(slabs, stop); });
-  }
-}
-
-void PinnedRing::pin_until(std::size_t slabs, const std::stop_token& stop) noexcept {
-  // A failure is not reported here: whoever needs a slab and finds none meets it himself.
-  try {
-    for (;;) {
-      {
-        const std::scoped_lock lock(mutex_);
-        if (stop.stop_requested() || pinned_ >= slabs) {
-          return;
-        }
-      }
-      auto reservation = budget_->try_reserve(slab_bytes_);
-      if (!reservation) {
-        return;
-      }
-      put_back(pin(*std::move(reservation)));
-    }
-  } catch (const Error&) {
-    return;
-  } catch (const std::exception&) {
-    return;
-  }
 }
 
 void PinnedRing::trim() noexcept {

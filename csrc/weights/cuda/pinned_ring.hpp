@@ -6,7 +6,6 @@
 #include <mutex>
 #include <span>
 #include <stop_token>
-#include <thread>
 #include <vector>
 
 #include "weights/budget.hpp"
@@ -16,7 +15,8 @@ namespace pipelined::weights::cuda {
 
 // Pinned host memory, in slabs of one size, for all transfers of a process: each fills a slab,
 // copies it to or from a device, and returns it for the next. A slab is pinned once, when it is
-// first needed or ahead of that, and counts as pinned in the contexts of all devices.
+// first needed, by the thread that is about to read into it, and counts as pinned in the contexts
+// of all devices.
 //
 // The budget is the back-pressure: when it is used up, whoever wants a slab waits until one is
 // returned. Nobody holds a slab while he waits for a second one, so somebody always gets on.
@@ -41,9 +41,6 @@ class PinnedRing {
   // its own context current where it must.
   [[nodiscard]] Lease acquire(const std::stop_token& stop);
 
-  // Has a thread of its own pin slabs until there are so many, or no more. Does nothing the second
-  // time.
-  void pin_ahead(std::size_t slabs);
   // Frees the slabs that nobody holds.
   void trim() noexcept;
 
@@ -61,7 +58,6 @@ class PinnedRing {
   void put_back(Slab slab) noexcept;
   void forget(Slab slab) noexcept;
   void wake_all() noexcept;
-  void pin_until(std::size_t slabs, const std::stop_token& stop) noexcept;
 
   std::shared_ptr<const PrimaryContext> context_;
   std::size_t slab_bytes_;
@@ -71,7 +67,6 @@ class PinnedRing {
   // Room for all of them is made when they are pinned, so that returning one cannot fail.
   std::vector<Slab> free_;
   std::size_t pinned_ = 0;
-  std::jthread pinner_;
 };
 
 // A slab, until it dies. Movable.

@@ -26,7 +26,7 @@ SafetensorError                of the safetensors package
       ├─ OverBudget            .needed, .allowed: more bytes of memory than there may be
       ├─ Cancelled             whoever wanted the bytes no longer does
       ├─ Asleep                the bytes are not in memory at the moment
-      ├─ DriverMissing         .library, .symbol: no CUDA driver, or one that lacks a function
+      ├─ DriverMissing         .driver, .symbol: no CUDA driver, or one that lacks a function
       └─ CudaError             .call, .code, .name: what the CUDA driver refused, and how
 
 A file that cannot be opened or read raises OSError (FileNotFoundError, PermissionError, …), as it

@@ -59,16 +59,6 @@ bool Contexts::pop(cuda::Context* context) {
   return true;
 }
 
-void Contexts::set(cuda::Context context) {
-  std::vector<cuda::Context>& contexts = stack();
-  if (!contexts.empty()) {
-    contexts.back() = context;
-  } else if (context != nullptr) {
-    // Threads that set a context once and keep it leave nothing behind.
-    contexts.push_back(context);
-  }
-}
-
 std::string Contexts::leaks() const {
   std::string text;
   for (const auto& [device, context] : primary_) {

@@ -36,7 +36,6 @@ class Contexts {
   void push(cuda::Context context);
   // False if there is none.
   bool pop(cuda::Context* context);
-  void set(cuda::Context context);
 
   [[nodiscard]] std::string leaks() const;
   void clear();

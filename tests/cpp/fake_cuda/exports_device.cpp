@@ -3,7 +3,6 @@
 #include <unistd.h>
 
 #include <array>
-#include <cstring>
 #include <memory>
 #include <string>
 #include <utility>
@@ -62,29 +61,6 @@ bool exists(Device device) {
   return device >= 0 && std::cmp_less(device, simulation().configuration.devices);
 }
 
-Result attribute(DeviceAttribute which, int* value) {
-  switch (which) {
-    case DeviceAttribute::multiprocessor_count:
-      *value = 132;
-      return Result::success;
-    case DeviceAttribute::async_engine_count:
-      *value = 3;
-      return Result::success;
-    case DeviceAttribute::compute_capability_major:
-      *value = 9;
-      return Result::success;
-    case DeviceAttribute::compute_capability_minor:
-      *value = 0;
-      return Result::success;
-    case DeviceAttribute::unified_addressing:
-    case DeviceAttribute::virtual_memory_management_supported:
-    case DeviceAttribute::handle_type_posix_file_descriptor_supported:
-      *value = 1;
-      return Result::success;
-  }
-  return simulation().refuse("cuDeviceGetAttribute", "the fake driver does not know the attribute");
-}
-
 }  // namespace
 
 Result cuGetErrorName(Result error, const char** text) {
@@ -116,13 +92,6 @@ Result cuInit(unsigned flags) {
   });
 }
 
-Result cuDriverGetVersion(int* version) {
-  return call("cuDriverGetVersion", Needs::nothing, Kind::ordinary, [&](Lock&) {
-    *version = 11040;
-    return Result::success;
-  });
-}
-
 Result cuDeviceGetCount(int* count) {
   return call("cuDeviceGetCount", Needs::initialisation, Kind::ordinary, [&](Lock&) {
     *count = static_cast<int>(simulation().configuration.devices);
@@ -137,23 +106,9 @@ Result cuDeviceGet(Device* device, int ordinal) {
   });
 }
 
-Result cuDeviceGetAttribute(int* value, DeviceAttribute which, Device device) {
-  return call("cuDeviceGetAttribute", Needs::initialisation, Kind::ordinary, [&](Lock&) {
-    return exists(device) ? attribute(which, value) : Result::invalid_device;
-  });
-}
-
 Result cuDeviceTotalMem_v2(std::size_t* bytes, Device device) {
   return call("cuDeviceTotalMem_v2", Needs::initialisation, Kind::ordinary, [&](Lock&) {
     *bytes = simulation().configuration.device_bytes;
-    return exists(device) ? Result::success : Result::invalid_device;
-  });
-}
-
-Result cuDeviceGetUuid_v2(Uuid* uuid, Device device) {
-  return call("cuDeviceGetUuid_v2", Needs::initialisation, Kind::ordinary, [&](Lock&) {
-    *uuid = {{'f', 'a', 'k', 'e', ' ', 'c', 'u', 'd', 'a', ' '}};
-    uuid->bytes.back() = static_cast<char>(device);
     return exists(device) ? Result::success : Result::invalid_device;
   });
 }
@@ -219,18 +174,6 @@ Result cuCtxPopCurrent_v2(Context* context) {
 Result cuCtxGetCurrent(Context* context) {
   return call("cuCtxGetCurrent", Needs::initialisation, Kind::ordinary, [&](Lock&) {
     *context = simulation().contexts.current();
-    return Result::success;
-  });
-}
-
-Result cuCtxSetCurrent(Context context) {
-  constexpr const char* name = "cuCtxSetCurrent";
-  return call(name, Needs::initialisation, Kind::ordinary, [&](Lock&) {
-    if (context != nullptr && !simulation().contexts.find(context)) {
-      return simulation().refuse(name, "this is no context, or it is destroyed",
-                                 Result::invalid_context);
-    }
-    simulation().contexts.set(context);
     return Result::success;
   });
 }

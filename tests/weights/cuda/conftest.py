@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import safetensors.torch
+import torch
 
 from pipelined import weights
 from pipelined.weights import _arena, _devices
@@ -20,8 +22,7 @@ PINNED_BYTES = 64 << 10
 @pytest.fixture(scope="session")
 def fake_library() -> Path:
     """The fake libcuda.so.1, compiled if it has changed."""
-    sources = sorted((compiling.HERE / "fake_cuda").glob("*.cpp"))
-    return compiling.build("libfake_cuda.so", sources, [], ["-shared", "-ldl"])
+    return compiling.build_library("fake_cuda")
 
 
 @pytest.fixture
@@ -31,6 +32,15 @@ def fake(fake_library: Path) -> Iterator[FakeDriver]:
     driver.reset()
     yield driver
     driver.reset()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A file with a tensor that is larger than the ring of `loading`, and smaller ones."""
+    path = tmp_path / "model.safetensors"
+    tensors = {f"t{index}": torch.randn(size) for index, size in enumerate([1, 40_000, 70, 9000])}
+    safetensors.torch.save_file(tensors, path)
+    return path
 
 
 @pytest.fixture

@@ -32,14 +32,6 @@ MAY_SURVIVE = {
 }
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    path = tmp_path / "model.safetensors"
-    tensors = {f"t{index}": torch.randn(size) for index, size in enumerate([1, 40_000, 70, 9000])}
-    safetensors.torch.save_file(tensors, path)
-    return path
-
-
 def test_progress(loading: FakeDriver, path: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.safetensors"
     safetensors.torch.save_file({"x": torch.zeros(0), "y": torch.ones(5000)}, other)
@@ -139,7 +131,7 @@ def test_memory_that_runs_out(loading: FakeDriver, path: Path) -> None:
 def test_there_is_no_driver(path: Path) -> None:
     with pytest.raises(weights.DriverMissing) as caught:
         weights.begin([path], driver="/nowhere/libcuda.so.1")
-    assert caught.value.library == "/nowhere/libcuda.so.1"
+    assert caught.value.driver == "/nowhere/libcuda.so.1"
 
 
 def test_there_is_no_such_device(loading: FakeDriver, path: Path) -> None:

@@ -17,14 +17,6 @@ from tests.weights.cuda.fake_driver import FakeDriver, Statistic
 from tests.weights.files import raw
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    path = tmp_path / "model.safetensors"
-    tensors = {f"t{index}": torch.randn(size) for index, size in enumerate([1, 40_000, 70, 9000])}
-    safetensors.torch.save_file(tensors, path)
-    return path
-
-
 def test_addresses_and_tensors_stay(torch_has_cuda: FakeDriver, path: Path) -> None:
     stock = safetensors.torch.load_file(path)
     loaded: Any = weights.load_file(path, device="cuda")
