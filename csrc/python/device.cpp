@@ -2,19 +2,17 @@
 
 #include <pybind11/stl.h>
 
-#include <chrono>
-#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
-#include <span>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "python/dlpack.hpp"
-#include "weights/cuda/device_checkpoint.hpp"
-#include "weights/errors.hpp"
+#include "python/device_checkpoint.hpp"
+#include "python/unlocked.hpp"
+#include "weights/checkpoint.hpp"
+#include "weights/cuda/loading_device.hpp"
 
 namespace pipelined::python {
 namespace {
@@ -24,22 +22,6 @@ namespace cuda = weights::cuda;
 
 using Checkpoint = cuda::DeviceCheckpoint;
 using Pointer = std::shared_ptr<Checkpoint>;
-
-const char* name_of(Checkpoint::State state) {
-  switch (state) {
-    case Checkpoint::State::loading:
-      return "loading";
-    case Checkpoint::State::enqueued:
-      return "enqueued";
-    case Checkpoint::State::awake:
-      return "awake";
-    case Checkpoint::State::asleep:
-      return "asleep";
-    case Checkpoint::State::failed:
-      break;
-  }
-  return "failed";
-}
 
 weights::ReadMode mode_from(const std::string& name) {
   if (name == "automatic") {
@@ -54,22 +36,6 @@ weights::ReadMode mode_from(const std::string& name) {
   throw py::value_error("mode must be automatic, buffered or direct, not " + name);
 }
 
-// A destructor may wait for threads and for the device, which nobody else need wait for.
-template <typename Object>
-struct Unlocked {
-  std::shared_ptr<Object> object;
-
-  explicit Unlocked(std::shared_ptr<Object> owned) : object(std::move(owned)) {}
-  Unlocked(const Unlocked&) = delete;
-  Unlocked& operator=(const Unlocked&) = delete;
-  Unlocked(Unlocked&&) = delete;
-  Unlocked& operator=(Unlocked&&) = delete;
-  // NOLINTNEXTLINE(bugprone-exception-escape): pybind11 fails only without an interpreter
-  ~Unlocked() {
-    const py::gil_scoped_release unlocked;
-    object = nullptr;
-  }
-};
 // A device with what is alive on it, which tensors may hold and no Python object any longer.
 // Under the interpreter's lock.
 struct OpenDevice {
@@ -77,7 +43,6 @@ struct OpenDevice {
   std::vector<std::weak_ptr<Checkpoint>> checkpoints;
 };
 using Device = Unlocked<OpenDevice>;
-using Loaded = Unlocked<Checkpoint>;
 
 std::unique_ptr<Device> open_device(const py::bytes& library, int ordinal,
                                     std::uint64_t pinned_bytes,
@@ -96,19 +61,40 @@ std::unique_ptr<Device> beside(const Device& device, int ordinal,
   return std::make_unique<Device>(std::make_shared<OpenDevice>(OpenDevice{std::move(other), {}}));
 }
 
-std::unique_ptr<Loaded> load(const Device& device, const std::vector<py::bytes>& paths,
-                             const std::string& mode, bool wait_for_memory) {
-  const std::vector<std::string> names(paths.begin(), paths.end());
+// `open` returns the files; it may take its time.
+template <typename Open>
+std::unique_ptr<Loaded> start(const Device& device, const Open& open, const std::string& mode,
+                              bool wait_for_memory) {
   const Checkpoint::Options options{.mode = mode_from(mode), .wait_for_memory = wait_for_memory};
   Pointer started;
   {
     const py::gil_scoped_release unlocked;
-    started = Checkpoint::start(device.object->device, names, options);
+    started = Checkpoint::start(device.object->device, open(), options);
   }
   auto& checkpoints = device.object->checkpoints;
   std::erase_if(checkpoints, [](const auto& checkpoint) { return checkpoint.expired(); });
   checkpoints.push_back(started);
   return std::make_unique<Loaded>(std::move(started));
+}
+
+std::unique_ptr<Loaded> load(const Device& device, const std::vector<py::bytes>& paths,
+                             const std::string& mode, bool wait_for_memory) {
+  const std::vector<std::string> names(paths.begin(), paths.end());
+  return start(device, [&] { return weights::CheckpointFile::open(names); }, mode, wait_for_memory);
+}
+
+std::unique_ptr<Loaded> load_open(const Device& device,
+                                  const std::vector<weights::Checkpoint>& checkpoints,
+                                  const std::string& mode, bool wait_for_memory) {
+  const auto reopen = [&] {
+    std::vector<weights::CheckpointFile> files;
+    files.reserve(checkpoints.size());
+    for (const weights::Checkpoint& checkpoint : checkpoints) {
+      files.push_back(checkpoint.reopened());
+    }
+    return files;
+  };
+  return start(device, reopen, mode, wait_for_memory);
 }
 
 py::list live(const Device& device) {
@@ -119,160 +105,6 @@ py::list live(const Device& device) {
     }
   }
   return result;
-}
-
-py::dict stats_of(const Loaded& loaded) {
-  const Checkpoint::Stats stats = loaded.object->stats();
-  py::dict result;
-  result["state"] = name_of(stats.state);
-  result["tensor_bytes"] = stats.tensor_bytes;
-  result["device_bytes"] = stats.device_bytes;
-  result["saved_bytes"] = stats.saved_bytes;
-  result["chunks"] = stats.chunks;
-  result["buffered_bytes"] = stats.read.buffered_bytes;
-  result["direct_bytes"] = stats.read.direct_bytes;
-  result["load_seconds"] = stats.load_seconds;
-  result["sleep_seconds"] = stats.sleep_seconds;
-  result["wake_seconds"] = stats.wake_seconds;
-  return result;
-}
-
-const weights::TensorInfo& tensor_of(const Checkpoint& checkpoint, std::size_t file,
-                                     std::size_t tensor) {
-  if (file >= checkpoint.files().size() ||
-      tensor >= checkpoint.files()[file].header->tensors().size()) {
-    throw py::index_error();
-  }
-  return checkpoint.files()[file].header->tensors()[tensor];
-}
-
-py::list entries(const Loaded& loaded, std::size_t file) {
-  const auto files = loaded.object->files();
-  if (file >= files.size()) {
-    throw py::index_error();
-  }
-  py::list result;
-  for (const weights::TensorInfo& tensor : files[file].header->tensors()) {
-    result.append(py::make_tuple(tensor.name, std::string(weights::dtype_name(tensor.dtype)),
-                                 tensor.shape, tensor.bytes()));
-  }
-  return result;
-}
-
-py::capsule capsule(const Loaded& loaded, std::size_t file, std::size_t tensor) {
-  const Pointer& checkpoint = loaded.object;
-  const weights::TensorInfo& info = tensor_of(*checkpoint, file, tensor);
-  {
-    const py::gil_scoped_release unlocked;
-    checkpoint->wait_enqueued();
-  }
-  try {
-    return to_dlpack(info, checkpoint->address(file, tensor), checkpoint->device(), checkpoint);
-  } catch (weights::FormatError& error) {
-    error.in_file(checkpoint->files()[file].file.path());
-    throw;
-  }
-}
-
-py::bytes read_back(const Loaded& loaded, std::size_t file, std::size_t tensor) {
-  const weights::TensorInfo& info = tensor_of(*loaded.object, file, tensor);
-  std::vector<std::byte> buffer(info.bytes());
-  {
-    const py::gil_scoped_release unlocked;
-    loaded.object->read_back(file, tensor, buffer);
-  }
-  return {reinterpret_cast<const char*>(buffer.data()), buffer.size()};  // NOLINT(*-reinterpret-*)
-}
-
-py::tuple news(const Loaded& loaded, const std::string& state, std::uint64_t bytes,
-               unsigned milliseconds) {
-  Checkpoint::Status seen{.loaded_bytes = bytes};
-  // One that is not known is news at once.
-  seen.state = Checkpoint::State::failed;
-  for (const auto known : {Checkpoint::State::loading, Checkpoint::State::enqueued,
-                           Checkpoint::State::awake, Checkpoint::State::asleep}) {
-    if (state == name_of(known)) {
-      seen.state = known;
-    }
-  }
-  Checkpoint::Status status;
-  {
-    const py::gil_scoped_release unlocked;
-    status = loaded.object->wait_for_news(seen, std::chrono::milliseconds(milliseconds));
-  }
-  return py::make_tuple(std::string(name_of(status.state)), status.loaded_bytes, status.total_bytes,
-                        status.loaded_tensors, status.total_tensors);
-}
-
-template <typename Action>
-auto unlocked(Action action) {
-  return [action](const Loaded& loaded) {
-    const py::gil_scoped_release released;
-    action(*loaded.object);
-  };
-}
-
-void bind_loaded(const py::module_& module) {
-  py::class_<Loaded>(module, "DeviceCheckpoint",
-                     "Files in the memory of a CUDA device. Thread-safe. Holds the memory, as each "
-                     "of its capsules does.")
-      .def("wait", unlocked([](Checkpoint& checkpoint) { checkpoint.wait(); }),
-           "Waits until every byte is on the device; raises what the load failed with.")
-      .def("wait_enqueued", unlocked([](Checkpoint& checkpoint) { checkpoint.wait_enqueued(); }),
-           "Waits until a stream may be made to wait for the bytes.")
-      .def("cancel", unlocked([](Checkpoint& checkpoint) { checkpoint.cancel(); }))
-      .def("wake", unlocked([](Checkpoint& checkpoint) { checkpoint.wake(); }))
-      .def(
-          "sleep",
-          [](const Loaded& loaded, bool unmodified) {
-            const py::gil_scoped_release released;
-            loaded.object->sleep(unmodified);
-          },
-          py::arg("unmodified"))
-      .def(
-          "make_wait",
-          [](const Loaded& loaded, std::uintptr_t stream) {
-            const py::gil_scoped_release released;
-            // NOLINTNEXTLINE(*-reinterpret-cast,*-int-to-ptr): a handle that came as an integer
-            loaded.object->make_wait(reinterpret_cast<cuda::Stream>(stream));
-          },
-          py::arg("stream"), "Has a stream, given by its handle, wait for the copies.")
-      .def("news", news, py::arg("state"), py::arg("loaded_bytes"), py::arg("milliseconds"),
-           "Waits for something beyond a state and a count; returns state, bytes, of how many, "
-           "tensors, of how many.")
-      .def("stats", stats_of)
-      .def("entries", entries, py::arg("file"),
-           "(name, dtype, shape, bytes) of each tensor of a file, in the order of the file.")
-      .def("capsule", capsule, py::arg("file"), py::arg("tensor"),
-           "A tensor as a DLPack capsule. The consumer's stream must be made to wait first.")
-      .def(
-          "address",
-          [](const Loaded& loaded, std::size_t file, std::size_t tensor) {
-            static_cast<void>(tensor_of(*loaded.object, file, tensor));
-            return loaded.object->address(file, tensor);
-          },
-          py::arg("file"), py::arg("tensor"))
-      .def("read_back", read_back, py::arg("file"), py::arg("tensor"),
-           "A tensor's bytes, copied from the device.")
-      .def("paths",
-           [](const Loaded& loaded) {
-             py::list result;
-             for (const weights::CheckpointFile& file : loaded.object->files()) {
-               result.append(py::bytes(file.file.path()));
-             }
-             return result;
-           })
-      .def_property_readonly("ordinal",
-                             [](const Loaded& loaded) { return loaded.object->device(); })
-      .def(
-          "progress", [](const Loaded& loaded) { return loaded.object->progress(); },
-          "The progress of each file.")
-      .def(
-          "source",
-          [](const Loaded& loaded, std::size_t file) {
-            return std::string(weights::source_name(loaded.object->source(file)));
-          },
-          py::arg("file"));
 }
 
 }  // namespace
@@ -286,6 +118,9 @@ void bind_device(const py::module_& module) {
            "Another device of the same driver, with the same pinned memory.")
       .def("load", load, py::arg("paths"), py::arg("mode"), py::arg("wait_for_memory"),
            "Begins to load files, and returns once they are open and their headers checked.")
+      .def("load_open", load_open, py::arg("checkpoints"), py::arg("mode"),
+           py::arg("wait_for_memory"),
+           "The same with files that are open, whatever their paths name by now.")
       .def("live", live, "What was loaded and is still held, by a tensor or otherwise.")
       .def(
           "trim",
@@ -294,7 +129,7 @@ void bind_device(const py::module_& module) {
             device.object->device.ring->trim();
           },
           "Frees the pinned memory that no load is using.");
-  bind_loaded(module);
+  bind_device_checkpoint(module);
 }
 
 }  // namespace pipelined::python

@@ -3,6 +3,7 @@
 #include <memory>
 #include <string>
 
+#include "weights/checkpoint_file.hpp"
 #include "weights/header.hpp"
 #include "weights/host_arena.hpp"
 
@@ -17,6 +18,10 @@ struct Checkpoint {
 
   // Throws IoError, or the FormatError that names the fault, with the path filled in.
   static Checkpoint open(const std::string& path);
+
+  // The very file that is mapped, whatever its path names by now, for another way to read it.
+  // Throws IoError.
+  [[nodiscard]] CheckpointFile reopened() const;
 };
 
 }  // namespace pipelined::weights

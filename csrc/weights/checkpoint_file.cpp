@@ -34,4 +34,13 @@ CheckpointFile CheckpointFile::open(const std::string& path) {
   }
 }
 
+std::vector<CheckpointFile> CheckpointFile::open(std::span<const std::string> paths) {
+  std::vector<CheckpointFile> files;
+  files.reserve(paths.size());
+  for (const std::string& path : paths) {
+    files.push_back(open(path));
+  }
+  return files;
+}
+
 }  // namespace pipelined::weights

@@ -2,7 +2,9 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "weights/file.hpp"
 #include "weights/header.hpp"
@@ -19,6 +21,7 @@ struct CheckpointFile {
 
   // Throws IoError, or the FormatError that names the fault, with the path filled in.
   static CheckpointFile open(const std::string& path);
+  static std::vector<CheckpointFile> open(std::span<const std::string> paths);
 };
 
 }  // namespace pipelined::weights

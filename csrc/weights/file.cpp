@@ -58,6 +58,18 @@ File File::open(const std::string& path) {
   return file;
 }
 
+File File::duplicate() const {
+  // NOLINTNEXTLINE(cppcoreguidelines-pro-type-vararg)
+  const int descriptor = ::fcntl(descriptor_, F_DUPFD_CLOEXEC, 0);
+  if (descriptor < 0) {
+    throw IoError("duplicate the descriptor of", path_, errno);
+  }
+  File file(path_, descriptor);
+  file.size_ = size_;
+  file.modified_ = modified_;
+  return file;
+}
+
 bool File::is_unchanged() const noexcept {
   struct stat status{};
   return ::fstat(descriptor_, &status) == 0 && std::cmp_equal(status.st_size, size_) &&

@@ -25,6 +25,10 @@ class File {
   File& operator=(const File&) = delete;
   ~File();
 
+  // The same open file once more: what was found out at opening stays true of it, whatever has
+  // become of the path. Throws IoError.
+  [[nodiscard]] File duplicate() const;
+
   [[nodiscard]] const std::string& path() const noexcept { return path_; }
   [[nodiscard]] int descriptor() const noexcept { return descriptor_; }
   // The size when the file was opened.

@@ -44,6 +44,10 @@ int Mapping::populate(std::size_t offset, std::size_t length) const noexcept {
   return 0;
 }
 
+int Mapping::give_back(std::size_t offset, std::size_t length) const noexcept {
+  return ::madvise(data_ + offset, length, MADV_DONTNEED) == 0 ? 0 : errno;
+}
+
 bool Mapping::sample_resident() const noexcept {
   constexpr std::size_t samples = 256;
   constexpr std::size_t pages_per_sample = 8;

@@ -33,6 +33,10 @@ class Mapping {
   // 5.14, EFAULT where the file ends before the range does.
   [[nodiscard]] int populate(std::size_t offset, std::size_t length) const noexcept;
 
+  // Unmaps the pages of a range; who touches one has the file's. What was written to one is lost.
+  // The offset must be a multiple of page_bytes(). Returns 0 or an errno.
+  [[nodiscard]] int give_back(std::size_t offset, std::size_t length) const noexcept;
+
   // Whether a sample of pages from all over the mapping is in memory. The cost, a fraction of a
   // millisecond, does not grow with the file.
   [[nodiscard]] bool sample_resident() const noexcept;

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <condition_variable>
+#include <mutex>
 #include <new>
 #include <span>
 #include <system_error>
@@ -13,6 +15,7 @@
 #include <vector>
 
 #include "weights/errors.hpp"
+#include "weights/one_process.hpp"
 #include "weights/signals_blocked.hpp"
 
 namespace pipelined::weights {
@@ -32,19 +35,29 @@ class Population::Work {
 
   // True for the first caller only.
   bool claim() noexcept {
-    if (started_.exchange(true)) {
-      return false;
-    }
-    owner_.store(::getpid());
-    return true;
+    pid_t nobody = 0;
+    return owner_.compare_exchange_strong(nobody, ::getpid());
   }
-  void enter() noexcept { running_.fetch_add(1); }
+  void enter() noexcept {
+    const std::scoped_lock lock(mutex_);
+    ++running_;
+  }
   void leave() noexcept {
-    running_.fetch_sub(1);
-    running_.notify_all();
+    const std::scoped_lock lock(mutex_);
+    --running_;
+    changed_.notify_all();
   }
   void run() noexcept;
-  void stop() noexcept;
+  void cancel() noexcept { cancelled_.store(true); }
+  void wait_until_ended() noexcept;
+  void wait_beyond(std::uint64_t bytes, std::chrono::milliseconds longest);
+  bool is_running();
+
+  [[nodiscard]] bool is_cancelled() const noexcept { return cancelled_.load(); }
+  // The process that the threads are in; 0 before they are started. In another process, the lock
+  // may be held by a thread that it does not have.
+  [[nodiscard]] pid_t owner() const noexcept { return owner_.load(); }
+  [[nodiscard]] bool is_here() const noexcept { return owner() == ::getpid(); }
 
  private:
   int read_ahead(std::uint64_t offset, std::size_t length, std::vector<std::byte>& scratch) const;
@@ -54,12 +67,12 @@ class Population::Work {
   std::uint64_t begin_;
   std::uint64_t end_;
   std::shared_ptr<Progress> progress_;
-  std::atomic<bool> started_{false};
   std::atomic<bool> cancelled_{false};
   std::atomic<std::uint64_t> next_;
-  std::atomic<unsigned> running_{0};
-  // The process that the threads are in.
   std::atomic<pid_t> owner_{0};
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  unsigned running_ = 0;
 };
 
 namespace {
@@ -107,29 +120,69 @@ void Population::Work::run() noexcept {
       cancelled_.store(true);
       break;
     }
-    progress_->add(offset + length - std::max(offset, begin_));
+    {
+      const std::scoped_lock lock(mutex_);
+      progress_->add(offset + length - std::max(offset, begin_));
+    }
+    changed_.notify_all();
   }
   // The last access to the file and the mapping lies before this line.
   leave();
 }
 
-void Population::Work::stop() noexcept {
-  if (owner_.load() != ::getpid()) {
-    return;
-  }
-  cancelled_.store(true);
-  for (unsigned running = running_.load(); running != 0; running = running_.load()) {
-    running_.wait(running);
+void Population::Work::wait_until_ended() noexcept {
+  if (is_here()) {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [this] { return running_ == 0; });
   }
 }
 
+void Population::Work::wait_beyond(std::uint64_t bytes, std::chrono::milliseconds longest) {
+  if (is_here()) {
+    std::unique_lock lock(mutex_);
+    static_cast<void>(changed_.wait_for(
+        lock, longest, [&] { return running_ == 0 || progress_->loaded_bytes() > bytes; }));
+  }
+}
+
+bool Population::Work::is_running() {
+  if (!is_here()) {
+    return false;
+  }
+  const std::scoped_lock lock(mutex_);
+  return running_ != 0;
+}
+
+// Its lock and condition are left alone in a forked process, where other threads seem to use them.
 Population::Population(const File& file, const Mapping& mapping, std::uint64_t begin,
                        std::uint64_t bytes, Source source)
     : source_(source),
       progress_(std::make_shared<Progress>(bytes)),
-      work_(std::make_shared<Work>(file, mapping, begin, progress_)) {}
+      work_(for_this_process(std::make_unique<Work>(file, mapping, begin, progress_))) {}
 
-Population::~Population() { work_->stop(); }
+Population::~Population() { stop(); }
+
+void Population::cancel() noexcept { work_->cancel(); }
+
+void Population::stop() noexcept {
+  work_->cancel();
+  work_->wait_until_ended();
+}
+
+void Population::wait_beyond(std::uint64_t bytes, std::chrono::milliseconds longest) const {
+  work_->wait_beyond(bytes, longest);
+}
+
+bool Population::is_running() const { return work_->is_running(); }
+
+bool Population::was_cancelled() const noexcept {
+  return work_->is_cancelled() && !progress_->finished() && progress_->error() == 0;
+}
+
+bool Population::was_left_behind() const noexcept {
+  return work_->owner() != 0 && !work_->is_here() && !progress_->finished() &&
+         progress_->error() == 0;
+}
 
 void Population::start() {
   if (!work_->claim()) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -25,9 +26,8 @@ enum class Source : std::uint8_t { disk, page_cache, unknown };
 // Nothing depends on it: bytes that are not there yet are read when they are touched. Hence a
 // failure (recorded in the progress) is not an error of the load.
 //
-// The file and the mapping must outlive the population. Its destructor tells the threads to stop
-// and waits until they have; in a process that was forked while they ran there are none to wait
-// for.
+// The file and the mapping must outlive the population. Its destructor stops it. In a process that
+// was forked while the threads ran there are none to wait for. Thread-safe.
 class Population {
  public:
   static constexpr std::size_t step_bytes = std::size_t{4} << 20U;
@@ -42,9 +42,22 @@ class Population {
   Population& operator=(Population&&) = delete;
   ~Population();
 
-  // Starts the threads; the second call and all that follow do nothing. Thread-safe.
+  // Starts the threads; the second call and all that follow do nothing.
   void start();
+  // Tells the threads to stop.
+  void cancel() noexcept;
+  // Tells them to stop and waits until they have: nothing of it touches the mapping afterwards.
+  void stop() noexcept;
 
+  // Waits until more bytes are there than so many, or it has ended, but no longer than so long.
+  void wait_beyond(std::uint64_t bytes, std::chrono::milliseconds longest) const;
+
+  // Whether threads of this process are at work.
+  [[nodiscard]] bool is_running() const;
+  // Whether it was told to stop before everything was there.
+  [[nodiscard]] bool was_cancelled() const noexcept;
+  // Whether it was started in another process, which this one was forked from, and did not end.
+  [[nodiscard]] bool was_left_behind() const noexcept;
   [[nodiscard]] const std::shared_ptr<Progress>& progress() const noexcept { return progress_; }
 
  private:

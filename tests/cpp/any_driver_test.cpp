@@ -139,7 +139,7 @@ struct Fixture {
 
   [[nodiscard]] std::shared_ptr<DeviceCheckpoint> load(
       const std::vector<std::string>& paths, DeviceCheckpoint::Options options = {}) const {
-    return DeviceCheckpoint::start(device, paths, options);
+    return DeviceCheckpoint::start(device, CheckpointFile::open(paths), options);
   }
   [[nodiscard]] std::size_t device_bytes() const {
     const CurrentContext current(*device.context);
@@ -211,7 +211,7 @@ UNIT_TEST(asleep_it_takes_no_memory_and_awake_it_is_what_it_was) {
       fixture.any.driver->memcpy_htod_async(address, written.data(), written.size(), nullptr);
     }
     const std::size_t awake = fixture.device_bytes();
-    const std::size_t held = loaded->stats().device_bytes;
+    const std::size_t held = loaded->stats().resident_bytes;
     CHECK(held >= 45 * mebibyte);
     for (const bool unmodified : {false, true}) {
       loaded->sleep(unmodified);
@@ -242,7 +242,7 @@ UNIT_TEST(memory_comes_back_from_what_was_dropped_cancelled_or_refused) {
       CHECK(holds(*loaded));
       CHECK_THROWS(OverBudget, fixture.load(paths)->wait());
     } catch (const Cancelled&) {
-      CHECK_EQUAL(loaded->stats().device_bytes, 0);
+      CHECK_EQUAL(loaded->stats().resident_bytes, 0);
     }
   }
   CHECK(fixture.device_bytes() <= before + 2 * mebibyte);

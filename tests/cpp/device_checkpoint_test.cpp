@@ -34,7 +34,7 @@ struct Fixture {
 
   [[nodiscard]] std::shared_ptr<DeviceCheckpoint> load(
       const std::vector<std::string>& paths, DeviceCheckpoint::Options options = {}) const {
-    return DeviceCheckpoint::start(device, paths, options);
+    return DeviceCheckpoint::start(device, CheckpointFile::open(paths), options);
   }
   // Nothing may be left once the device is closed.
   void finish() {
@@ -229,7 +229,7 @@ UNIT_TEST(a_changed_file_is_neither_slept_on_nor_woken) {
     CHECK(holds(*awake));
     CHECK_THROWS(FileChanged, asleep->wake());
     CHECK(asleep->stats().state == DeviceCheckpoint::State::asleep);
-    CHECK_EQUAL(asleep->stats().device_bytes, 0);
+    CHECK_EQUAL(asleep->stats().resident_bytes, 0);
   }
   fixture.finish();
 }
@@ -359,7 +359,7 @@ UNIT_TEST(two_devices_share_one_ring) {
   {
     const LoadingDevice other = fixture.device.beside(1, {});
     const auto first = fixture.load({path});
-    const auto second = DeviceCheckpoint::start(other, std::vector{path}, {});
+    const auto second = DeviceCheckpoint::start(other, CheckpointFile::open(std::vector{path}), {});
     first->wait();
     second->wait();
     CHECK(holds(*first));

@@ -25,7 +25,7 @@ constexpr std::uint64_t tight = std::uint64_t{64} << 10U;
 // From opening the device to closing it. Throws what went wrong.
 void live(const FakeDriver& fake, const std::string& path) {
   const LoadingDevice device = LoadingDevice::open(fake.driver, 0, tight, {});
-  const auto loaded = DeviceCheckpoint::start(device, std::vector{path}, {});
+  const auto loaded = DeviceCheckpoint::start(device, CheckpointFile::open(std::vector{path}), {});
   loaded->wait_enqueued();
   {
     const CurrentContext current(*device.context);

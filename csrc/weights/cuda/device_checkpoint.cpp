@@ -29,13 +29,8 @@ std::vector<PlannedFile> planned(std::span<const CheckpointFile> files) {
 }  // namespace
 
 std::shared_ptr<DeviceCheckpoint> DeviceCheckpoint::start(const LoadingDevice& device,
-                                                          std::span<const std::string> paths,
+                                                          std::vector<CheckpointFile> files,
                                                           const Options& options) {
-  std::vector<CheckpointFile> files;
-  files.reserve(paths.size());
-  for (const std::string& path : paths) {
-    files.push_back(CheckpointFile::open(path));
-  }
   auto checkpoint =
       for_this_process(std::make_unique<DeviceCheckpoint>(device, std::move(files), options));
   const SignalsBlocked signals_blocked;
@@ -141,7 +136,7 @@ void DeviceCheckpoint::fail(std::exception_ptr failure) noexcept {
     reservation_ = {};
   }
   const std::scoped_lock lock(mutex_);
-  stats_.device_bytes = arena_ == nullptr ? 0 : device_bytes_;
+  stats_.resident_bytes = arena_ == nullptr ? 0 : device_bytes_;
   failure_ = std::move(failure);
   state_ = State::failed;
   stoppable_ = false;
@@ -166,14 +161,14 @@ void DeviceCheckpoint::allocate(const std::stop_token& stop) {
     throw;
   }
   const std::scoped_lock lock(mutex_);
-  stats_.device_bytes = device_bytes_;
+  stats_.resident_bytes = device_bytes_;
 }
 
 void DeviceCheckpoint::deallocate() noexcept {
   arena_->unmap();
   reservation_ = {};
   const std::scoped_lock lock(mutex_);
-  stats_.device_bytes = 0;
+  stats_.resident_bytes = 0;
 }
 
 void DeviceCheckpoint::set_state(State state) {

@@ -21,6 +21,7 @@ from pipelined.weights._devices import Budgets, release_pinned_memory, set_budge
 from pipelined.weights._faults import report_faults
 from pipelined.weights._install import install, uninstall
 from pipelined.weights._load_checkpoint import load_checkpoint
+from pipelined.weights._moves import device_moves
 from pipelined.weights._progress import FileProgress, LoadProgress, ProgressCallback
 from pipelined.weights._records import Load, loads, reset_loads
 from pipelined.weights._safe_open import load_file, safe_open
@@ -91,6 +92,7 @@ __all__ = [
     "UnsupportedDtype",
     "arenas",
     "begin",
+    "device_moves",
     "install",
     "load_checkpoint",
     "load_file",

@@ -31,14 +31,14 @@ _MILLISECONDS_BETWEEN_LOOKS = 50
 class ArenaStats:
     """What an arena holds and what it took. Bytes and seconds; no seconds before the first time.
 
-    `device_bytes` is physical memory, now; `saved_bytes` is host memory with what differs from the
-    files, while asleep. Of what was read so far, `buffered_bytes` came through the page cache and
-    `direct_bytes` past it.
+    `resident_bytes` is physical memory, now; `saved_bytes` is host memory with what differs from
+    the files, while asleep. Of what was read so far, `buffered_bytes` came through the page cache
+    and `direct_bytes` past it.
     """
 
     state: State
     tensor_bytes: int
-    device_bytes: int
+    resident_bytes: int
     saved_bytes: int
     chunks: int
     buffered_bytes: int

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
 
-from pipelined.weights import _records
+from pipelined.weights import _mapped_files, _moves, _records
 from pipelined.weights._extension import extension
 from pipelined.weights._tensors import adopt
 
@@ -18,10 +18,6 @@ if TYPE_CHECKING:
     import torch
 
     from pipelined._weights import Progress
-
-# Whoever asks for a second tensor will ask for the rest. One alone is what accelerate takes from a
-# model that it keeps on the disk, opening the file each time: reading all of it would be a waste.
-_TENSORS_BEFORE_READING_AHEAD = 2
 
 
 class OpenCheckpoint:
@@ -32,12 +28,20 @@ class OpenCheckpoint:
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._started = time.monotonic()
+        started = time.monotonic()
         self._checkpoint = extension.Checkpoint(os.fsencode(path))
         self._lock = threading.Lock()
         self._taken: set[str] = set()
-        self._record: _records.Record | None = None
+        self._record = _records.Record(
+            str(Path(path).absolute()),
+            started,
+            self._checkpoint.source,
+            self._checkpoint.progress,
+        )
+        self._is_recorded = False
         self._reading_ahead = False
+        self.file = _mapped_files.MappedFile(self._checkpoint, self._record)
+        _mapped_files.register(self.file)
 
     def names(self) -> list[str]:
         """Return the tensors' names in alphabetical order."""
@@ -82,6 +86,11 @@ class OpenCheckpoint:
         """How much of the file is in memory."""
         return self._checkpoint.progress
 
+    def want(self, name: str) -> None:
+        """Take note that a tensor will be asked for. Raises as `tensor` does."""
+        self.dtype(name)
+        self.file.want(name)
+
     def part(self, name: str, index: Any) -> torch.Tensor:
         """Return a part of a tensor, indexed as torch does."""
         return self.tensor(name)[index]
@@ -91,40 +100,48 @@ class OpenCheckpoint:
         dtype = self.dtype(name)
         capsule = self._checkpoint.tensor(name)
         self._take(name)
+        _moves.watch()
         return adopt(capsule, dtype)
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Return all tensors in the order of the file; starts to read it ahead."""
         self._read_ahead()
+        self.file.want_all()
+        _moves.watch()
         return {name: adopt(capsule, dtype) for name, dtype, capsule in self._checkpoint.tensors()}
 
     def _take(self, name: str) -> None:
         if self._reading_ahead:
             return
+        self.file.want(name)
+        record = self._recorded()
         with self._lock:
             self._taken.add(name)
-            enough = len(self._taken) >= _TENSORS_BEFORE_READING_AHEAD
+            enough = len(self._taken) >= _mapped_files.TENSORS_BEFORE_THE_WHOLE
             taken = sum(map(self._checkpoint.nbytes, self._taken))
-            self._recorded().bytes_taken = max(taken, self._recorded().bytes_taken)
+            record.bytes_taken = max(taken, record.bytes_taken)
         if enough or taken == self._checkpoint.progress.total_bytes:
             self._read_ahead()
 
     def _read_ahead(self) -> None:
-        with self._lock:
-            self._recorded().bytes_taken = self._checkpoint.progress.total_bytes
-        self._checkpoint.populate()
-        self._reading_ahead = True
+        self._recorded().bytes_taken = self._checkpoint.progress.total_bytes
+        # What is on its way to a device is wanted there, and read for it.
+        if not self.file.is_moving:
+            self._checkpoint.populate()
+            self._reading_ahead = True
 
     def _recorded(self) -> _records.Record:
-        if self._record is None:
-            self._record = _records.Record(
-                str(Path(self._path).absolute()),
-                self._started,
-                self._checkpoint.source,
-                self._checkpoint.progress,
-            )
-            _records.add(self._record)
+        with self._lock:
+            if not self._is_recorded:
+                self._is_recorded = True
+                _records.add(self._record)
         return self._record
+
+
+def takes_all(index: object) -> bool:
+    """Whether an index, as torch takes it, takes all of a tensor."""
+    parts = index if isinstance(index, tuple) else (index,)
+    return all(part is ... or part == slice(None) for part in parts)
 
 
 def _missing(name: str) -> SafetensorError:

@@ -22,9 +22,10 @@ class Load:
 
     `bytes` counts the tensors' bytes: of the whole file once it is being read ahead, else of the
     tensors that were asked for. `started` is on CLOCK_MONOTONIC; `seconds` run from there until the
-    whole file was in memory, and are None before, or when that will never be. `source` is where the
-    bytes were when the file was opened: "disk", "page cache" or "unknown". `error` is why reading
-    ahead stopped, or None.
+    whole file was in memory, and are None before, or when that will never be. Of a file that went
+    to a device, they are those of the load onto it, wherever the file was mapped besides. `source`
+    is where the bytes were when the file was opened: "disk", "page cache" or "unknown". `error` is
+    why reading ahead stopped, or None.
     """
 
     path: str
@@ -44,17 +45,34 @@ class Record:
         self._started = started
         self._source = source
         self._progress = progress
+        # When the load onto a device began, and how far it is.
+        self._device: tuple[float, Progress] | None = None
         self.bytes_taken = 0
+
+    @property
+    def path(self) -> str:
+        """The file's path, absolute."""
+        return self._path
+
+    def on_device(self, started: float, progress: Progress) -> None:
+        """Take note that the whole file is being loaded onto a device."""
+        self._device = started, progress
+        self.bytes_taken = progress.total_bytes
+
+    def not_on_device(self) -> None:
+        """Take note that it came to nothing."""
+        self._device = None
 
     def snapshot(self) -> Load:
         """Describe the load as it stands now."""
-        finished, error = self._progress.finished, self._progress.error
+        started, progress = self._device or (self._started, self._progress)
+        finished, error = progress.finished, progress.error
         return Load(
             path=self._path,
             name=PurePath(self._path).name,
             bytes=self.bytes_taken,
-            started=self._started,
-            seconds=None if finished is None else max(0.0, finished - self._started),
+            started=started,
+            seconds=None if finished is None else max(0.0, finished - started),
             source=self._source,
             error=os.strerror(error) if error else None,
         )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError
 from safetensors import safe_open as stock_safe_open
 
-from pipelined.weights._checkpoint import OpenCheckpoint
+from pipelined.weights._checkpoint import OpenCheckpoint, takes_all
 from pipelined.weights._cuda import cuda_ordinal
 from pipelined.weights._device_file import DeviceFile
 from pipelined.weights.errors import UnknownDtype
@@ -110,6 +110,7 @@ class safe_open:
     def get_slice(self, name: str) -> TensorSlice:
         """Return a tensor that is made when it is indexed."""
         file = self._open()
+        file.want(name)
         return TensorSlice(file, name, file.dtype(name))
 
     def _open(self) -> OpenCheckpoint:
@@ -136,7 +137,7 @@ class TensorSlice:
         return self._dtype
 
     def __getitem__(self, index: Any) -> torch.Tensor:
-        if self._dtype == "F4" and not _takes_all(index):
+        if self._dtype == "F4" and not takes_all(index):
             # torch counts pairs of elements, the header counts elements: either reading of an index
             # would be wrong for somebody.
             raise SafetensorError(f"tensor {self._name} of dtype F4 can only be taken whole")
@@ -179,8 +180,3 @@ def _unsupported(
         return f"backend {options['backend']!r}"
     unknown = sorted(options.keys() - {"backend"})
     return f"arguments {unknown}" if unknown else None
-
-
-def _takes_all(index: object) -> bool:
-    parts = index if isinstance(index, tuple) else (index,)
-    return all(part is ... or part == slice(None) for part in parts)

@@ -1,5 +1,8 @@
 #include "control.h"
 
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -30,6 +33,12 @@ int access_device(std::uint64_t pointer, std::size_t size,
     access(piece.data, piece.size);
   }
   return 0;
+}
+
+std::size_t page_bytes() { return static_cast<std::size_t>(::sysconf(_SC_PAGESIZE)); }
+
+std::size_t whole_pages(std::size_t size) {
+  return (size + page_bytes() - 1) / page_bytes() * page_bytes();
 }
 
 }  // namespace
@@ -110,6 +119,40 @@ int fake_write_device(uint64_t pointer, const void* buffer, size_t size) {
     std::memcpy(device, from, length);
     from += length;
   });
+}
+
+void* fake_open_view(uint64_t pointer, size_t size) {
+  Simulation& state = simulation();
+  const Lock lock(state.mutex);
+  // Of whole pages, as mappings are. Device memory begins and ends with pages.
+  const std::uint64_t before = pointer % page_bytes();
+  const std::size_t whole = whole_pages(before + size);
+  const auto pieces =
+      state.memory.find(pointer - before, whole, std::nullopt, cuda::AccessFlags::none);
+  if (!pieces) {
+    return nullptr;
+  }
+  constexpr int anonymous = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+  void* const place = ::mmap(nullptr, whole, PROT_NONE, anonymous, -1, 0);
+  if (place == MAP_FAILED) {
+    return nullptr;
+  }
+  auto* to = static_cast<std::byte*>(place);
+  for (const fake_cuda::Piece& piece : *pieces) {
+    const auto offset = piece.data - piece.allocation->data();
+    if (::mmap(to, piece.size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
+               piece.allocation->descriptor(), offset) == MAP_FAILED) {
+      static_cast<void>(::munmap(place, whole));
+      return nullptr;
+    }
+    to += piece.size;
+  }
+  return static_cast<std::byte*>(place) + before;
+}
+
+void fake_close_view(void* view, size_t size) {
+  const std::uintptr_t before = reinterpret_cast<std::uintptr_t>(view) % page_bytes();
+  static_cast<void>(::munmap(static_cast<std::byte*>(view) - before, whole_pages(before + size)));
 }
 
 uint64_t fake_statistics(fake_statistic which) {

@@ -75,6 +75,11 @@ void fake_drain(void);
 int fake_read_device(uint64_t pointer, void* buffer, size_t size);
 int fake_write_device(uint64_t pointer, const void* buffer, size_t size);
 
+/* Device memory where the host may read and write it, until fake_close_view(view, size): the bytes
+ * themselves, which stay for as long as the view does. NULL if not all of the range is mapped. */
+void* fake_open_view(uint64_t pointer, size_t size);
+void fake_close_view(void* view, size_t size);
+
 typedef enum fake_statistic {
   FAKE_PINNED_BYTES,     /* now */
   FAKE_PINNED_PEAK,      /* at most, since fake_forget */

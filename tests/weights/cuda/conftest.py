@@ -15,6 +15,7 @@ from pipelined.weights import _arena, _devices
 from tests.cpp import compiling
 from tests.weights.cuda.consumer import Consumer
 from tests.weights.cuda.fake_driver import FakeDriver
+from tests.weights.cuda.torch_cuda import TorchCuda
 
 PINNED_BYTES = 64 << 10
 
@@ -66,6 +67,14 @@ def loading(
     fake.hold(False)
     weights.set_budgets(weights.Budgets())
     close_devices()
+
+
+@pytest.fixture
+def torch_cuda(loading: FakeDriver, monkeypatch: pytest.MonkeyPatch) -> Iterator[TorchCuda]:
+    """A torch that has a CUDA device: "cuda" is device 0, and its tensors are real ones."""
+    cuda = TorchCuda(loading, monkeypatch)
+    yield cuda
+    cuda.forget()
 
 
 @pytest.fixture

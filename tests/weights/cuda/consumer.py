@@ -32,14 +32,19 @@ class _Managed(ctypes.Structure):
     pass
 
 
-_Deleter = ctypes.CFUNCTYPE(None, ctypes.POINTER(_Managed))
-_Managed._fields_ = [("tensor", _Tensor), ("context", ctypes.c_void_p), ("deleter", _Deleter)]
+Deleter = ctypes.CFUNCTYPE(None, ctypes.POINTER(_Managed))
+_Managed._fields_ = [("tensor", _Tensor), ("context", ctypes.c_void_p), ("deleter", Deleter)]
 
 _get = ctypes.pythonapi.PyCapsule_GetPointer
 _get.restype = ctypes.POINTER(_Managed)
 _get.argtypes = [ctypes.py_object, ctypes.c_char_p]
 _rename = ctypes.pythonapi.PyCapsule_SetName
 _rename.argtypes = [ctypes.py_object, ctypes.c_char_p]
+
+
+def managed_tensor(capsule: Any) -> Any:
+    """A pointer to what a capsule has, which stays the capsule's."""
+    return _get(capsule, b"dltensor")
 
 
 @dataclass(eq=False)

@@ -60,6 +60,7 @@ class FakeDriver:
             getattr(self._library, f"fake_{name}").restype = ctypes.c_char_p
         for name in ("calls", "statistics"):
             getattr(self._library, f"fake_{name}").restype = ctypes.c_uint64
+        self._library.fake_open_view.restype = ctypes.c_void_p
 
     def call(self, name: str, *arguments: object) -> int:
         """Call a function of the driver; return its CUresult."""
@@ -120,6 +121,17 @@ class FakeDriver:
         size = ctypes.c_size_t(len(content))
         if self._library.fake_write_device(ctypes.c_uint64(pointer), content, size):
             raise ValueError(f"{len(content)} bytes at {pointer:#x} are not mapped")
+
+    def open_view(self, pointer: int, size: int) -> int:
+        """The address at which the host may read and write device memory. Raises ValueError."""
+        view = self._library.fake_open_view(ctypes.c_uint64(pointer), ctypes.c_size_t(size))
+        if view is None:
+            raise ValueError(f"{size} bytes at {pointer:#x} are not mapped")
+        return int(view)
+
+    def close_view(self, view: int, size: int) -> None:
+        """End such a view."""
+        self._library.fake_close_view(ctypes.c_void_p(view), ctypes.c_size_t(size))
 
     def statistic(self, which: Statistic) -> int:
         """One of the numbers that the driver keeps."""

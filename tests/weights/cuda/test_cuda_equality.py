@@ -108,20 +108,6 @@ def test_load_file_on_cuda(torch_has_cuda: FakeDriver, tmp_path: Path) -> None:
     assert weights.arenas() == []
 
 
-def test_safe_open_on_cuda(torch_has_cuda: FakeDriver, tmp_path: Path) -> None:
-    path = tmp_path / "model.safetensors"
-    tensors = {"a": torch.randn(7, 3), "b": torch.randn(5)}
-    safetensors.torch.save_file(tensors, path)
-    handle: Any = weights.safe_open(path, framework="pt", device="cuda")
-    loaded = handle.get_tensors()
-    assert loaded["a"].raw() == raw(tensors["a"])
-    again = handle.get_tensor("b")
-    assert again.address == loaded["b"].address
-    assert handle.keys() == ["a", "b"]
-    with pytest.raises(safetensors.SafetensorError, match="does not contain tensor c"):
-        handle.get_tensor("c")
-
-
 def test_load_checkpoint_on_cuda(torch_has_cuda: FakeDriver, tmp_path: Path) -> None:
     safetensors.torch.save_file({"a": torch.arange(9)}, tmp_path / "x-1.safetensors")
     safetensors.torch.save_file({"b": torch.arange(3)}, tmp_path / "x-2.safetensors")

@@ -155,8 +155,6 @@ def test_the_timeline_gets_each_file(loading: FakeDriver, path: Path) -> None:
     assert load.source in ("page cache", "unknown")
 
 
-# Each call is made to fail in a load of its own: a busy machine needs more than the usual limit.
-@pytest.mark.timeout(600)
 def test_every_call_that_fails(
     loading: FakeDriver,
     path: Path,

@@ -1,0 +1,133 @@
+"""The load of one open file onto a device, begun by whoever needs it first."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from pipelined.weights import _arena, _devices, _records
+from pipelined.weights.errors import Asleep, CudaError, DriverMissing, OverBudget
+
+if TYPE_CHECKING:
+    import torch
+
+    from pipelined._weights import Checkpoint
+
+_log = logging.getLogger("pipelined.weights")
+
+_OUT_OF_MEMORY = 2  # CUDA_ERROR_OUT_OF_MEMORY
+
+
+class DeviceLoad:
+    """Gives each tensor of a file out once, from an arena with the whole file. Thread-safe.
+
+    Once, because a copy of a tensor is what is asked for, and two that share their memory are none.
+    The arena is held until every tensor was given out, or this object dies; from there on the
+    tensors keep it alive.
+
+    Where there is no room for the file, or no driver, the log says so once, and from there on there
+    is nothing to be had from here.
+    """
+
+    def __init__(self, record: _records.Record, ordinal: int) -> None:
+        self._record = record
+        self._ordinal = ordinal
+        self._lock = threading.Lock()
+        self._arena: _arena.Arena | None = None
+        # Names still to be given out; None before the load has begun.
+        self._left: set[str] | None = None
+        self._told = False
+
+    @property
+    def gave_all(self) -> bool:
+        """Whether nothing is to be had from here any longer."""
+        return self._left is not None and not self._left
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether it has begun and not given all out."""
+        return self._arena is not None
+
+    def take(self, checkpoint: Checkpoint, name: str) -> torch.Tensor | None:
+        """Return a tensor, once the whole file was read; None if it must be copied by itself.
+
+        Raises FileChanged, CudaError and OSError.
+        """
+        try:
+            arena = self._reserve(checkpoint, name)
+            return None if arena is None else arena.tensor(name)
+        except (OverBudget, DriverMissing, CudaError, Asleep) as error:
+            self._give_up_after(error)
+            return None
+
+    def take_all(self, checkpoint: Checkpoint) -> dict[str, torch.Tensor] | None:
+        """Return all tensors, in the order of the file, like `take`; None if one was taken."""
+        try:
+            with self._lock:
+                arena = self._begun(checkpoint)
+                if arena is None or self._left != set(arena.names()):
+                    return None
+                self._left = set()
+                self._arena = None
+            return arena.tensors()
+        except (OverBudget, DriverMissing, CudaError, Asleep) as error:
+            self._give_up_after(error)
+            return None
+
+    def give_up(self) -> None:
+        """Let the arena go, and give out nothing more."""
+        with self._lock:
+            self._arena, self._left = None, set()
+
+    def _reserve(self, checkpoint: Checkpoint, name: str) -> _arena.Arena | None:
+        with self._lock:
+            arena = self._begun(checkpoint)
+            if arena is None or self._left is None or name not in self._left:
+                return None
+            self._left.discard(name)
+            if not self._left:
+                self._arena = None
+            return arena
+
+    def _begun(self, checkpoint: Checkpoint) -> _arena.Arena | None:
+        if self._left is None:
+            started = time.monotonic()
+            _return_unused_memory()
+            device = _devices.device(self._ordinal)
+            # What threads are reading into memory is not to be read past it at the same time.
+            mode = "buffered" if checkpoint.progress.loaded_bytes else "automatic"
+            loaded = device.load_open([checkpoint], mode, False)
+            self._record.on_device(started, loaded.progress()[0])
+            self._arena = _arena.Arena(loaded)
+            self._left = set(self._arena.names())
+        return self._arena
+
+    def _give_up_after(self, error: OverBudget | DriverMissing | CudaError | Asleep) -> None:
+        if isinstance(error, CudaError) and error.code != _OUT_OF_MEMORY:
+            raise error
+        with self._lock:
+            told, self._told = self._told, True
+            self._arena, self._left = None, set()
+        self._record.not_on_device()
+        if not told:
+            # As text: whoever keeps the record would keep all that the error's frames hold.
+            _log.warning(
+                "%s goes to cuda:%d a tensor at a time: %s",
+                self._record.path,
+                self._ordinal,
+                str(error),
+            )
+
+
+def _return_unused_memory() -> None:
+    """Give the device what torch keeps of it without using it.
+
+    transformers and diffusers make torch allocate as much memory as the model will take before they
+    load it (`caching_allocator_warmup`), and drop it at once, so that it waits in torch's cache.
+    The arena cannot take it from there: the model would need twice its memory.
+    """
+    import torch
+
+    torch.cuda.empty_cache()
