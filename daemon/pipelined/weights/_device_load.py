@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("pipelined.weights")
 
-_OUT_OF_MEMORY = 2  # CUDA_ERROR_OUT_OF_MEMORY
+# CUDA_ERROR_OUT_OF_MEMORY, and CUDA_ERROR_NOT_SUPPORTED, which is how the driver of a device without
+# virtual memory management (some virtual GPUs) answers. Torch can load what an arena cannot.
+_NO_ARENA = (2, 801)
 
 
 class DeviceLoad:
@@ -27,8 +29,8 @@ class DeviceLoad:
     The arena is held until every tensor was given out, or this object dies; from there on the
     tensors keep it alive.
 
-    Where there is no room for the file, or no driver, the log says so once, and from there on there
-    is nothing to be had from here.
+    Where there is no room for the file, no driver, or a device without virtual memory management,
+    the log says so once, and from there on there is nothing to be had from here.
     """
 
     def __init__(self, record: _records.Record, ordinal: int) -> None:
@@ -105,7 +107,7 @@ class DeviceLoad:
         return self._arena
 
     def _give_up_after(self, error: OverBudget | DriverMissing | CudaError | Asleep) -> None:
-        if isinstance(error, CudaError) and error.code != _OUT_OF_MEMORY:
+        if isinstance(error, CudaError) and error.code not in _NO_ARENA:
             raise error
         with self._lock:
             told, self._told = self._told, True

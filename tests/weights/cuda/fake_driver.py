@@ -12,6 +12,7 @@ from pathlib import Path
 SUCCESS = 0
 OUT_OF_MEMORY = 2
 NOT_INITIALIZED = 3
+NOT_SUPPORTED = 801
 GRANULE = 2 << 20
 
 

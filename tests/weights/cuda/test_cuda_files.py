@@ -10,7 +10,7 @@ import safetensors.torch
 import torch
 
 from pipelined import weights
-from tests.weights.cuda.fake_driver import Statistic
+from tests.weights.cuda.fake_driver import NOT_SUPPORTED, Statistic
 from tests.weights.cuda.torch_cuda import TorchCuda
 from tests.weights.files import assert_same, assert_same_tensors
 
@@ -78,6 +78,20 @@ def test_the_device_is_full(
     (record,) = caplog.records
     assert str(path) in record.message
     assert torch_cuda.driver.statistic(Statistic.DEVICE_BYTES) == 0
+
+
+@pytest.mark.parametrize("function", ["cuMemGetAllocationGranularity", "cuMemCreate"])
+def test_a_device_without_virtual_memory_management(
+    torch_cuda: TorchCuda, path: Path, caplog: pytest.LogCaptureFixture, function: str
+) -> None:
+    torch_cuda.driver.fail(function, 1, NOT_SUPPORTED, times=100)
+    with caplog.at_level(logging.WARNING, "pipelined.weights"):
+        loaded = weights.load_file(path, device="cuda")
+    torch_cuda.driver.fail(None, 0, 0)
+    assert_same_tensors(loaded, TENSORS)
+    assert len(torch_cuda.copied) == len(TENSORS)
+    (record,) = caplog.records
+    assert "CUDA_ERROR_NOT_SUPPORTED" in record.message
 
 
 def test_the_file_that_was_opened_is_loaded(torch_cuda: TorchCuda, path: Path) -> None:
