@@ -61,9 +61,9 @@ class Startup:
                     os.close(fd)
             if failed is None:
                 failed = self._start_nodes()
-        if failed is None:
-            failed = _await_copies()
-        # Nothing loads any more: a warm worker that waits for runs must not keep memory pinned.
+        late = _await_copies()
+        failed = late if failed is None else failed
+        # A worker that waits for runs, or for another try, need not keep memory pinned.
         weights.release_pinned_memory()
         self._report_imports(imports)
         self._report_weights()
