@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,6 +24,14 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDaemon]:
     running = RunningDaemon(tmp_path_factory.mktemp("daemon"))
     yield running
     running.close()
+
+
+@pytest.fixture(scope="session")
+def fake_library() -> Path:
+    """The fake libcuda.so.1, compiled if it has changed: what PIPELINED_CUDA_DRIVER may name."""
+    from tests.cpp import compiling
+
+    return compiling.build_library("fake_cuda")
 
 
 @pytest.fixture

@@ -185,6 +185,7 @@ BY_REASON: Mapping[str, Build] = {
     "CODE_DIGEST_MISMATCH": _plain(errors.PipelineError),
     "CODE_TOO_LARGE": _code_too_large,
     "STARTUP_FAILED": _startup_failed,
+    "OUT_OF_MEMORY": _startup_failed,
     "RUN_FAILED": _run_failed,
     "WORKER_DIED": _worker_died,
     "OUTPUT_TYPE": _not_sendable,

@@ -130,6 +130,8 @@ class InvalidInput(PipelineError):
 class StartupFailed(PipelineError):
     """A node raised while the graph was started; chained to the cause if that was in this process.
 
+    Where the node needed more memory than there is or may be, ``reason`` is ``"OUT_OF_MEMORY"``.
+
     Attributes:
         node: the node that raised, such as ``"Model.load"``; empty if no node had been reached.
         deployment: the deployment's name; empty for a local ``Graph``.

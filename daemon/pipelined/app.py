@@ -11,6 +11,7 @@ import structlog
 
 from pipelined.core.deployments import Deployments
 from pipelined.installed import InstalledPackages
+from pipelined.nursery.limits import Limits
 from pipelined.nursery.supervisor import Nursery
 from pipelined.rpc.health import Health
 from pipelined.rpc.listener import Listener
@@ -38,7 +39,8 @@ async def serve(settings: Settings) -> None:
         store = await SqliteDeploymentStore.open(directory)
         stack.push_async_callback(store.close)
 
-        nursery = Nursery(preload=settings.preload)
+        limits = Limits(pinned_bytes=settings.pinned_bytes, device_bytes=settings.device_bytes)
+        nursery = Nursery(preload=settings.preload, limits=limits)
         health = Health()
         deployments = Deployments(store, nursery, health.deployment_changed)
         version = metadata.version("pipelined")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +11,15 @@ from typing import Annotated
 import typer
 
 from pipelined.observe.logs import LogFormat, configure
-from pipelined.settings import Settings, default_state_directory
+from pipelined.settings import (
+    DEFAULT_PINNED_BYTES,
+    LEAST_PINNED_BYTES,
+    InvalidSize,
+    Settings,
+    default_state_directory,
+    parse_device_memory,
+    parse_pinned_memory,
+)
 from pipelined_api.address import Address, InvalidAddress, default_address, parse_address
 
 application = typer.Typer(
@@ -26,6 +35,22 @@ def _address(text: str) -> Address:
     try:
         return parse_address(text)
     except InvalidAddress as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def _pinned_memory(text: object) -> int:
+    return _size(parse_pinned_memory, text)
+
+
+def _device_memory(text: object) -> int:
+    return _size(parse_device_memory, text)
+
+
+def _size(parse: Callable[[str], int], text: object) -> int:
+    try:
+        # A default is a number already.
+        return parse(str(text))
+    except InvalidSize as error:
         raise typer.BadParameter(str(error)) from None
 
 
@@ -67,6 +92,28 @@ def serve(
     drain_seconds: Annotated[
         float, typer.Option(min=0.0, help="How long runs may take to end when the daemon stops.")
     ] = 30.0,
+    pinned_memory: Annotated[
+        int,
+        typer.Option(
+            parser=_pinned_memory,
+            metavar="SIZE",
+            envvar="PIPELINED_PINNED_MEMORY",
+            show_default=False,
+            help="Host memory that each worker may pin while it loads weights onto devices, such "
+            f"as 512MiB or 1.5GB; at least {LEAST_PINNED_BYTES >> 10}KiB. "
+            f"Default: {DEFAULT_PINNED_BYTES >> 20}MiB.",
+        ),
+    ] = DEFAULT_PINNED_BYTES,
+    device_memory: Annotated[
+        int | None,
+        typer.Option(
+            parser=_device_memory,
+            metavar="SIZE",
+            envvar="PIPELINED_DEVICE_MEMORY",
+            help="What the weights of each worker may take of each device through the loader. "
+            "Default: all that the device has.",
+        ),
+    ] = None,
     log_format: Annotated[LogFormat, typer.Option(help="How the log looks.")] = LogFormat.CONSOLE,
     debug: Annotated[bool, typer.Option("--debug", help="Log more.")] = False,
 ) -> None:
@@ -76,6 +123,8 @@ def serve(
         state_directory=(state_dir or default_state_directory()).absolute(),
         preload=tuple(preload) if preload else None,
         drain_seconds=drain_seconds,
+        pinned_bytes=pinned_memory,
+        device_bytes=device_memory,
     )
     configure(log_format, debug=debug)
     # Imported late, so that --help does not wait for gRPC.

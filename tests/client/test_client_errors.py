@@ -85,6 +85,17 @@ FROM_DAEMON: list[tuple[DomainError, type[errors.PipelineError], dict[str, objec
         },
     ),
     (
+        domain.StartupOutOfMemory("x", FAILURE, retry_after=1.5),
+        errors.StartupFailed,
+        {
+            "deployment": "x",
+            "node": "Model.load",
+            "remote_traceback": FAILURE.traceback,
+            "retry_after": 1.5,
+            "reason": "OUT_OF_MEMORY",
+        },
+    ),
+    (
         domain.RunFailed("id", FAILURE),
         errors.RunFailed,
         {"node": "Model.load", "remote_traceback": FAILURE.traceback},

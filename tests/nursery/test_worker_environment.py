@@ -34,3 +34,20 @@ async def test_openmp_threads_spin_briefly_unless_the_operator_chose_otherwise(
         other = await own.start(graph_of(openmp_variables), {"GOMP_SPINCOUNT": "9"})
         assert own.stages[1].source == "exec"
         assert (await call(other))["GOMP_SPINCOUNT"] == "9"
+
+
+def variables_of_ours() -> list[str]:
+    return sorted(name for name in os.environ if name.startswith("PIPELINED_"))
+
+
+async def test_workers_are_told_where_the_driver_is_and_nothing_else_of_the_daemon(
+    tmp_path: Path,
+) -> None:
+    environment = {
+        "PATH": os.environ.get("PATH", ""),
+        "PIPELINED_ADDRESS": "unix:/somewhere",
+        "PIPELINED_CUDA_DRIVER": "/lib/libcuda.so.1",
+    }
+    async with launching(tmp_path, (), environment=environment) as own:
+        worker = await own.start(graph_of(variables_of_ours))
+        assert await call(worker) == ["PIPELINED_CUDA_DRIVER"]

@@ -30,6 +30,7 @@ EXAMPLES: list[tuple[DomainError, str, int]] = [
         "STARTUP_FAILED",
         code_pb2.FAILED_PRECONDITION,
     ),
+    (errors.StartupOutOfMemory("x", FAILURE), "OUT_OF_MEMORY", code_pb2.RESOURCE_EXHAUSTED),
     (errors.RunFailed("id", FAILURE), "RUN_FAILED", code_pb2.INTERNAL),
     (errors.OutputNotSendable("id", "o", "no"), "OUTPUT_TYPE", code_pb2.FAILED_PRECONDITION),
     (errors.OutputTooLarge("id", 3, 2), "OUTPUT_TOO_LARGE", code_pb2.RESOURCE_EXHAUSTED),
@@ -82,6 +83,19 @@ def test_what_is_worth_another_try_says_when() -> None:
     debug = error_details_pb2.DebugInfo.FromString(found["google.rpc.DebugInfo"])
     assert debug.detail == "Traceback …"
     assert "google.rpc.RetryInfo" not in details(errors.StartupFailed("x", FAILURE))
+
+
+def test_a_startup_out_of_memory_tells_what_any_failed_startup_tells() -> None:
+    found = details(errors.StartupOutOfMemory("x", FAILURE, retry_after=1.5))
+    info = error_details_pb2.ErrorInfo.FromString(found["google.rpc.ErrorInfo"])
+    assert dict(info.metadata) == {
+        "deployment": "x",
+        "node": "Model.load",
+        "type": "ValueError",
+        "cause": "out_of_memory",
+        "subject": "",
+    }
+    assert {"google.rpc.RetryInfo", "google.rpc.DebugInfo"} <= found.keys()
 
 
 def test_a_status_fits_into_the_headers_that_most_clients_take() -> None:

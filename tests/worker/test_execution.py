@@ -42,6 +42,10 @@ def fail(how: str) -> None:
         raise Unspeakable
     if how == "huge":
         raise ValueError("x" * 10_000_000)
+    if how == "noted":
+        error = ValueError("no room")
+        error.add_note("while loading model.safetensors")
+        raise error
     if how == "surrogate":
         raise ValueError("\ud800")
     raise_from_another()
@@ -100,6 +104,10 @@ def test_an_exception_names_its_node_and_shows_the_frames_of_the_user_only() -> 
     assert "KeyError: 'key'" in failure.traceback
     assert "/pipelined/" not in failure.traceback
     assert "/pipeline/" not in failure.traceback
+
+
+def test_the_notes_of_an_exception_belong_to_its_text() -> None:
+    assert failing("noted").failure.message == "no room\nwhile loading model.safetensors"
 
 
 @pytest.mark.parametrize(

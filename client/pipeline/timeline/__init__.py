@@ -20,9 +20,11 @@ class Stage:
             ``"ready"`` or ``"first_run"``.
         name: of a node, ``"Entity.method"``; of weights, the file's name; of imports, the modules.
         start: seconds from the start of the timeline.
-        seconds: how long it took; of imports, the sum over separate ones.
+        seconds: how long it took; of imports, the sum over separate ones; of weights, until the
+            whole file was in memory or on the device, or until the startup's end.
         bytes: of weights, the bytes of the file's tensors.
-        source: of a fork, ``"fork"`` or ``"exec"``; of weights, where the bytes came from.
+        source: of a fork, ``"fork"`` or ``"exec"``; of weights, where the bytes were when the file
+            was opened: ``"disk"``, ``"page cache"`` or ``"unknown"``.
 
     """
 

@@ -14,6 +14,7 @@ The edge (``rpc/status.py``) maps each of them to a gRPC status in one table; no
       ├─ CodeDigestMismatch      the code that arrived is not the code that was announced
       ├─ CodeTooLarge            more code than the limit
       ├─ StartupFailed           a startup node, or the loading of the code, failed
+      │   └─ StartupOutOfMemory  it needed more memory than there is or may be
       ├─ RunFailed               a node raised
       ├─ OutputNotSendable       an output is of a type that cannot cross the wire
       ├─ OutputTooLarge          the outputs exceed the message limit
@@ -130,7 +131,8 @@ class StartupFailed(DomainError):
     """A startup node, or the loading of the code, failed.
 
     Attributes:
-        cause: Stable name of what failed: "node", "code", "missing_import" or "weights".
+        cause: Stable name of what failed: "node", "code", "missing_import", "weights", "device" or
+            "out_of_memory".
         subject: Of a missing import, the module.
         retry_after: Seconds until another try is made; None if it may be made at once.
     """
@@ -153,6 +155,15 @@ class StartupFailed(DomainError):
         self.cause = cause
         self.subject = subject
         self.retry_after = retry_after
+
+
+class StartupOutOfMemory(StartupFailed):
+    """A startup needed more memory, of the host or of a device, than there is or may be."""
+
+    def __init__(
+        self, deployment: str, failure: Failure, *, retry_after: float | None = None
+    ) -> None:
+        super().__init__(deployment, failure, cause="out_of_memory", retry_after=retry_after)
 
 
 class RunFailed(DomainError):

@@ -30,7 +30,8 @@ class Stage:
         start_seconds: From the timeline's zero to the beginning.
         seconds: Duration.
         bytes: Of a weights file: its tensors' bytes.
-        source: "fork" or "exec"; of a weights file, where its bytes came from.
+        source: "fork" or "exec"; of a weights file, where its bytes were when it was opened:
+            "disk", "page cache" or "unknown".
     """
 
     kind: StageKind

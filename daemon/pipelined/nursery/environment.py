@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 
 # Of the daemon and its service manager; user code has no business with them.
 _PRIVATE_PREFIXES = ("PIPELINED_",)
+# Those of that prefix that are about the machine and not the daemon: where the CUDA driver is.
+_OF_WORKERS = frozenset({"PIPELINED_CUDA_DRIVER"})
 _PRIVATE = frozenset(
     {
         "CREDENTIALS_DIRECTORY",
@@ -85,7 +87,7 @@ def scrubbed(environment: Mapping[str, str]) -> dict[str, str]:
     return defaults | {
         name: value
         for name, value in environment.items()
-        if name not in _PRIVATE and not name.startswith(_PRIVATE_PREFIXES)
+        if name in _OF_WORKERS or (name not in _PRIVATE and not name.startswith(_PRIVATE_PREFIXES))
     }
 
 

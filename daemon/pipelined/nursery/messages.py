@@ -14,9 +14,11 @@ from pipelined.core.errors import (
     OutputTooLarge,
     RunFailed,
     StartupFailed,
+    StartupOutOfMemory,
 )
 from pipelined.core.ports import StartSpec
 from pipelined.core.stages import Stage, StageKind
+from pipelined.nursery.limits import Limits
 from pipelined_api.v1 import deployments_pb2, timeline_pb2
 from pipelined_api.worker.v1 import worker_pb2
 
@@ -25,10 +27,11 @@ _START_CAUSES = {
     worker_pb2.StartFailed.CAUSE_CODE: "code",
     worker_pb2.StartFailed.CAUSE_MISSING_IMPORT: "missing_import",
     worker_pb2.StartFailed.CAUSE_WEIGHTS: "weights",
+    worker_pb2.StartFailed.CAUSE_DEVICE: "device",
 }
 
 
-def start(spec: StartSpec, max_response_bytes: int) -> worker_pb2.ToWorker:
+def start(spec: StartSpec, limits: Limits) -> worker_pb2.ToWorker:
     """Return the order to start; the code goes beside it."""
     return worker_pb2.ToWorker(
         start=worker_pb2.Start(
@@ -39,7 +42,9 @@ def start(spec: StartSpec, max_response_bytes: int) -> worker_pb2.ToWorker:
             threads=spec.threads,
             environment=spec.environment,
             timeline_zero=spec.zero,
-            max_response_bytes=max_response_bytes,
+            max_response_bytes=limits.response_bytes,
+            pinned_bytes=limits.pinned_bytes or 0,
+            device_bytes=limits.device_bytes or 0,
         )
     )
 
@@ -59,8 +64,11 @@ def stage(message: timeline_pb2.Stage) -> Stage:
 
 def start_error(deployment: str, failed: worker_pb2.StartFailed) -> StartupFailed:
     """Return what a failed startup is to the caller."""
+    failure = _failure(failed.failure)
+    if failed.cause == worker_pb2.StartFailed.CAUSE_OUT_OF_MEMORY:
+        return StartupOutOfMemory(deployment, failure)
     cause = _START_CAUSES.get(failed.cause, "code")
-    return StartupFailed(deployment, _failure(failed.failure), cause=cause, subject=failed.subject)
+    return StartupFailed(deployment, failure, cause=cause, subject=failed.subject)
 
 
 def run_error(run_id: str, failed: worker_pb2.RunFailed, limit: int) -> DomainError:

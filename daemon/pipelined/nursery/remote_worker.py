@@ -18,6 +18,7 @@ from pipelined.core.errors import Exit, StorageFailed, WorkerDied
 from pipelined.core.ports import RunResult, StartSpec
 from pipelined.core.stages import Stage
 from pipelined.nursery import messages
+from pipelined.nursery.limits import Limits
 from pipelined.nursery.output import OutputReader
 from pipelined.worker import last_words
 from pipelined.worker.channel import AsyncChannel, ProtocolError
@@ -45,7 +46,7 @@ class RemoteWorker:
         connection: socket.socket,
         output: int,
         on_line: Callable[[str], None],
-        max_response_bytes: int,
+        limits: Limits,
     ) -> None:
         loop = asyncio.get_running_loop()
         self.id = worker_id
@@ -53,7 +54,7 @@ class RemoteWorker:
         self.exited: asyncio.Future[Exit] = loop.create_future()
         self.hello: asyncio.Future[None] = loop.create_future()
         self._loop = loop
-        self._max_response_bytes = max_response_bytes
+        self._limits = limits
         self._on_stage: Callable[[Stage], None] | None = None
         self._starting: asyncio.Future[None] | None = None
         self._deployment = ""
@@ -107,7 +108,7 @@ class RemoteWorker:
         self._on_stage = on_stage
         self._starting = self._loop.create_future()
         try:
-            order = messages.start(spec, self._max_response_bytes)
+            order = messages.start(spec, self._limits)
             try:
                 self._channel.send(order.SerializeToString(), fds=[code])
             finally:
@@ -191,7 +192,8 @@ class RemoteWorker:
         frame.close()
         if kind == "run_failed":
             run_id, future = self._take_run(message.run_failed.run_id)
-            _fail(future, messages.run_error(run_id, message.run_failed, self._max_response_bytes))
+            limit = self._limits.response_bytes
+            _fail(future, messages.run_error(run_id, message.run_failed, limit))
         elif kind == "hello":
             if not self.hello.done():
                 self.hello.set_result(None)

@@ -19,12 +19,12 @@ from pipelined.core.stages import Stage, StageKind
 from pipelined.nursery import messages
 from pipelined.nursery.environment import read_at_import, scrubbed
 from pipelined.nursery.fork_client import ForkClient, ForkRefused, NurseryDied
+from pipelined.nursery.limits import Limits
 from pipelined.nursery.preload import DEFAULT_PRELOAD
 from pipelined.nursery.reaping import Reaper, exists
 from pipelined.nursery.remote_worker import RemoteWorker
 from pipelined.nursery.spawning import spawn
 from pipelined.worker.channel import socket_pair
-from pipelined_api.limits import MAX_MESSAGE_BYTES
 from pipelined_api.v1 import daemon_pb2
 from pipelined_api.worker.v1 import worker_pb2
 
@@ -40,6 +40,7 @@ _FORK_ATTEMPTS = 4
 # A worker that has not said hello by then never will.
 _HELLO_SECONDS = 60.0
 _STOP_GRACE_SECONDS = 2.0
+_DEFAULT_LIMITS = Limits()
 
 log = structlog.get_logger()
 
@@ -59,7 +60,7 @@ class Nursery:
             default list.
         environment: What the children's environment is made of; None for the daemon's own.
         on_line: Gets the id of a worker, or "nursery", and a line that it printed.
-        max_response_bytes: What the response to a run may have.
+        limits: What each worker may have.
     """
 
     def __init__(
@@ -68,12 +69,12 @@ class Nursery:
         *,
         environment: Mapping[str, str] | None = None,
         on_line: Callable[[str, str], None] = _log_line,
-        max_response_bytes: int = MAX_MESSAGE_BYTES,
+        limits: Limits = _DEFAULT_LIMITS,
     ) -> None:
         self._preload = DEFAULT_PRELOAD if preload is None else tuple(preload)
         self._environment = scrubbed(os.environ if environment is None else environment)
         self._on_line = on_line
-        self._max_response_bytes = max_response_bytes
+        self._limits = limits
         self._workers: dict[str, RemoteWorker] = {}
         # Of those, the ones that the living nursery has been asked for.
         self._forked: set[str] = set()
@@ -212,7 +213,7 @@ class Nursery:
         ours, theirs = socket_pair()
         read_end, write_end = os.pipe2(os.O_CLOEXEC)
         on_line = partial(self._on_line, worker_id)
-        worker = RemoteWorker(worker_id, ours, read_end, on_line, self._max_response_bytes)
+        worker = RemoteWorker(worker_id, ours, read_end, on_line, self._limits)
         self._workers[worker_id] = worker
         return worker, theirs, io.FileIO(write_end, "w")
 

@@ -106,6 +106,7 @@ TABLE: dict[type[DomainError], Mapping] = {
         lambda e: {"size": str(e.size), "limit": str(e.limit)},
     ),
     errors.StartupFailed: Mapping(code_pb2.FAILED_PRECONDITION, "STARTUP_FAILED", _startup),
+    errors.StartupOutOfMemory: Mapping(code_pb2.RESOURCE_EXHAUSTED, "OUT_OF_MEMORY", _startup),
     errors.RunFailed: Mapping(
         code_pb2.INTERNAL,
         "RUN_FAILED",

@@ -43,7 +43,7 @@ def chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def text(error: BaseException) -> str:
-    """Return the exception's text, bounded; its ``__str__`` may fail."""
+    """Return the exception's text and notes, bounded; its ``__str__`` may fail."""
     return _bounded(_text(error), MAX_MESSAGE)
 
 
@@ -53,7 +53,7 @@ def _type_name(error: BaseException) -> str:
 
 def _text(error: BaseException) -> str:
     try:
-        return str(error)
+        return "\n".join([str(error), *map(str, getattr(error, "__notes__", ()))])
     except BaseException as failure:  # user code, which may raise anything
         return f"<its text could not be made: {_type_name(failure)}>"
 

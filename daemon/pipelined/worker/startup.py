@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+
+from safetensors import SafetensorError
 
 from pipeline import Graph
 from pipeline._graph import pickling
 from pipeline.errors import StartupFailed
 from pipelined import weights
-from pipelined.worker.failures import chain, describe
+from pipelined.worker import causes, weights_stages
 from pipelined.worker.imports import ImportTimer
 from pipelined_api.v1 import deployments_pb2, timeline_pb2
 from pipelined_api.worker.v1 import worker_pb2
 
 Stage = timeline_pb2.Stage
 Cause = worker_pb2.StartFailed.Cause
+
+_log = logging.getLogger("pipelined.worker")
 
 
 class Startup:
@@ -45,7 +51,9 @@ class Startup:
         self.max_response_bytes = start.max_response_bytes
         # Of the attempt before, if there was one.
         weights.reset_loads()
-        with ImportTimer() as imports:
+        weights.set_budgets(_budgets(start))
+        # Not in runs: what they load is theirs to place.
+        with weights.device_moves(), ImportTimer() as imports:
             try:
                 failed = self._load(start, fds) if self._loaded is None else None
             finally:
@@ -53,6 +61,10 @@ class Startup:
                     os.close(fd)
             if failed is None:
                 failed = self._start_nodes()
+        late = _await_copies()
+        failed = late if failed is None else failed
+        # A worker that waits for runs, or for another try, need not keep memory pinned.
+        weights.release_pinned_memory()
         self._report_imports(imports)
         self._report_weights()
         if failed is not None:
@@ -78,7 +90,7 @@ class Startup:
             # Graph.loads would import this module here, in every worker: so the nursery has it.
             self._loaded = pickling.loads(_code(start, fds))
         except BaseException as error:  # unpickling is running user code, which may raise anything
-            return _not_loaded(error)
+            return causes.of_code(error)
         if start.threads and (torch := sys.modules.get("torch")) is not None:
             torch.set_num_threads(start.threads)
         self._stage(Stage.KIND_CODE, began, time.monotonic() - began, bytes=start.code_size)
@@ -89,9 +101,9 @@ class Startup:
         try:
             self._loaded.startup(self)
         except StartupFailed as error:
-            return _node_failed(error.__cause__ or error, error.node)
+            return causes.of_node(error.__cause__ or error, error.node)
         except BaseException as error:  # SystemExit and the like, which the graph lets pass
-            return _node_failed(error, self._node)
+            return causes.of_node(error, self._node)
         return None
 
     def _report_imports(self, imports: ImportTimer) -> None:
@@ -99,16 +111,18 @@ class Startup:
             self._stage(Stage.KIND_IMPORTS, imports.began, imports.seconds, name=imports.names)
 
     def _report_weights(self) -> None:
-        for load in weights.loads():
-            # Not populated to the end yet: what has been spent up to here.
-            seconds = time.monotonic() - load.started if load.seconds is None else load.seconds
+        loads = weights.loads()
+        for load in loads:
+            if load.error is not None:
+                _log.warning("%s could not be read ahead: %s", load.path, load.error)
+        for file in weights_stages.of_files(loads, time.monotonic()):
             self._stage(
                 Stage.KIND_WEIGHTS,
-                load.started,
-                seconds,
-                name=load.name,
-                bytes=load.bytes,
-                source=load.source,
+                file.started,
+                file.seconds,
+                name=file.name,
+                bytes=file.bytes,
+                source=file.source,
             )
 
     def _stage(
@@ -144,19 +158,21 @@ def _code(start: worker_pb2.Start, fds: Sequence[int]) -> bytes:
     return code
 
 
-def _not_loaded(error: BaseException) -> worker_pb2.StartFailed:
-    for link in chain(error):
-        if isinstance(link, ModuleNotFoundError):
-            return worker_pb2.StartFailed(
-                cause=Cause.CAUSE_MISSING_IMPORT, failure=describe(link), subject=link.name or ""
-            )
-    return worker_pb2.StartFailed(cause=Cause.CAUSE_CODE, failure=describe(error))
+def _budgets(start: worker_pb2.Start) -> weights.Budgets:
+    return weights.Budgets(
+        pinned_bytes=start.pinned_bytes or weights.Budgets().pinned_bytes,
+        device_bytes=start.device_bytes or None,
+    )
 
 
-def _node_failed(error: BaseException, node: str) -> worker_pb2.StartFailed:
-    safetensors = sys.modules.get("safetensors")
-    malformed: Mapping[str, type[BaseException]] = vars(safetensors) if safetensors else {}
-    kind = malformed.get("SafetensorError")
-    about_weights = kind is not None and any(isinstance(link, kind) for link in chain(error))
-    cause = Cause.CAUSE_WEIGHTS if about_weights else Cause.CAUSE_NODE
-    return worker_pb2.StartFailed(cause=cause, failure=describe(error, node))
+def _await_copies() -> worker_pb2.StartFailed | None:
+    """Wait for weights whose last bytes are still on their way from pinned memory to a device."""
+    for arena in weights.arenas():
+        # Not for one that was only begun: it may wait for memory that a run is to give back.
+        if arena.stats().state == "enqueued":
+            try:
+                with contextlib.suppress(weights.Cancelled):
+                    arena.wait()
+            except (SafetensorError, OSError) as error:
+                return causes.of_node(error, "")
+    return None

@@ -84,7 +84,7 @@ class Stage(_message.Message):
         KIND_IMPORTS: Stage._Kind.ValueType  # 4
         """Imports that were not preloaded, wherever they happened."""
         KIND_WEIGHTS: Stage._Kind.ValueType  # 5
-        """One weights file through the loader."""
+        """One weights file through the loader, however often it was opened."""
         KIND_NODE: Stage._Kind.ValueType  # 6
         """One startup node."""
         KIND_READY: Stage._Kind.ValueType  # 7
@@ -105,7 +105,7 @@ class Stage(_message.Message):
     KIND_IMPORTS: Stage.Kind.ValueType  # 4
     """Imports that were not preloaded, wherever they happened."""
     KIND_WEIGHTS: Stage.Kind.ValueType  # 5
-    """One weights file through the loader."""
+    """One weights file through the loader, however often it was opened."""
     KIND_NODE: Stage.Kind.ValueType  # 6
     """One startup node."""
     KIND_READY: Stage.Kind.ValueType  # 7
@@ -125,11 +125,18 @@ class Stage(_message.Message):
     start_seconds: _builtins.float
     """Seconds from Timeline.started_at to the beginning of the stage."""
     seconds: _builtins.float
-    """Seconds that the stage took. Of IMPORTS: the sum over separate imports."""
+    """Seconds that the stage took. Of IMPORTS: the sum over separate imports. Of WEIGHTS: until the whole
+    file was in memory or, if it was loaded onto a device, there; of a file that was not there yet when
+    the startup ended, or was never read as a whole, until that end. Of a file that was loaded several
+    times: the sum, where they overlap counted once.
+    """
     bytes: _builtins.int
-    """WEIGHTS: bytes of the tensors in the file."""
+    """WEIGHTS: bytes of the tensors in the file; if not all of it was asked for, of those that were."""
     source: _builtins.str
-    """FORK: "fork" or "exec". WEIGHTS: where the bytes came from, once that is known."""
+    """FORK: "fork" or "exec". WEIGHTS: where the bytes were when the file was first opened, judged by a
+    sample of them: "page cache" if all of it was in memory, "disk" if not, "unknown" if the system would
+    not tell.
+    """
     def __init__(
         self,
         *,

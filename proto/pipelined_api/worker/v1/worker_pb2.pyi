@@ -341,6 +341,8 @@ class Start(_message.Message):
     ENVIRONMENT_FIELD_NUMBER: _builtins.int
     TIMELINE_ZERO_FIELD_NUMBER: _builtins.int
     MAX_RESPONSE_BYTES_FIELD_NUMBER: _builtins.int
+    PINNED_BYTES_FIELD_NUMBER: _builtins.int
+    DEVICE_BYTES_FIELD_NUMBER: _builtins.int
     deployment: _builtins.str
     version: _builtins.int
     code_format: _deployments_pb2.DeployHeader.CodeFormat.ValueType
@@ -353,6 +355,12 @@ class Start(_message.Message):
     """A RunResponse with more bytes is not sent: RunFailed, CAUSE_OUTPUT_TOO_LARGE. 0: no limit of its
     own.
     """
+    pinned_bytes: _builtins.int
+    """Bytes of host memory that the worker may have pinned at once to load weights onto devices; all its
+    loads share them, and wait for each other where they are used up. 0: the loader's default.
+    """
+    device_bytes: _builtins.int
+    """Bytes of each device that the worker's weights may take through the loader. 0: all that it has."""
     @_builtins.property
     def environment(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
     def __init__(
@@ -366,10 +374,12 @@ class Start(_message.Message):
         environment: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         timeline_zero: _builtins.float = ...,
         max_response_bytes: _builtins.int = ...,
+        pinned_bytes: _builtins.int = ...,
+        device_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["code_format", b"code_format", "code_size", b"code_size", "deployment", b"deployment", "environment", b"environment", "max_response_bytes", b"max_response_bytes", "threads", b"threads", "timeline_zero", b"timeline_zero", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code_format", b"code_format", "code_size", b"code_size", "deployment", b"deployment", "device_bytes", b"device_bytes", "environment", b"environment", "max_response_bytes", b"max_response_bytes", "pinned_bytes", b"pinned_bytes", "threads", b"threads", "timeline_zero", b"timeline_zero", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -526,7 +536,13 @@ class StartFailed(_message.Message):
         CAUSE_MISSING_IMPORT: StartFailed._Cause.ValueType  # 3
         """The code imports a module that is not here."""
         CAUSE_WEIGHTS: StartFailed._Cause.ValueType  # 4
-        """A weights file is malformed."""
+        """A weights file is malformed, or was changed while it was being loaded."""
+        CAUSE_OUT_OF_MEMORY: StartFailed._Cause.ValueType  # 5
+        """More memory was needed, of the host or of a device, than there was or than the budget allows."""
+        CAUSE_DEVICE: StartFailed._Cause.ValueType  # 6
+        """A device or its driver failed, or there is no driver. A process can do nothing more with a
+        device that has failed it.
+        """
 
     class Cause(_Cause, metaclass=_CauseEnumTypeWrapper):
         """What failed."""
@@ -539,7 +555,13 @@ class StartFailed(_message.Message):
     CAUSE_MISSING_IMPORT: StartFailed.Cause.ValueType  # 3
     """The code imports a module that is not here."""
     CAUSE_WEIGHTS: StartFailed.Cause.ValueType  # 4
-    """A weights file is malformed."""
+    """A weights file is malformed, or was changed while it was being loaded."""
+    CAUSE_OUT_OF_MEMORY: StartFailed.Cause.ValueType  # 5
+    """More memory was needed, of the host or of a device, than there was or than the budget allows."""
+    CAUSE_DEVICE: StartFailed.Cause.ValueType  # 6
+    """A device or its driver failed, or there is no driver. A process can do nothing more with a
+    device that has failed it.
+    """
 
     CAUSE_FIELD_NUMBER: _builtins.int
     FAILURE_FIELD_NUMBER: _builtins.int
