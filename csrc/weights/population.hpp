@@ -30,7 +30,7 @@ enum class Source : std::uint8_t { disk, page_cache, unknown };
 // was forked while the threads ran there are none to wait for. Thread-safe.
 class Population {
  public:
-  static constexpr std::size_t step_bytes = std::size_t{4} << 20U;
+  static constexpr std::size_t step_bytes = std::size_t{2} << 20U;
   static constexpr unsigned max_threads = 4;
 
   // Starts no thread.

@@ -11,8 +11,10 @@ still have it.
 
 The exit code of --check is 1 where a bound is missed: warm, at least as fast as safetensors 0.8
 at every size; cold, at least as fast as the fastest peer, and at least 0.9 of the fastest raw read
-followed by making as many torch tensors of nothing (which matters where there are 20,000). Ratios
-are of medians, ours below. A peer that does not install is reported as not compared.
+followed by making as many torch tensors of nothing (which matters where there are 20,000). Raw
+reads copy or touch every page too; what reading ahead takes alone is shown, and no bound: the first
+touch of a page has a price of its own where a virtual machine's host takes unused memory back.
+Ratios are of medians, ours below. A peer that does not install is reported as not compared.
 """
 
 from __future__ import annotations
@@ -36,15 +38,17 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "client" / "examples"))
 
 import page_cache
 import raw_reads
+import touching
 from checkpoints import stable_diffusion_unet
-from loader_peers import OURS, PEERS, ROOT, STOCK, Peer, python_of
+from loader_peers import OURS, PEERS, STOCK, Peer, python_of
 from machine import machine
+from touching import CACHE
 
-CACHE = ROOT / ".cache" / "loader-benchmark"
 SMALL_TENSORS = 20_000
 SIZES = ("90 MB", "1.7 GB", "20,000 tensors")
 WARM, COLD = "warm", "cold"
 RAW = "raw: "
+NOT_PEERS = (OURS.name, RAW + raw_reads.UNTOUCHED)
 COLD_AGAINST_PEERS = 1.0
 COLD_AGAINST_RAW = 0.9
 WARM_AGAINST_STOCK = 1.0
@@ -80,7 +84,7 @@ class Comparison:
         return self.median(arm) / self.median(OURS.name)
 
     def fastest(self, *, raw: bool) -> str:
-        arms = [arm for arm in self.seconds if arm.startswith(RAW) == raw and arm != OURS.name]
+        arms = [arm for arm in self.seconds if arm.startswith(RAW) == raw and arm not in NOT_PEERS]
         return min(arms, key=self.median)
 
     def bounds(self) -> Iterator[Bound]:
@@ -130,15 +134,6 @@ class Arm:
     def close(self) -> None:
         self._process.kill()
         self._process.communicate()
-
-
-def touch_library() -> Path:
-    """The library that touches pages, compiled."""
-    CACHE.mkdir(parents=True, exist_ok=True)
-    source, library = Path(__file__).with_name("loader_touch.cpp"), CACHE / "libtouch.so"
-    compiler = os.environ.get("CXX", "g++")
-    subprocess.run([compiler, "-O2", "-shared", "-fPIC", "-o", library, source], check=True)
-    return library
 
 
 def small_tensors() -> Path:
@@ -262,7 +257,7 @@ def main() -> int:
     arguments = parser.parse_args()
     failed = not_compared()
     peers = [OURS, *(peer for peer in PEERS if peer.name not in failed)]
-    touch = touch_library()
+    touch = touching.library()
     results = [
         compare(size, path, state, arguments.rounds, peers, touch)
         for size, path in files().items()
