@@ -93,6 +93,7 @@ UNIT_TEST(threads_of_a_forked_process_share_one_copy) {
     {
       const auto count = [&safe] { ++safe.lock()->count; };
       std::vector<std::jthread> threads;
+      threads.reserve(8);
       for (int thread = 0; thread < 8; ++thread) {
         threads.emplace_back(count);
       }
