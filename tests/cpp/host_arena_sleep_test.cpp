@@ -1,4 +1,5 @@
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -124,7 +125,8 @@ UNIT_TEST(what_cannot_be_given_back_leaves_it_as_it_was) {
     CHECK_THROWS(IoError, arena.sleep());
     CHECK(arena.state() == State::awake);
     arena.check();
-    CHECK_EQUAL(::munlock(arena.at(0), 100), 0);
+    // What sanitizers make of munlock() does nothing. NOLINTNEXTLINE(*-vararg)
+    CHECK_EQUAL(::syscall(SYS_munlock, arena.at(0), 100), 0);
     arena.sleep();
     CHECK(arena.state() == State::asleep);
   }
