@@ -51,6 +51,14 @@ std::vector<std::string> names_by_offset(const weights::Checkpoint& checkpoint) 
   return result;
 }
 
+py::list entries(const weights::Checkpoint& checkpoint) {
+  py::list result;
+  for (const weights::TensorInfo& tensor : checkpoint.header->tensors()) {
+    result.append(py::make_tuple(tensor.name, dtype_of(tensor), tensor.shape, tensor.bytes()));
+  }
+  return result;
+}
+
 std::optional<py::dict> metadata(const weights::Checkpoint& checkpoint) {
   const std::optional<weights::Metadata>& metadata = checkpoint.header->metadata();
   if (!metadata) {
@@ -122,6 +130,11 @@ const char* name_of(HostArena::State state) {
   return "failed";
 }
 
+std::string state(const weights::Checkpoint& checkpoint) {
+  const py::gil_scoped_release unlocked;
+  return name_of(checkpoint.arena->state());
+}
+
 py::tuple news(const weights::Checkpoint& checkpoint, std::uint64_t bytes, unsigned milliseconds) {
   HostArena::Status status;
   {
@@ -186,6 +199,8 @@ void bind_checkpoint(const py::module_& module) {
            py::arg("path"))
       .def("names", names, "The tensors' names in alphabetical order.")
       .def("names_by_offset", names_by_offset, "The tensors' names in the order of the file.")
+      .def("entries", entries,
+           "(name, dtype, shape, bytes) of each tensor, in the order of the file.")
       .def("metadata", metadata, "The header's free-form part; None where it has none.")
       .def(
           "shape",
@@ -223,6 +238,7 @@ void bind_checkpoint(const py::module_& module) {
       .def("news", news, py::arg("loaded_bytes"), py::arg("milliseconds"),
            "Waits for more bytes than so many, or the end; returns the state and the bytes.")
       .def("stats", stats, "Raises OSError where the kernel does not tell what is in memory.")
+      .def_property_readonly("state", state)
       .def_property_readonly(
           "path", [](const weights::Checkpoint& checkpoint) { return py::bytes(checkpoint.path); })
       .def_property_readonly(

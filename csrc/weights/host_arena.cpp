@@ -51,84 +51,85 @@ HostArena::HostArena(File file, std::uint64_t data_begin)
       mapping_(file_),
       data_begin_(data_begin),
       source_(probe(file_, mapping_)),
-      population_(new_population(source_)),
-      progress_(population_->progress()) {}
+      course_(Course{.population = new_population(source_)}),
+      progress_(course_.lock()->population->progress()) {}
 
 bool HostArena::untouched(std::uint64_t offset, std::uint64_t bytes) const {
   return bytes == 0 || PageMap().untouched({at(offset), bytes});
 }
 
+HostArena::State HostArena::state() const { return course()->state(); }
+
 void HostArena::populate() {
-  const std::scoped_lock lock(mutex_);
-  if (!wanted_) {
-    wanted_ = true;
-    loaded_ = Clock::now();
+  const auto course = this->course();
+  if (!course->wanted) {
+    course->wanted = true;
+    course->loaded = Clock::now();
   }
-  start();
+  start(*course);
 }
 
 void HostArena::cancel() {
-  const std::scoped_lock lock(mutex_);
-  if (state() == State::loading) {
-    population_->cancel();
+  const auto course = this->course();
+  if (course->state() == State::loading) {
+    course->population->cancel();
   }
 }
 
 void HostArena::sleep() {
-  const std::scoped_lock lock(mutex_);
+  const auto course = this->course();
   const Clock::time_point started = Clock::now();
   check_unchanged();
   // Otherwise what is given back here would be mapped again there.
-  const bool loading = state() == State::loading;
-  population_->stop();
+  const bool failed = course->state() == State::failed;
+  course->population->stop();
   try {
     give_back();
   } catch (...) {
-    if (loading) {
-      population_ = new_population(source_);
-      start();
+    if (!failed && course->population->was_cancelled()) {
+      course->population = new_population(source_);
+      start(*course);
     }
     throw;
   }
-  if (!asleep_) {
-    read_bytes_ += loaded_bytes(*population_->progress());
-    population_ = new_population(source_);
+  if (!course->asleep) {
+    course->read_bytes += loaded_bytes(*course->population->progress());
+    course->population = new_population(source_);
   }
-  asleep_ = true;
-  sleep_seconds_ = seconds(Clock::now() - started);
+  course->asleep = true;
+  course->sleep_seconds = seconds(Clock::now() - started);
 }
 
 void HostArena::wake() {
-  const std::scoped_lock lock(mutex_);
-  if (!asleep_) {
+  const auto course = this->course();
+  if (!course->asleep) {
     return;
   }
   check_unchanged();
-  population_ = new_population(probe(file_, mapping_));
-  asleep_ = false;
-  woken_ = Clock::now();
-  start();
+  course->population = new_population(probe(file_, mapping_));
+  course->asleep = false;
+  course->woken = Clock::now();
+  start(*course);
 }
 
 HostArena::Status HostArena::wait_for_news(std::uint64_t bytes, std::chrono::milliseconds longest) {
   std::shared_ptr<Population> population;
   {
-    const std::scoped_lock lock(mutex_);
-    start();
-    population = population_;
+    const auto course = this->course();
+    start(*course);
+    population = course->population;
   }
   // Without the lock: sleep() and wake() need not wait for those who wait.
   population->wait_beyond(bytes, longest);
-  const std::scoped_lock lock(mutex_);
-  return status();
+  return course()->status();
 }
 
 void HostArena::check() const {
-  const std::scoped_lock lock(mutex_);
-  if (state() != State::failed) {
+  const auto course = this->course();
+  if (course->state() != State::failed) {
     return;
   }
-  const int error = population_->progress()->error();
+  const int error = course->population->progress()->error();
   if (error == 0) {
     throw Cancelled();
   }
@@ -137,9 +138,9 @@ void HostArena::check() const {
 }
 
 HostArena::Stats HostArena::stats() const {
-  const std::scoped_lock lock(mutex_);
+  const auto course = this->course();
   const std::uint64_t bytes = progress_->total_bytes();
-  Stats stats{.state = state(), .tensor_bytes = bytes};
+  Stats stats{.state = course->state(), .tensor_bytes = bytes};
   if (bytes != 0) {
     for (const PageRun& run : PageMap().runs({at(0), bytes})) {
       stats.resident_bytes +=
@@ -148,40 +149,52 @@ HostArena::Stats HostArena::stats() const {
     }
   }
   stats.steps = (bytes + Population::step_bytes - 1) / Population::step_bytes;
-  stats.read_bytes = read_bytes_ + loaded_bytes(*population_->progress());
-  stats.load_seconds = seconds_until_finished(loaded_, *progress_);
-  stats.sleep_seconds = sleep_seconds_;
-  stats.wake_seconds = seconds_until_finished(woken_, *population_->progress());
+  stats.read_bytes = course->read_bytes + loaded_bytes(*course->population->progress());
+  stats.load_seconds = seconds_until_finished(course->loaded, *progress_);
+  stats.sleep_seconds = course->sleep_seconds;
+  stats.wake_seconds = seconds_until_finished(course->woken, *course->population->progress());
   return stats;
+}
+
+HostArena::Course HostArena::Course::interrupted() const {
+  return {.wanted = wanted, .asleep = asleep};
+}
+
+HostArena::State HostArena::Course::state() const {
+  if (asleep) {
+    return State::asleep;
+  }
+  if (population->progress()->error() != 0 || population->was_cancelled()) {
+    return State::failed;
+  }
+  return population->is_running() ? State::loading : State::awake;
+}
+
+HostArena::Status HostArena::Course::status() const {
+  return {.state = state(), .loaded_bytes = loaded_bytes(*population->progress())};
+}
+
+ForkSafe<HostArena::Course>::Access HostArena::course() const {
+  auto course = course_.lock();
+  if (course->population == nullptr) {
+    course->population = new_population(source_);
+  }
+  return course;
+}
+
+void HostArena::start(Course& course) const {
+  if (course.asleep || !course.wanted) {
+    return;
+  }
+  if (course.population->was_left_behind()) {
+    course.population = new_population(source_);
+  }
+  course.population->start();
 }
 
 std::shared_ptr<Population> HostArena::new_population(Source source) const {
   return std::make_shared<Population>(file_, mapping_, data_begin_, file_.size() - data_begin_,
                                       source);
-}
-
-void HostArena::start() {
-  if (asleep_ || !wanted_) {
-    return;
-  }
-  if (population_->was_left_behind()) {
-    population_ = new_population(source_);
-  }
-  population_->start();
-}
-
-HostArena::State HostArena::state() const {
-  if (asleep_) {
-    return State::asleep;
-  }
-  if (population_->progress()->error() != 0 || population_->was_cancelled()) {
-    return State::failed;
-  }
-  return population_->is_running() ? State::loading : State::awake;
-}
-
-HostArena::Status HostArena::status() const {
-  return {.state = state(), .loaded_bytes = loaded_bytes(*population_->progress())};
 }
 
 void HostArena::check_unchanged() const {

@@ -4,11 +4,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string_view>
 
 #include "weights/file.hpp"
+#include "weights/fork_safe.hpp"
 #include "weights/mapping.hpp"
 #include "weights/population.hpp"
 #include "weights/progress.hpp"
@@ -30,7 +30,8 @@ namespace pipelined::weights {
 //   failed     they gave up, or were cancelled: what is not in memory is read when it is touched
 //
 // In each of them the bytes may be used, and are what they were. A process that is forked has them
-// as they are then, and sleeps and wakes for itself.
+// as they are then, and sleeps and wakes for itself, also where another thread was in a call at
+// that instant: then it may take for never read what was being read.
 class HostArena {
  public:
   enum class State : std::uint8_t { loading, awake, asleep, failed };
@@ -76,6 +77,7 @@ class HostArena {
   // was written to them may count. Throws IoError where that cannot be told.
   [[nodiscard]] bool untouched(std::uint64_t offset, std::uint64_t bytes) const;
 
+  [[nodiscard]] State state() const;
   // Begins to read everything into memory; does nothing where that has begun, and while asleep.
   void populate();
   // Ends reading ahead that is under way. Does not wait.
@@ -104,11 +106,28 @@ class HostArena {
  private:
   using Clock = Progress::Clock;
 
+  // What calls change.
+  struct Course {
+    // None only where a fork has interrupted a change.
+    std::shared_ptr<Population> population = nullptr;
+    // Whether somebody asked for everything: if not, waking does not either.
+    bool wanted = false;
+    bool asleep = false;
+    // When each began.
+    std::optional<Clock::time_point> loaded = std::nullopt;
+    std::optional<Clock::time_point> woken = std::nullopt;
+    double sleep_seconds = 0;
+    // By populations that are gone.
+    std::uint64_t read_bytes = 0;
+
+    [[nodiscard]] Course interrupted() const;
+    [[nodiscard]] State state() const;
+    [[nodiscard]] Status status() const;
+  };
+
+  [[nodiscard]] ForkSafe<Course>::Access course() const;
+  void start(Course& course) const;
   [[nodiscard]] std::shared_ptr<Population> new_population(Source source) const;
-  // The members below want the lock.
-  void start();
-  [[nodiscard]] State state() const;
-  [[nodiscard]] Status status() const;
   void check_unchanged() const;
   void give_back() const;
 
@@ -117,19 +136,8 @@ class HostArena {
   Mapping mapping_;
   std::uint64_t data_begin_;
   Source source_;
-
-  mutable std::mutex mutex_;
-  std::shared_ptr<Population> population_;
+  ForkSafe<Course> course_;
   std::shared_ptr<Progress> progress_;
-  // Whether somebody asked for everything: if not, waking does not either.
-  bool wanted_ = false;
-  bool asleep_ = false;
-  // When each began.
-  std::optional<Clock::time_point> loaded_;
-  std::optional<Clock::time_point> woken_;
-  double sleep_seconds_ = 0;
-  // By populations that are gone.
-  std::uint64_t read_bytes_ = 0;
 };
 
 }  // namespace pipelined::weights

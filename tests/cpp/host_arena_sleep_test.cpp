@@ -1,8 +1,11 @@
+#include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <chrono>
+#include <csignal>
 #include <cstddef>
 #include <cstring>
 #include <filesystem>
@@ -106,6 +109,27 @@ UNIT_TEST(a_file_that_changed_is_kept_in_memory) {
   CHECK(touched.arena.stats().state == State::awake);
   CHECK_EQUAL(touched.arena.stats().resident_bytes, 2 * mib);
   CHECK(touched.is_intact());
+}
+
+UNIT_TEST(what_cannot_be_given_back_leaves_it_as_it_was) {
+  for (const bool populate : {false, true}) {
+    const std::string path = write_zeros(context.directory / "f", 2 * mib);
+    HostArena arena(File::open(path), 8);
+    if (populate) {
+      arena.populate();
+      wait(arena);
+    }
+    CHECK(arena.at(8)[0] == std::byte{0});
+    // Of what is locked into memory the kernel gives nothing back.
+    CHECK_EQUAL(::mlock2(arena.at(0), 100, MLOCK_ONFAULT), 0);
+    CHECK_THROWS(IoError, arena.sleep());
+    CHECK(arena.state() == State::awake);
+    arena.check();
+    // What sanitizers make of munlock() does nothing. NOLINTNEXTLINE(*-vararg)
+    CHECK_EQUAL(::syscall(SYS_munlock, arena.at(0), 100), 0);
+    arena.sleep();
+    CHECK(arena.state() == State::asleep);
+  }
 }
 
 UNIT_TEST(a_file_that_changed_in_its_sleep_does_not_wake) {
@@ -215,6 +239,39 @@ UNIT_TEST(a_forked_process_sleeps_for_itself) {
   CHECK_EQUAL(status, 0);
   CHECK_EQUAL(touched.arena.stats().copied_bytes, page);
   CHECK(touched.is_intact());
+}
+
+UNIT_TEST(a_process_that_is_forked_while_a_thread_is_in_a_call_has_it_all) {
+  Touched touched(context);
+  touched.write(40'000);
+  std::atomic<bool> enough{false};
+  int wrong = 0;
+  {
+    const std::jthread other([&] {
+      while (!enough) {
+        touched.arena.sleep();
+        touched.arena.wake();
+      }
+    });
+    for (int round = 0; round < 100 && wrong == 0; ++round) {
+      const pid_t child = ::fork();
+      if (child == 0) {
+        // Instead of waiting for ever for a thread that is not here. Python's handler takes no
+        // action.
+        static_cast<void>(std::signal(SIGALRM, SIG_DFL));
+        ::alarm(60);
+        touched.arena.sleep();
+        const bool slept = touched.arena.stats().resident_bytes == Mapping::page_bytes();
+        touched.arena.wake();
+        wait(touched.arena);
+        ::_exit(slept && touched.is_intact() ? 0 : 1);
+      }
+      int status = -1;
+      wrong += ::waitpid(child, &status, 0) == child && status == 0 ? 0 : 1;
+    }
+    enough = true;
+  }
+  CHECK_EQUAL(wrong, 0);
 }
 
 UNIT_TEST(a_forked_process_reads_on_by_itself) {

@@ -32,7 +32,7 @@ class TorchMovesTest(unittest.TestCase):
         return model
 
     def _assert_from_arena(self, tensors: dict[str, torch.Tensor]) -> None:
-        [arena] = [one for one in weights.arenas() if one.device == "cuda:0"]
+        [arena] = weights.arenas("cuda")
         for name, tensor in tensors.items():
             assert tensor.data_ptr() == arena.address(name), name
             assert_same(tensor.cpu(), self.stock.state_dict()[name])
@@ -81,7 +81,7 @@ class TorchMovesTest(unittest.TestCase):
     def test_they_sleep_and_wake(self) -> None:
         with weights.device_moves():
             model = self._model().to("cuda")
-        [arena] = [one for one in weights.arenas() if one.device == "cuda:0"]
+        [arena] = weights.arenas("cuda")
         expected = model(torch.ones(2, 700, device="cuda"))
         arena.sleep()
         arena.wake()

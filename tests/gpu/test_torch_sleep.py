@@ -45,7 +45,7 @@ class TorchSleepTest(unittest.TestCase):
         self.model.to("meta")
         self.model.load_state_dict(weights.load_file(self.path, device="cuda:0"), assign=True)
         self.model.requires_grad_(False)
-        [self.arena] = weights.arenas()
+        [self.arena] = weights.arenas("cuda")
         self.input = torch.randn(16, WIDTH, device="cuda:0")
 
     def test_the_forward_pass_is_the_same(self) -> None:
@@ -102,7 +102,9 @@ class TorchSleepTest(unittest.TestCase):
     def test_two_arenas_sleep_on_their_own(self) -> None:
         second = weights.load_file(self.path, device="cuda:0")
         first_address = self.arena.address("first.weight")
-        [other] = [one for one in weights.arenas() if one.address("first.weight") != first_address]
+        [other] = [
+            one for one in weights.arenas("cuda") if one.address("first.weight") != first_address
+        ]
         expected = self.model.forward(self.input)
         other.sleep()
         assert torch.equal(self.model.forward(self.input), expected)

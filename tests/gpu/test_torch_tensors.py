@@ -146,7 +146,7 @@ class TorchTensorsTest(unittest.TestCase):
             seen = tensor.clone()
             # The last reference, with the kernels yet to run.
             del tensor
-            assert weights.arenas() == []
+            assert weights.arenas("cuda") == []
             assert torch.equal(seen, expected)
 
     def test_memory_comes_back(self) -> None:
@@ -172,7 +172,7 @@ class TorchTensorsTest(unittest.TestCase):
             "try:\n    weights.load_checkpoint(sys.argv[1], device='cuda:0')\n"
             "except weights.OverBudget as error: assert error.needed == 40 << 20, error\n"
             "else: sys.exit('within the budget')\n"
-            "[arena] = weights.arenas(); arena.sleep()\n"
+            "[arena] = weights.arenas('cuda'); arena.sleep()\n"
             "again = weights.load_checkpoint(sys.argv[1], device='cuda:0')\n"
             "assert again['layers.0.weight'].count_nonzero() > 0\n"
         )
@@ -187,7 +187,7 @@ class TorchTensorsTest(unittest.TestCase):
             "child = os.fork()\n"
             "if child == 0:\n"
             "    t = safetensors.torch.load_file(sys.argv[1], device='cuda:0')\n"
-            "    assert len(weights.arenas()) == 1\n"
+            "    assert len(weights.arenas('cuda')) == 1\n"
             "    assert t['layers.0.weight'].sum().isfinite(); sys.exit(0)\n"
             "assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0\n"
         )

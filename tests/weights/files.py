@@ -84,6 +84,11 @@ def assert_same_tensors(
         assert_same(tensor, stock[name])
 
 
+def arenas_of(path: Path) -> list[weights.Arena]:
+    """The arenas that have a file mapped, whatever else is mapped."""
+    return [arena for arena in weights.arenas("cpu") if arena.paths == [str(path)]]
+
+
 def run_in_threads(work: Callable[[int], None], count: int) -> None:
     """Call with 0, 1, … in a thread each, all at once and changing as often as Python can."""
     barrier = threading.Barrier(count)

@@ -10,13 +10,16 @@ memory from front to back; the tensors are writable, and what is written to them
 file. What the loader does not support goes to the safetensors package, and the log of
 `pipelined.weights` says so.
 
-For CUDA devices, it is streamed through a bounded ring of pinned memory, and its tensors lie in an
-`Arena`, which can be put to `sleep` and woken again; `begin` starts such a load and returns it.
+For CUDA devices, it is streamed through a bounded ring of pinned memory.
+
+Either way, tensors lie in an `Arena`, which can be put to `sleep`, so that it gives memory back,
+and woken again: `begin` starts a load and returns its arena, `arenas` returns those there are.
 
 Importing this package imports neither torch nor any model library; the first tensor does.
 """
 
-from pipelined.weights._arena import Arena, ArenaStats, arenas, begin
+from pipelined.weights._arena import Arena, ArenaStats
+from pipelined.weights._begin import arenas, begin
 from pipelined.weights._devices import Budgets, release_pinned_memory, set_budgets
 from pipelined.weights._faults import report_faults
 from pipelined.weights._install import install, uninstall

@@ -17,7 +17,7 @@ from pipelined.weights._tensors import adopt
 if TYPE_CHECKING:
     import torch
 
-    from pipelined._weights import Progress
+    from pipelined._weights import Checkpoint
 
 
 class OpenCheckpoint:
@@ -82,9 +82,9 @@ class OpenCheckpoint:
         return self._path
 
     @property
-    def progress(self) -> Progress:
-        """How much of the file is in memory."""
-        return self._checkpoint.progress
+    def mapped(self) -> Checkpoint:
+        """The file in memory, for whoever keeps it there."""
+        return self._checkpoint
 
     def want(self, name: str) -> None:
         """Take note that a tensor will be asked for. Raises as `tensor` does."""
@@ -105,10 +105,14 @@ class OpenCheckpoint:
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Return all tensors in the order of the file; starts to read it ahead."""
-        self._read_ahead()
-        self.file.want_all()
+        self.read_ahead()
         _moves.watch()
         return {name: adopt(capsule, dtype) for name, dtype, capsule in self._checkpoint.tensors()}
+
+    def read_ahead(self) -> None:
+        """Start to read the file into memory, for somebody who wants all of it."""
+        self.file.want_all()
+        self._read_ahead()
 
     def _take(self, name: str) -> None:
         if self._reading_ahead:

@@ -7,7 +7,9 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from pipelined.weights import _arena, _devices, _records
+from pipelined.weights import _devices, _records
+from pipelined.weights._arena import Arena
+from pipelined.weights._cuda_arena import CudaArena
 from pipelined.weights.errors import Asleep, CudaError, DriverMissing, OverBudget
 
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ class DeviceLoad:
         self._record = record
         self._ordinal = ordinal
         self._lock = threading.Lock()
-        self._arena: _arena.Arena | None = None
+        self._arena: Arena | None = None
         # Names still to be given out; None before the load has begun.
         self._left: set[str] | None = None
         self._told = False
@@ -83,7 +85,7 @@ class DeviceLoad:
         with self._lock:
             self._arena, self._left = None, set()
 
-    def _reserve(self, checkpoint: Checkpoint, name: str) -> _arena.Arena | None:
+    def _reserve(self, checkpoint: Checkpoint, name: str) -> Arena | None:
         with self._lock:
             arena = self._begun(checkpoint)
             if arena is None or self._left is None or name not in self._left:
@@ -93,7 +95,7 @@ class DeviceLoad:
                 self._arena = None
             return arena
 
-    def _begun(self, checkpoint: Checkpoint) -> _arena.Arena | None:
+    def _begun(self, checkpoint: Checkpoint) -> Arena | None:
         if self._left is None:
             started = time.monotonic()
             _return_unused_memory()
@@ -102,7 +104,7 @@ class DeviceLoad:
             mode = "buffered" if checkpoint.progress.loaded_bytes else "automatic"
             loaded = device.load_open([checkpoint], mode, False)
             self._record.on_device(started, loaded.progress()[0])
-            self._arena = _arena.Arena(loaded)
+            self._arena = CudaArena(loaded)
             self._left = set(self._arena.names())
         return self._arena
 

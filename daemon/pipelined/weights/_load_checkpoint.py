@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import os
-from bisect import bisect_right
-from itertools import accumulate
 from threading import Event
 from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError
 
-from pipelined.weights import _arena
-from pipelined.weights._checkpoint import OpenCheckpoint
-from pipelined.weights._cuda import cuda_ordinal
-from pipelined.weights._progress import FileProgress, LoadProgress, ProgressCallback
+from pipelined.weights._begin import begin
+from pipelined.weights._cuda import cuda_ordinal, named_ordinal
+from pipelined.weights._progress import ProgressCallback
 from pipelined.weights._shards import Shards, find_shards
-from pipelined.weights.errors import Cancelled
 
 if TYPE_CHECKING:
     import torch
-
-_SECONDS_BETWEEN_LOOKS = 0.005
 
 
 def load_checkpoint(
@@ -37,73 +31,17 @@ def load_checkpoint(
     when the current stream may use them. The callback is told about each step; what it raises ends
     the load. Setting the event ends it with Cancelled.
 
-    Raises OSError, FormatError, SafetensorError where index and files disagree, and on CUDA what
-    `Arena.wait` does.
+    Raises OSError, FormatError, SafetensorError where index and files disagree, where two files
+    have the same tensor and for a device that torch does not have, and what `Arena.wait` does.
     """
+    if named_ordinal(device) is not None and cuda_ordinal(device) is None:
+        raise SafetensorError(f"torch has no device {device!r} to give out tensors on")
     shards = find_shards(path)
-    ordinal = cuda_ordinal(device)
-    if ordinal is not None:
-        arena = _arena.begin(shards.paths, ordinal)
-        if progress is not None or cancelled is not None:
-            arena.wait(progress, cancelled)
-        _check(shards, arena.names())
-        return _chosen(shards, arena.tensors())
-    if device is not None and str(device) != "cpu":
-        raise SafetensorError(f"checkpoints load onto the CPU and CUDA devices, not {device}")
-    return _on_cpu(shards, progress, cancelled)
-
-
-def _on_cpu(
-    shards: Shards, progress: ProgressCallback | None, cancelled: Event | None
-) -> dict[str, torch.Tensor]:
-    files = [OpenCheckpoint(os.fspath(path)) for path in shards.paths]
-    names = [name for file in files for name in file.names_by_offset()]
-    if len(set(names)) != len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise SafetensorError(f"tensor {twice!r} is in more than one file")
-    _check(shards, names)
-    tensors = {name: tensor for file in files for name, tensor in file.tensors().items()}
+    arena = begin(shards.paths, device)
+    _check(shards, arena.names())
     if progress is not None or cancelled is not None:
-        _wait(shards, files, progress, cancelled)
-    return _chosen(shards, tensors)
-
-
-def _wait(
-    shards: Shards,
-    files: list[OpenCheckpoint],
-    progress: ProgressCallback | None,
-    cancelled: Event | None,
-) -> None:
-    # The bytes come in steps from several threads: a tensor counts once as many bytes as end with
-    # it have been read.
-    ends = [
-        list(accumulate(file.nbytes(name) for name in file.names_by_offset())) for file in files
-    ]
-    pause = cancelled or Event()
-    seen = -1
-    while True:
-        loaded = [min(file.progress.loaded_bytes, file.progress.total_bytes) for file in files]
-        if sum(loaded) != seen and progress is not None:
-            progress(
-                LoadProgress(
-                    sum(loaded),
-                    sum(file.progress.total_bytes for file in files),
-                    sum(bisect_right(end, count) for end, count in zip(ends, loaded, strict=True)),
-                    sum(map(len, ends)),
-                    tuple(
-                        FileProgress(os.fspath(path), count, file.progress.total_bytes)
-                        for path, count, file in zip(shards.paths, loaded, files, strict=True)
-                    ),
-                )
-            )
-        seen = sum(loaded)
-        if all(file.progress.finished for file in files):
-            return
-        for path, file in zip(shards.paths, files, strict=True):
-            if file.progress.error:
-                raise OSError(file.progress.error, os.strerror(file.progress.error), str(path))
-        if pause.wait(_SECONDS_BETWEEN_LOOKS) and cancelled is not None:
-            raise Cancelled("cancelled")
+        arena.wait(progress, cancelled)
+    return _chosen(shards, arena.tensors())
 
 
 def _check(shards: Shards, names: list[str]) -> None:

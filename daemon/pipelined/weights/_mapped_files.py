@@ -1,4 +1,4 @@
-"""Which tensor of which open file begins at an address.
+"""Which files are mapped, and which tensor of which of them begins at an address.
 
 The registry keeps no file mapped: it knows a file for as long as a tensor or a handle of it lives.
 """
@@ -124,10 +124,19 @@ def find(address: int) -> tuple[MappedFile, Checkpoint, str] | None:
     return None
 
 
+def live() -> list[Checkpoint]:
+    """Return the files that are mapped now, in the order of their addresses."""
+    with _lock:
+        mapped = [file.mapped() for file in _files]
+    return [checkpoint for checkpoint in mapped if checkpoint is not None]
+
+
 def _after_fork() -> None:
-    # The thread that held it in the parent does not exist in a forked child.
+    # The thread that held it in the parent does not exist in a forked child, and may have been
+    # about to change the second list after the first.
     global _lock
     _lock = threading.Lock()
+    _begins[:] = [file.begin for file in _files]
 
 
 os.register_at_fork(after_in_child=_after_fork)

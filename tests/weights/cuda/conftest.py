@@ -11,7 +11,7 @@ import safetensors.torch
 import torch
 
 from pipelined import weights
-from pipelined.weights import _arena, _devices
+from pipelined.weights import _cuda_arena, _devices
 from tests.cpp import compiling
 from tests.weights.cuda.consumer import Consumer
 from tests.weights.cuda.fake_driver import FakeDriver
@@ -81,7 +81,7 @@ def torch_cuda(loading: FakeDriver, monkeypatch: pytest.MonkeyPatch) -> Iterator
 def torch_has_cuda(loading: FakeDriver, monkeypatch: pytest.MonkeyPatch) -> FakeDriver:
     """A torch that has a CUDA device: "cuda" is device 0, and its tensors are DeviceTensors."""
 
-    def ready(arena: weights.Arena) -> None:
+    def ready(arena: _cuda_arena.CudaArena) -> None:
         arena._checkpoint.wait_enqueued()
         arena._checkpoint.make_wait(0)
         arena.wait()
@@ -89,6 +89,6 @@ def torch_has_cuda(loading: FakeDriver, monkeypatch: pytest.MonkeyPatch) -> Fake
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
     monkeypatch.setattr("torch.cuda.current_device", lambda: 0)
-    monkeypatch.setattr(_arena, "adopt", Consumer(loading))
-    monkeypatch.setattr(weights.Arena, "_ready_current_stream", ready)
+    monkeypatch.setattr(_cuda_arena, "adopt", Consumer(loading))
+    monkeypatch.setattr(_cuda_arena.CudaArena, "_make_ready", ready)
     return loading

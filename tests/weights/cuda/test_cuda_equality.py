@@ -102,10 +102,10 @@ def test_load_file_on_cuda(torch_has_cuda: FakeDriver, tmp_path: Path) -> None:
             assert tensor.shape == tuple(tensors[name].shape)
             assert tensor.strides == tensors[name].stride()
         assert loaded["b"].address == 0
-    (arena,) = weights.arenas()
+    (arena,) = weights.arenas("cuda")
     assert arena.paths == [str(path)]
     del loaded, tensor, arena
-    assert weights.arenas() == []
+    assert weights.arenas("cuda") == []
 
 
 def test_load_checkpoint_on_cuda(torch_has_cuda: FakeDriver, tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def test_one_alone_is_copied_alone(torch_cuda: TorchCuda, path: Path) -> None:
     with weights.safe_open(path, framework="pt", device="cuda") as file:
         assert_same(file.get_tensor("a"), TENSORS["a"])
         assert torch_cuda.copied == [TENSORS["a"].nbytes]
-        assert weights.arenas() == []
+        assert weights.arenas("cuda") == []
         assert torch_cuda.from_loader(file.get_tensor("b"))
         assert torch_cuda.from_loader(file.get_tensor("c"))
     (load,) = weights.loads()
@@ -64,7 +64,7 @@ def test_parts_are_copied_alone(torch_cuda: TorchCuda, path: Path) -> None:
         part = file.get_slice("a")[2:5]
     assert_same(part, TENSORS["a"][2:5])
     assert torch_cuda.copied == [part.nbytes]
-    assert weights.arenas() == []
+    assert weights.arenas("cuda") == []
 
 
 def test_the_device_is_full(

@@ -137,6 +137,27 @@ def test_there_is_no_driver(path: Path) -> None:
 def test_there_is_no_such_device(loading: FakeDriver, path: Path) -> None:
     with pytest.raises(weights.CudaError, match="cuDeviceGet"):
         weights.begin([path], device=3)
+    with pytest.raises(weights.CudaError, match="cuDeviceGet"):
+        weights.begin([path], "cuda:3")
+
+
+def test_names_of_devices(loading: FakeDriver, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for device in ("cuda", "cuda:0", 0, torch.device("cuda"), torch.device("cuda", 0)):
+        assert weights.begin([path], device).device == "cuda:0"
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.current_device", lambda: 3)
+    assert weights.begin([path], "cuda:0").device == "cuda:0"
+    with pytest.raises(weights.CudaError, match="cuDeviceGet"):
+        weights.begin([path], "cuda")
+
+
+def test_arenas_of_all_devices(loading: FakeDriver, path: Path) -> None:
+    on_device, mapped = weights.begin([path]), weights.begin([path], "cpu")
+    assert [arena.device for arena in weights.arenas()] == ["cuda:0", "cpu"]
+    assert [arena.device for arena in weights.arenas("cuda")] == ["cuda:0"]
+    assert [arena.device for arena in weights.arenas("cpu")] == ["cpu"]
+    for name in on_device.names():
+        assert on_device.read_back(name) == mapped.read_back(name)
 
 
 def test_a_malformed_file(loading: FakeDriver, tmp_path: Path) -> None:
@@ -203,6 +224,7 @@ import os, sys
 from pipelined import weights
 arena = weights.begin([sys.argv[1]])
 arena.wait()
+assert "torch" not in sys.modules
 child = os.fork()
 if child == 0:
     del arena

@@ -66,7 +66,7 @@ def test_all_forms_of_the_call(
     assert all(map(torch_cuda.from_loader, moved.values()))
     assert torch_cuda.copied == []
     assert_same_tensors(moved, stock)
-    (arena,) = weights.arenas()
+    (arena,) = weights.arenas("cuda")
     assert arena.paths == [str(path)]
     assert torch_cuda.driver.statistic(Statistic.PAGEABLE_COPIES) == 0
     # What is between tensors comes along.
@@ -82,7 +82,7 @@ def test_nothing_happens_outside_of_the_context(torch_cuda: TorchCuda, path: Pat
         assert torch.Tensor.to is not before
     assert torch.Tensor.to is before
     assert not torch_cuda.from_loader(tensors["a"].to("cuda"))
-    assert weights.arenas() == []
+    assert weights.arenas("cuda") == []
 
 
 def assert_moved_alone(cuda: TorchCuda, moved: torch.Tensor, expected: torch.Tensor) -> None:
@@ -173,7 +173,7 @@ def test_other_calls_are_torchs(torch_cuda: TorchCuda, tmp_path: Path, call: Mov
             tensors["a"].to("nonsense")
         with torch.inference_mode():
             assert not torch_cuda.from_loader(tensors["b"].to("cuda"))
-    assert weights.arenas() == []
+    assert weights.arenas("cuda") == []
 
 
 def test_the_gradient_does_not_matter_without_autograd(torch_cuda: TorchCuda, path: Path) -> None:
@@ -204,7 +204,7 @@ def test_another_floating_point_type(
     assert torch_cuda.copied == []
     assert_same_tensors(moved, {name: tensor.to(dtype) for name, tensor in stock.items()})
     # Nothing is left of what was converted.
-    assert weights.arenas() == []
+    assert weights.arenas("cuda") == []
 
 
 def test_a_module(torch_cuda: TorchCuda, tmp_path: Path) -> None:
@@ -239,7 +239,7 @@ def test_many_threads_share_one_load(torch_cuda: TorchCuda, path: Path) -> None:
     assert all(map(torch_cuda.from_loader, moved.values()))
     assert not any(map(torch_cuda.from_loader, again))
     assert_same_tensors(moved, many)
-    assert len(weights.arenas()) == 1
+    assert len(weights.arenas("cuda")) == 1
 
 
 def test_a_moved_tensor_is_saved_and_copied_alone(torch_cuda: TorchCuda, path: Path) -> None:
@@ -260,11 +260,11 @@ def test_the_arena_dies_with_its_tensors(torch_cuda: TorchCuda, path: Path) -> N
         moved: Any = [tensor.to("cuda") for name, tensor in tensors.items() if name != "d"]
         # One is to come.
         del moved
-        (arena,) = weights.arenas()
+        (arena,) = weights.arenas("cuda")
         moved = tensors["d"].to("cuda")
         del arena, moved
-        assert weights.arenas() == []
+        assert weights.arenas("cuda") == []
         moved = weights.load_file(path)["a"].to("cuda")
         del moved
-        assert len(weights.arenas()) == 1
-    assert weights.arenas() == []
+        assert len(weights.arenas("cuda")) == 1
+    assert weights.arenas("cuda") == []

@@ -148,7 +148,7 @@ def test_a_file_of_which_one_tensor_was_wanted(torch_cuda: TorchCuda, path: Path
             with weights.safe_open(path, framework="pt") as file:
                 tensor = file.get_tensor(name).to("cuda")
             assert not torch_cuda.from_loader(tensor)
-    assert weights.arenas() == []
+    assert weights.arenas("cuda") == []
 
 
 def test_a_file_of_which_all_is_wanted_later(torch_cuda: TorchCuda, path: Path) -> None:
@@ -168,7 +168,7 @@ def test_one_tensor_is_a_whole_file(torch_cuda: TorchCuda, path: Path) -> None:
 def test_the_timeline_has_one_load_of_a_file(torch_cuda: TorchCuda, path: Path) -> None:
     with weights.device_moves():
         kept = moved(path)
-        (arena,) = weights.arenas()
+        (arena,) = weights.arenas("cuda")
         arena.wait()
         (load,) = weights.loads()
     assert load.bytes == sum(tensor.nbytes for tensor in kept.values())
@@ -238,7 +238,7 @@ def test_torch_has_no_room_for_what_is_converted(
         result = {name: tensor.to("cuda", torch.float16) for name, tensor in tensors.items()}
     assert_same_tensors(result, {name: tensor.half() for name, tensor in TENSORS.items()})
     assert len(failed) == 1
-    assert weights.arenas() == []
+    assert weights.arenas("cuda") == []
 
 
 def test_torchs_cache_is_emptied_before(torch_cuda: TorchCuda, path: Path) -> None:

@@ -20,7 +20,7 @@ from tests.weights.files import raw
 def test_addresses_and_tensors_stay(torch_has_cuda: FakeDriver, path: Path) -> None:
     stock = safetensors.torch.load_file(path)
     loaded: Any = weights.load_file(path, device="cuda")
-    (arena,) = weights.arenas()
+    (arena,) = weights.arenas("cuda")
     addresses = {name: arena.address(name) for name in arena.names()}
     for unmodified in (False, True):
         arena.sleep(unmodified=unmodified)

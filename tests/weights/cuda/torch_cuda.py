@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import torch
 
-from pipelined.weights import _arena, _tensors
+from pipelined.weights import _cuda_arena, _tensors
 from tests.weights.cuda.consumer import Deleter, managed_tensor
 from tests.weights.cuda.fake_driver import FakeDriver
 
@@ -45,7 +45,7 @@ class TorchCuda:
         # A callback must not be freed while it runs.
         self._deleters: list[Any] = []
         self._adopt = _tensors.adopt
-        patch.setattr(_arena, "adopt", self._adopted)
+        patch.setattr(_cuda_arena, "adopt", self._adopted)
         for name, replacement in {
             "is_available": lambda: True,
             "device_count": lambda: 1,
