@@ -120,7 +120,7 @@ def test_progress(tmp_path: Path) -> None:
     assert [step.finished for step in steps] == [True]
     stats = arena.stats()
     assert (stats.state, stats.tensor_bytes, stats.direct_bytes) == ("awake", 32 * MIB + 3, 0)
-    assert (stats.buffered_bytes, stats.chunks) == (32 * MIB + 3, 9)
+    assert (stats.buffered_bytes, stats.chunks) == (32 * MIB + 3, 17)
     assert stats.load_seconds > 0
     assert (stats.sleep_seconds, stats.wake_seconds) == (0, 0)
 

@@ -58,6 +58,8 @@ async def test_a_lack_of_memory_is_told_apart(
     assert (error.cause, error.failure.type) == ("out_of_memory", type_)
     assert error.failure.node == "Model.load"
     assert text in str(error)
+    # What failed for want of memory was about a file: the message names it.
+    assert startup not in (load, run_out_of_device) or str(of) in str(error)
 
 
 def break_device(path: str) -> None:

@@ -14,6 +14,7 @@ from pipelined.weights._checkpoint import OpenCheckpoint
 from pipelined.weights._cpu_arena import CpuArena
 from pipelined.weights._cuda import named_ordinal
 from pipelined.weights._cuda_arena import CudaArena
+from pipelined.weights._noting import noting
 
 if TYPE_CHECKING:
     import torch
@@ -38,14 +39,18 @@ def begin(
 
     Raises OSError, FormatError, DriverMissing, CudaError, OverBudget where the files would never
     fit, and SafetensorError for any other device and for a tensor that is in two of the files.
-    Later failures are raised by the arena's methods.
+    Later failures are raised by the arena's methods. Raises ValueError for a path with a null byte.
     """
     names = [os.fsencode(path) for path in paths]
+    for name in names:
+        if b"\0" in name:
+            raise ValueError(f"a path has a null byte: {name!r}")
     ordinal = named_ordinal(device)
     if ordinal is None:
         return _on_cpu(names)
     started = time.monotonic()
-    checkpoint = _devices.device(ordinal, driver).load(names, read, wait_for_memory)
+    with noting([path_of(name) for name in names]):
+        checkpoint = _devices.device(ordinal, driver).load(names, read, wait_for_memory)
     arena = CudaArena(checkpoint)
     for index, (path, progress) in enumerate(zip(arena.paths, checkpoint.progress(), strict=True)):
         record = _records.Record(

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from pipelined.weights._arena import MILLISECONDS_BETWEEN_LOOKS, Arena, ArenaStats, Entry, path_of
+from pipelined.weights._noting import noting
 from pipelined.weights._progress import FileProgress, LoadProgress
 from pipelined.weights._tensors import adopt
 
@@ -39,10 +40,12 @@ class CudaArena(Arena):
         self._checkpoint.cancel()
 
     def sleep(self, *, unmodified: bool = False) -> None:  # noqa: D102
-        self._checkpoint.sleep(unmodified)
+        with noting(self._paths):
+            self._checkpoint.sleep(unmodified)
 
     def wake(self) -> None:  # noqa: D102
-        self._checkpoint.wake()
+        with noting(self._paths):
+            self._checkpoint.wake()
 
     def stats(self) -> ArenaStats:  # noqa: D102
         return ArenaStats(**self._checkpoint.stats())
@@ -51,8 +54,9 @@ class CudaArena(Arena):
         import torch
 
         ordinal = self._checkpoint.ordinal
-        self._checkpoint.wait_enqueued()
-        self._checkpoint.make_wait(torch.cuda.current_stream(ordinal).cuda_stream)
+        with noting(self._paths):
+            self._checkpoint.wait_enqueued()
+            self._checkpoint.make_wait(torch.cuda.current_stream(ordinal).cuda_stream)
 
     def _tensor(self, name: str, entry: Entry) -> torch.Tensor:
         return adopt(self._checkpoint.capsule(entry.file, entry.index), entry.dtype)
@@ -78,4 +82,5 @@ class CudaArena(Arena):
                 return
 
     def _check(self) -> None:
-        self._checkpoint.wait()
+        with noting(self._paths):
+            self._checkpoint.wait()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from pipelined.weights import _devices, _records
 from pipelined.weights._arena import Arena
 from pipelined.weights._cuda_arena import CudaArena
+from pipelined.weights._noting import noting
 from pipelined.weights.errors import Asleep, CudaError, DriverMissing, OverBudget
 
 if TYPE_CHECKING:
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("pipelined.weights")
 
-# CUDA_ERROR_OUT_OF_MEMORY, and CUDA_ERROR_NOT_SUPPORTED, which is how the driver of a device without
-# virtual memory management (some virtual GPUs) answers. Torch can load what an arena cannot.
+# CUDA_ERROR_OUT_OF_MEMORY, and CUDA_ERROR_NOT_SUPPORTED: what devices answer that have no
+# virtual memory management, such as some virtual GPUs. Torch can load what an arena cannot.
 _NO_ARENA = (2, 801)
 
 
@@ -99,10 +100,10 @@ class DeviceLoad:
         if self._left is None:
             started = time.monotonic()
             _return_unused_memory()
-            device = _devices.device(self._ordinal)
             # What threads are reading into memory is not to be read past it at the same time.
             mode = "buffered" if checkpoint.progress.loaded_bytes else "automatic"
-            loaded = device.load_open([checkpoint], mode, False)
+            with noting([self._record.path]):
+                loaded = _devices.device(self._ordinal).load_open([checkpoint], mode, False)
             self._record.on_device(started, loaded.progress()[0])
             self._arena = CudaArena(loaded)
             self._left = set(self._arena.names())

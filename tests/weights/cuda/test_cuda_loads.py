@@ -112,6 +112,7 @@ def test_the_budget_of_the_device(loading: FakeDriver, path: Path) -> None:
     with pytest.raises(weights.OverBudget) as caught:
         weights.begin([path]).wait()
     assert (caught.value.needed, caught.value.allowed) == (2 << 20, 0)
+    assert caught.value.__notes__ == [f"weights: {path}"]
     waiting = weights.begin([path], wait_for_memory=True)
     first.sleep()
     waiting.wait()
@@ -132,6 +133,13 @@ def test_there_is_no_driver(path: Path) -> None:
     with pytest.raises(weights.DriverMissing) as caught:
         weights.begin([path], driver="/nowhere/libcuda.so.1")
     assert caught.value.driver == "/nowhere/libcuda.so.1"
+    assert caught.value.__notes__ == [f"weights: {path}"]
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_a_path_with_a_null_byte(loading: FakeDriver, path: Path, device: str) -> None:
+    with pytest.raises(ValueError, match="null byte"):
+        weights.begin([f"{path}\0.txt"], device)
 
 
 def test_there_is_no_such_device(loading: FakeDriver, path: Path) -> None:

@@ -207,8 +207,9 @@ def test_no_driver(
 
 def test_a_broken_device_is_an_error(torch_cuda: TorchCuda, path: Path) -> None:
     torch_cuda.driver.fail("cuMemCreate", 1, 999)
-    with weights.device_moves(), pytest.raises(weights.CudaError, match="cuMemCreate"):
+    with weights.device_moves(), pytest.raises(weights.CudaError, match="cuMemCreate") as caught:
         moved(path)
+    assert f"weights: {path}" in caught.value.__notes__
 
 
 def test_a_file_that_changed_is_an_error(torch_cuda: TorchCuda, path: Path) -> None:
