@@ -98,7 +98,7 @@ UNIT_TEST(knows_more_pages_than_it_asks_for_at_once) {
   }
   const std::vector<PageRun> runs = PageMap().runs({mapping.data(), mapping.size()});
   std::size_t copies = 0;
-  std::byte* next = mapping.data();
+  const std::byte* next = mapping.data();
   for (const PageRun& run : runs) {
     CHECK(run.begin == next);
     next += run.bytes;
