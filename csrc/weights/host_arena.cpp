@@ -62,6 +62,9 @@ HostArena::State HostArena::state() const { return course()->state(); }
 
 void HostArena::populate() {
   const auto course = this->course();
+  if (course->asleep) {
+    return;
+  }
   if (!course->wanted) {
     course->wanted = true;
     course->loaded = Clock::now();
@@ -82,7 +85,10 @@ void HostArena::sleep() {
   check_unchanged();
   // Otherwise what is given back here would be mapped again there.
   const bool failed = course->state() == State::failed;
-  course->population->stop();
+  // One that was never started is kept: it can be, yet.
+  if (course->wanted) {
+    course->population->stop();
+  }
   try {
     give_back();
   } catch (...) {
@@ -94,7 +100,9 @@ void HostArena::sleep() {
   }
   if (!course->asleep) {
     course->read_bytes += loaded_bytes(*course->population->progress());
-    course->population = new_population(source_);
+    if (course->wanted) {
+      course->population = new_population(source_);
+    }
   }
   course->asleep = true;
   course->sleep_seconds = seconds(Clock::now() - started);
@@ -106,7 +114,9 @@ void HostArena::wake() {
     return;
   }
   check_unchanged();
-  course->population = new_population(probe(file_, mapping_));
+  if (course->wanted) {
+    course->population = new_population(probe(file_, mapping_));
+  }
   course->asleep = false;
   course->woken = Clock::now();
   start(*course);

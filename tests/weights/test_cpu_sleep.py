@@ -284,3 +284,21 @@ def test_threads_sleep_wake_and_read(path: Path, tmp_path: Path) -> None:
     arena.sleep()
     assert arena.stats().resident_bytes == arena.stats().saved_bytes <= MIB + 2 * PAGE
     assert_same_tensors(tensors, expected)
+
+
+def test_waiting_while_asleep_asks_for_nothing(tmp_path: Path) -> None:
+    path = sparse_file(tmp_path / "model.safetensors", tensors=4, bytes_each=1 << 20)
+    file = weights.safe_open(path, framework="pt")
+    (arena,) = arenas_of(path)
+    arena.sleep()
+    arena.wait()
+    arena.wake()
+    assert arena.stats().buffered_bytes == 0
+    # What was put to sleep before it was ever read can still be.
+    file.get_tensors()
+    arena.wait()
+    stats = arena.stats()
+    assert (stats.state, stats.buffered_bytes) == ("awake", 4 << 20)
+    assert stats.load_seconds > 0
+    (load,) = [load for load in weights.loads() if load.path == str(path)]
+    assert load.seconds is not None

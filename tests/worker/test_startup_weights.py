@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from pathlib import Path
 
@@ -23,6 +24,8 @@ from tests.worker.starting import (
     pinned,
     starting,
 )
+
+PR_SET_DUMPABLE = 4
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -119,6 +122,27 @@ async def test_nothing_stays_pinned_where_the_last_copies_outlast_the_node(
     worker = await small.start(starting(leave_copies_held, only_pinned, str(path)))
     now, peak = await call(worker)
     assert (now, peak > 0) == (0, True)
+
+
+def lose_sight_of_memory(path: str) -> dict[str, torch.Tensor]:
+    """Load onto the CPU, in a process that may not look at its own page map from there on."""
+    tensors = load_file(path)
+    if os.geteuid() == 0:
+        os.setresgid(65534, 65534, 65534)
+        os.setresuid(65534, 65534, 65534)
+    ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0)
+    with pytest.raises(OSError, match="pagemap"):
+        weights.arenas("cpu")[0].stats()
+    return tensors
+
+
+def names_of(tensors: dict[str, torch.Tensor]) -> list[str]:
+    return list(tensors)
+
+
+async def test_a_startup_needs_no_page_map(small: Launching, path: Path) -> None:
+    worker = await small.start(starting(lose_sight_of_memory, names_of, str(path)))
+    assert await call(worker) == ["weight"]
 
 
 # What a failed node leaves behind, in the worker.

@@ -170,7 +170,7 @@ class Arena(ABC):
         files, and the page cache, hold.
 
         Raises FileChanged where the files could not bring the rest back, CudaError, OSError and
-        Cancelled; the arena is awake then.
+        Cancelled; the arena is then what it was before.
         """
 
     @abstractmethod

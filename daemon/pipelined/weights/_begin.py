@@ -19,6 +19,8 @@ from pipelined.weights._noting import noting
 if TYPE_CHECKING:
     import torch
 
+_READS = ("automatic", "buffered", "direct")
+
 
 def begin(
     paths: Sequence[str | os.PathLike[str]],
@@ -39,8 +41,13 @@ def begin(
 
     Raises OSError, FormatError, DriverMissing, CudaError, OverBudget where the files would never
     fit, and SafetensorError for any other device and for a tensor that is in two of the files.
-    Later failures are raised by the arena's methods. Raises ValueError for a path with a null byte.
+    Later failures are raised by the arena's methods. Raises ValueError for a path with a null byte
+    and for another `read`, TypeError for a single path.
     """
+    if isinstance(paths, str | bytes | os.PathLike):
+        raise TypeError(f"a list of paths is wanted, and not the path {paths!r}")
+    if read not in _READS:
+        raise ValueError(f"read has to be one of {', '.join(_READS)}, and not {read!r}")
     names = [os.fsencode(path) for path in paths]
     for name in names:
         if b"\0" in name:
@@ -74,7 +81,11 @@ def arenas(device_type: Literal["cpu", "cuda"] | None = None) -> list[Arena]:
 
     Of CUDA devices, an arena is what one load brought there. On the CPU it is each file that is
     mapped, whoever opened it: `begin`, `load_checkpoint`, `load_file` or `safe_open`.
+
+    Raises ValueError for any other kind.
     """
+    if device_type not in (None, "cpu", "cuda"):
+        raise ValueError(f"a device type is cpu or cuda, and not {device_type!r}")
     found: list[Arena] = []
     if device_type in (None, "cuda"):
         for device in _devices.open_devices():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from safetensors import SafetensorError
 
 from pipelined.weights import _mapped_files, _moves, _records
 from pipelined.weights._extension import extension
+from pipelined.weights._locks import ForkLock
 from pipelined.weights._tensors import adopt, adopt_all
 
 if TYPE_CHECKING:
@@ -30,8 +30,9 @@ class OpenCheckpoint:
         self._path = path
         started = time.monotonic()
         self._checkpoint = extension.Checkpoint(os.fsencode(path))
-        self._lock = threading.Lock()
+        self._lock = ForkLock()
         self._taken: set[str] = set()
+        self._taken_bytes = 0
         self._record = _records.Record(
             str(Path(path).absolute()),
             started,
@@ -120,9 +121,11 @@ class OpenCheckpoint:
         self.file.want(name)
         record = self._recorded()
         with self._lock:
-            self._taken.add(name)
+            if name not in self._taken:
+                self._taken.add(name)
+                self._taken_bytes += self._checkpoint.nbytes(name)
             enough = len(self._taken) >= _mapped_files.TENSORS_BEFORE_THE_WHOLE
-            taken = sum(map(self._checkpoint.nbytes, self._taken))
+            taken = self._taken_bytes
             record.bytes_taken = max(taken, record.bytes_taken)
         if enough or taken == self._checkpoint.progress.total_bytes:
             self._read_ahead()

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import ctypes
-import os
-import threading
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, suppress
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
@@ -20,8 +18,10 @@ from pipelined.weights._arena import (
     State,
     path_of,
 )
+from pipelined.weights._locks import ForkLock
 from pipelined.weights._progress import FileProgress, LoadProgress
 from pipelined.weights._tensors import adopt
+from pipelined.weights.errors import LoadError
 
 if TYPE_CHECKING:
     import torch
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 # One at a time, so that two that are asked to put the same files to sleep and to wake them do not
 # leave some asleep and some awake. It takes little time.
-_transition = threading.Lock()
+_transition = ForkLock()
 
 # The state of several files is the first of these that one of them has.
 _STATES: tuple[State, ...] = ("failed", "asleep", "loading", "awake")
@@ -70,7 +70,7 @@ class CpuArena(Arena):
                 was_awake = checkpoint.state != "asleep"
                 checkpoint.sleep()
                 if was_awake:
-                    undo.callback(checkpoint.wake)
+                    undo.callback(_attempt, checkpoint.wake)
             undo.pop_all()
 
     def wake(self) -> None:  # noqa: D102
@@ -78,7 +78,7 @@ class CpuArena(Arena):
             for checkpoint in self._checkpoints:
                 if checkpoint.state == "asleep":
                     checkpoint.wake()
-                    undo.callback(checkpoint.sleep)
+                    undo.callback(_attempt, checkpoint.sleep)
             undo.pop_all()
 
     def stats(self) -> ArenaStats:  # noqa: D102
@@ -140,14 +140,11 @@ class CpuArena(Arena):
             checkpoint.check()
 
 
+def _attempt(action: Callable[[], None]) -> None:
+    """Undo a file's part as far as it goes: it is the first error that is told."""
+    with suppress(LoadError, OSError):
+        action()
+
+
 def _state_of(states: Sequence[State]) -> State:
     return min(states, key=_STATES.index, default="awake")
-
-
-def _after_fork() -> None:
-    # The thread that held it in the parent does not exist in a forked child.
-    global _transition
-    _transition = threading.Lock()
-
-
-os.register_at_fork(after_in_child=_after_fork)

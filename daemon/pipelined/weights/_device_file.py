@@ -22,13 +22,16 @@ class DeviceFile(OpenCheckpoint):
     def __init__(self, path: str, ordinal: int) -> None:
         super().__init__(path)
         self._ordinal = ordinal
-        self._load = self.file.load_onto(ordinal)
+        load = self.file.load_onto(ordinal)
+        # Nobody else knows the file yet, who could be loading it onto another device.
+        assert load is not None
+        self._load = load
 
     def tensor(self, name: str) -> torch.Tensor:
         """Return one tensor on the device."""
         self.want(name)
-        if self._load is not None and self.file.wants_all:
-            taken = self._load.take(self._checkpoint, name)
+        if self.file.wants_all:
+            taken = self._load.take(self._checkpoint, name, wait=True)
             if taken is not None:
                 self._recorded()
                 return taken
@@ -37,7 +40,7 @@ class DeviceFile(OpenCheckpoint):
     def tensors(self) -> dict[str, torch.Tensor]:
         """Return all tensors on the device, in the order of the file."""
         self.file.want_all()
-        taken = self._load.take_all(self._checkpoint) if self._load is not None else None
+        taken = self._load.take_all(self._checkpoint)
         if taken is not None:
             self._recorded()
             return taken

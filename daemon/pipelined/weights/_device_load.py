@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import logging
-import threading
 import time
 from typing import TYPE_CHECKING
 
 from pipelined.weights import _devices, _records
-from pipelined.weights._arena import Arena
 from pipelined.weights._cuda_arena import CudaArena
+from pipelined.weights._locks import ForkLock
 from pipelined.weights._noting import noting
-from pipelined.weights.errors import Asleep, CudaError, DriverMissing, OverBudget
+from pipelined.weights.errors import (
+    Asleep,
+    Cancelled,
+    CudaError,
+    DriverMissing,
+    LoadError,
+    OverBudget,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -23,6 +30,7 @@ _log = logging.getLogger("pipelined.weights")
 # CUDA_ERROR_OUT_OF_MEMORY, and CUDA_ERROR_NOT_SUPPORTED: what devices answer that have no
 # virtual memory management, such as some virtual GPUs. Torch can load what an arena cannot.
 _NO_ARENA = (2, 801)
+_FAILURES = (LoadError, OSError)
 
 
 class DeviceLoad:
@@ -39,11 +47,14 @@ class DeviceLoad:
     def __init__(self, record: _records.Record, ordinal: int) -> None:
         self._record = record
         self._ordinal = ordinal
-        self._lock = threading.Lock()
-        self._arena: Arena | None = None
+        self._lock = ForkLock()
+        self._arena: CudaArena | None = None
         # Names still to be given out; None before the load has begun.
         self._left: set[str] | None = None
         self._told = False
+        # What the load ended with, for everybody who wants a tensor of it.
+        self._failure: Exception | None = None
+        self._arrived = False
 
     @property
     def gave_all(self) -> bool:
@@ -55,15 +66,20 @@ class DeviceLoad:
         """Whether it has begun and not given all out."""
         return self._arena is not None
 
-    def take(self, checkpoint: Checkpoint, name: str) -> torch.Tensor | None:
+    def take(self, checkpoint: Checkpoint, name: str, *, wait: bool) -> torch.Tensor | None:
         """Return a tensor, once the whole file was read; None if it must be copied by itself.
 
-        Raises FileChanged, CudaError and OSError.
+        Waits until the bytes are on the device, or has the current stream wait for them.
+        Raises FileChanged, CudaError and OSError, and the same for all tensors from there on.
         """
         try:
             arena = self._reserve(checkpoint, name)
-            return None if arena is None else arena.tensor(name)
-        except (OverBudget, DriverMissing, CudaError, Asleep) as error:
+            if arena is None:
+                return None
+            if wait:
+                self._wait(arena)
+            return arena.tensor(name)
+        except _FAILURES as error:
             self._give_up_after(error)
             return None
 
@@ -76,17 +92,32 @@ class DeviceLoad:
                     return None
                 self._left = set()
                 self._arena = None
+            self._wait(arena)
             return arena.tensors()
-        except (OverBudget, DriverMissing, CudaError, Asleep) as error:
+        except _FAILURES as error:
             self._give_up_after(error)
             return None
 
-    def give_up(self) -> None:
-        """Let the arena go, and give out nothing more."""
+    def give_up(self, reason: str) -> None:
+        """Let the arena go, and give out nothing more; the log says why."""
         with self._lock:
+            told, self._told = self._told, True
             self._arena, self._left = None, set()
+        self._record.not_on_device()
+        if not told:
+            _log.warning(
+                "%s goes to cuda:%d a tensor at a time: %s",
+                self._record.path,
+                self._ordinal,
+                reason,
+            )
 
-    def _reserve(self, checkpoint: Checkpoint, name: str) -> Arena | None:
+    def _wait(self, arena: CudaArena) -> None:
+        if not self._arrived:
+            arena.wait()
+            self._arrived = True
+
+    def _reserve(self, checkpoint: Checkpoint, name: str) -> CudaArena | None:
         with self._lock:
             arena = self._begun(checkpoint)
             if arena is None or self._left is None or name not in self._left:
@@ -96,7 +127,9 @@ class DeviceLoad:
                 self._arena = None
             return arena
 
-    def _begun(self, checkpoint: Checkpoint) -> Arena | None:
+    def _begun(self, checkpoint: Checkpoint) -> CudaArena | None:
+        if self._failure is not None:
+            raise self._failure
         if self._left is None:
             started = time.monotonic()
             _return_unused_memory()
@@ -109,21 +142,25 @@ class DeviceLoad:
             self._left = set(self._arena.names())
         return self._arena
 
-    def _give_up_after(self, error: OverBudget | DriverMissing | CudaError | Asleep) -> None:
-        if isinstance(error, CudaError) and error.code not in _NO_ARENA:
-            raise error
-        with self._lock:
-            told, self._told = self._told, True
-            self._arena, self._left = None, set()
-        self._record.not_on_device()
-        if not told:
+    def _give_up_after(self, error: Exception) -> None:
+        if _may_be_copied(error):
             # As text: whoever keeps the record would keep all that the error's frames hold.
-            _log.warning(
-                "%s goes to cuda:%d a tensor at a time: %s",
-                self._record.path,
-                self._ordinal,
-                str(error),
-            )
+            self.give_up(str(error))
+            return
+        with self._lock:
+            self._failure = error
+            self._arena = None
+        raise error
+
+
+def _may_be_copied(error: Exception) -> bool:
+    """Whether torch's own way can do what failed here."""
+    if isinstance(error, CudaError):
+        return error.code in _NO_ARENA
+    if isinstance(error, OSError):
+        return error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+    # Cancelled: by an interrupt during a call that waited for the bytes.
+    return isinstance(error, OverBudget | DriverMissing | Asleep | Cancelled)
 
 
 def _return_unused_memory() -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipelined.weights._extension import extension
+from pipelined.weights._locks import ForkLock
 
 if TYPE_CHECKING:
     from pipelined._weights import Device
@@ -29,7 +29,7 @@ class Budgets:
     device_bytes: int | None = None
 
 
-_lock = threading.Lock()
+_lock = ForkLock()
 _budgets = Budgets()
 # By the driver's path and the device's ordinal.
 _devices: dict[tuple[str, int], Device] = {}
@@ -82,8 +82,6 @@ def _open(library: str, ordinal: int) -> Device:
 
 def _after_fork() -> None:
     # A context does not survive a fork; the child opens its own, if it may.
-    global _lock
-    _lock = threading.Lock()
     _devices.clear()
 
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import sys
-import threading
 from collections.abc import Iterator
 from types import ModuleType
 
 from safetensors import safe_open as stock_safe_open
 
+from pipelined.weights._locks import ForkLock
 from pipelined.weights._safe_open import load_file, safe_open
 
-_lock = threading.Lock()
+_lock = ForkLock()
 # What was replaced, with what replaced it; empty where nothing is installed.
 _replaced: list[tuple[object, object]] = []
 

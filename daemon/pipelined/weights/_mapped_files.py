@@ -5,15 +5,14 @@ The registry keeps no file mapped: it knows a file for as long as a tensor or a 
 
 from __future__ import annotations
 
-import os
-import threading
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 from pipelined.weights import _records
 from pipelined.weights._device_load import DeviceLoad
 from pipelined.weights._extension import extension
+from pipelined.weights._locks import ForkLock
 
 if TYPE_CHECKING:
     from pipelined._weights import Checkpoint
@@ -32,7 +31,7 @@ class MappedFile:
     def __init__(self, checkpoint: Checkpoint, record: _records.Record) -> None:
         self.record = record
         self._weak = extension.WeakCheckpoint(checkpoint)
-        self._lock = threading.Lock()
+        self._lock = ForkLock()
         self._wanted: set[str] = set()
         self._enough = min(TENSORS_BEFORE_THE_WHOLE, len(checkpoint.names_by_offset()))
         self._wants_all = False
@@ -88,55 +87,38 @@ class MappedFile:
             return found
 
 
-_lock = threading.Lock()
-# In the order of their addresses, which `_begins` has.
-_files: list[MappedFile] = []
-_begins: list[int] = []
-_prune_at = 64
+_lock = ForkLock()
+# Where the files begin, in the order of their addresses, and the files. Never changed but replaced,
+# both at once: looking a tensor up takes no lock, and may interrupt everything else here.
+_known: tuple[tuple[int, ...], tuple[MappedFile, ...]] = ((), ())
 
 
 def register(file: MappedFile) -> None:
-    """Make a file known."""
-    global _prune_at
+    """Make a file known, and forget those that are mapped no longer."""
+    global _known
     with _lock:
-        if len(_files) >= _prune_at:
-            alive = [known for known in _files if known.mapped() is not None]
-            _files[:] = alive
-            _begins[:] = [known.begin for known in alive]
-            _prune_at = max(64, 2 * len(alive))
-        at = bisect_left(_begins, file.begin)
-        _files.insert(at, file)
-        _begins.insert(at, file.begin)
+        files = [*(known for known in _known[1] if known.mapped() is not None), file]
+        files.sort(key=_begin_of)
+        _known = tuple(map(_begin_of, files)), tuple(files)
 
 
 def find(address: int) -> tuple[MappedFile, Checkpoint, str] | None:
     """Return the file that is mapped around an address, and the tensor that begins there."""
-    with _lock:
-        at = bisect_right(_begins, address) - 1
-        while at >= 0:
-            checkpoint = _files[at].mapped()
-            if checkpoint is not None:
-                name = _files[at].name_at(address)
-                return None if name is None else (_files[at], checkpoint, name)
-            # Gone; a larger one may be mapped over where it was.
-            del _files[at], _begins[at]
-            at -= 1
+    begins, files = _known
+    for at in range(bisect_right(begins, address) - 1, -1, -1):
+        checkpoint = files[at].mapped()
+        if checkpoint is not None:
+            name = files[at].name_at(address)
+            return None if name is None else (files[at], checkpoint, name)
+        # Gone; a larger one may be mapped over where it was.
     return None
 
 
 def live() -> list[Checkpoint]:
     """Return the files that are mapped now, in the order of their addresses."""
-    with _lock:
-        mapped = [file.mapped() for file in _files]
+    mapped = [file.mapped() for file in _known[1]]
     return [checkpoint for checkpoint in mapped if checkpoint is not None]
 
 
-def _after_fork() -> None:
-    # The thread that held it in the parent does not exist in a forked child, and may have been
-    # about to change the second list after the first.
-    global _lock
-    _lock = threading.Lock()
-    _begins[:] = [file.begin for file in _files]
-
-
-os.register_at_fork(after_in_child=_after_fork)
+def _begin_of(file: MappedFile) -> int:
+    return file.begin

@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import os
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import MethodType
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from pipelined.weights import _mapped_files
 from pipelined.weights._cuda import cuda_ordinal
 from pipelined.weights._device_load import DeviceLoad
+from pipelined.weights._locks import ForkLock
 from pipelined.weights._tensors import adopt
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from pipelined._weights import Checkpoint
 
-_lock = threading.Lock()
+_lock = ForkLock()
 _depth = 0
 _wrappers: list[_Wrapper] = []
 # Each with its file: the arenas are held until all of their tensors were given out.
@@ -46,8 +46,12 @@ def device_moves() -> Iterator[None]:
     does a file of which nobody asked for a second tensor, and one for which there is no room, of
     which the log tells. With another floating-point dtype, torch converts on the device.
 
+    Unless `non_blocking` is true, the call returns when the bytes are there, as torch's does.
+
     An arena is held until each of its tensors was given out or the context ends; from there on the
-    tensors keep it. Before it is allocated, torch's cache of unused memory is emptied.
+    tensors keep it, each of them all of it: of a file of which only some tensors are moved, all of
+    it stays on the device with them. Before it is allocated, torch's cache of unused memory is
+    emptied.
 
     Such a `.to` raises, besides what torch does, FileChanged, CudaError and OSError.
 
@@ -92,8 +96,9 @@ def _remove() -> list[DeviceLoad]:
     return ended
 
 
-# The device and the dtype that a call asks for; None where it is not for us to answer.
-_Target = tuple[Any, "torch.dtype | None"] | None
+# What a call asks for: the device, the dtype, and whether it may return before the bytes are there;
+# None where it is not for us to answer.
+_Target = tuple[Any, "torch.dtype | None", bool] | None
 
 
 class _Wrapper:
@@ -133,6 +138,20 @@ class _Wrapper:
     def __hash__(self) -> int:
         return hash(self._original)
 
+    def __reduce__(self) -> Any:
+        # Copied and pickled as the original would be.
+        import torch
+
+        return getattr, (torch._C.TensorBase, self._name)
+
+    def __repr__(self) -> str:
+        return repr(self._original)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "_original":  # not there yet: it is being made
+            raise AttributeError(name)
+        return getattr(self._original, name)
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self._active and args:
             moved = _moved(args[0], self._original, lambda: self._target(*args[1:], **kwargs))
@@ -152,14 +171,16 @@ def _target_of_to(*args: Any, copy: bool = False, **kwargs: Any) -> _Target:
         args = (torch.device("cuda", args[0]), *args[1:])
     if isinstance(kwargs.get("device"), int) and not isinstance(kwargs["device"], bool):
         kwargs = {**kwargs, "device": torch.device("cuda", kwargs["device"])}
-    device, dtype, _, memory_format = torch._C._nn._parse_to(*args, **kwargs)
-    return (device, dtype) if _keeps_order(memory_format) else None
+    device, dtype, non_blocking, memory_format = torch._C._nn._parse_to(*args, **kwargs)
+    return (device, dtype, non_blocking) if _keeps_order(memory_format) else None
 
 
 def _target_of_cuda(
     device: Any = None, non_blocking: bool = False, *, memory_format: Any = None
 ) -> _Target:
-    return ("cuda" if device is None else device, None) if _keeps_order(memory_format) else None
+    if not _keeps_order(memory_format):
+        return None
+    return ("cuda" if device is None else device, None, non_blocking)
 
 
 def _keeps_order(memory_format: Any) -> bool:
@@ -181,14 +202,14 @@ def _moved(tensor: Any, original: Any, target: Callable[[], _Target]) -> torch.T
         return None
     if wanted is None:
         return None
-    device, dtype = wanted
+    device, dtype, non_blocking = wanted
     ordinal = cuda_ordinal(device)
     if ordinal is None or not _may_convert(tensor.dtype, dtype) or not file.wants_all:
         return None
     if not _is_as_in_file(tensor, checkpoint, name):
         return None
     load = _load(file, ordinal)
-    moved = None if load is None else load.take(checkpoint, name)
+    moved = None if load is None else load.take(checkpoint, name, wait=not non_blocking)
     if load is None or moved is None or dtype is None or dtype == tensor.dtype:
         return moved
     return _converted(moved, dtype, original, load)
@@ -197,13 +218,17 @@ def _moved(tensor: Any, original: Any, target: Callable[[], _Target]) -> torch.T
 def _load(file: _mapped_files.MappedFile, ordinal: int) -> DeviceLoad | None:
     load = file.load_onto(ordinal)
     if load is not None:
+        ended = []
         with _lock:
             if _depth == 0:
                 return None
             if load not in _held:
-                for other in [one for one, its in _held.items() if its.mapped() is None]:
+                ended = [one for one, its in _held.items() if its.mapped() is None]
+                for other in ended:
                     del _held[other]
                 _held[load] = file
+        # Freed outside of the lock: it may take a while.
+        del ended
     return load
 
 
@@ -276,15 +301,14 @@ def _converted(
         converted: torch.Tensor = original(moved, dtype)
     except torch.OutOfMemoryError:
         # The arena and the result are there at once, which torch's own way avoids.
-        load.give_up()
+        load.give_up(f"no room to convert a tensor to {dtype}")
         return None
     return converted
 
 
 def _after_fork() -> None:
     # A forked child cannot use the parent's devices: torch says so itself.
-    global _lock, _depth
-    _lock = threading.Lock()
+    global _depth
     _depth = 0
     _remove()
 

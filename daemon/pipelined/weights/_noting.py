@@ -16,5 +16,6 @@ def noting(paths: Sequence[str]) -> Iterator[None]:
     except (OverBudget, CudaError, DriverMissing) as error:
         others = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
         note = f"weights: {paths[0]}{others}" if paths else "weights: no files"
-        BaseException.add_note(error, note)
+        # As add_note() would, which Python 3.10 does not have.
+        error.__notes__ = [*getattr(error, "__notes__", ()), note]
         raise

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections import deque
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import TYPE_CHECKING
+
+from pipelined.weights._locks import ForkLock
 
 if TYPE_CHECKING:
     from pipelined._weights import Progress
@@ -78,7 +79,7 @@ class Record:
         )
 
 
-_lock = threading.Lock()
+_lock = ForkLock()
 _records: deque[Record] = deque(maxlen=_LIMIT)
 
 
@@ -99,12 +100,3 @@ def reset_loads() -> None:
     """Forget the loads so far."""
     with _lock:
         _records.clear()
-
-
-def _forget_lock() -> None:
-    # The thread that held it in the parent does not exist in a forked child.
-    global _lock
-    _lock = threading.Lock()
-
-
-os.register_at_fork(after_in_child=_forget_lock)

@@ -167,7 +167,7 @@ def _budgets(start: worker_pb2.Start) -> weights.Budgets:
 
 def _await_copies() -> worker_pb2.StartFailed | None:
     """Wait for weights whose last bytes are still on their way from pinned memory to a device."""
-    for arena in weights.arenas():
+    for arena in weights.arenas("cuda"):
         # Not for one that was only begun: it may wait for memory that a run is to give back.
         if arena.stats().state == "enqueued":
             try:

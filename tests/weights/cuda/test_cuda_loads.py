@@ -137,6 +137,17 @@ def test_there_is_no_driver(path: Path) -> None:
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_arguments_that_make_no_sense(loading: FakeDriver, path: Path, device: str) -> None:
+    with pytest.raises(ValueError, match="read has to be one of automatic, buffered, direct"):
+        weights.begin([path], device, read="sideways")  # type: ignore[arg-type]
+    for single in (path, str(path)):
+        with pytest.raises(TypeError, match="a list of paths"):
+            weights.begin(single, device)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="cpu or cuda, and not 'cuda:0'"):
+        weights.arenas("cuda:0")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_a_path_with_a_null_byte(loading: FakeDriver, path: Path, device: str) -> None:
     with pytest.raises(ValueError, match="null byte"):
         weights.begin([f"{path}\0.txt"], device)

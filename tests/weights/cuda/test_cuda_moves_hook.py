@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import logging
+import pickle
 import subprocess
 import sys
 import threading
@@ -205,6 +207,40 @@ def test_no_driver(
     assert len(torch_cuda.copied) == len(TENSORS)
 
 
+def test_the_bytes_are_there_when_it_returns(torch_cuda: TorchCuda, path: Path) -> None:
+    main = threading.get_ident()
+    returned = threading.Event()
+
+    def let_copies_run_once_somebody_waits() -> None:
+        while not returned.is_set():
+            frame = sys._current_frames().get(main)
+            while frame is not None and frame.f_code is not weights.Arena.wait.__code__:
+                frame = frame.f_back
+            if frame is not None:
+                break
+        torch_cuda.driver.hold(False)
+
+    torch_cuda.driver.hold(True)
+    thread = threading.Thread(target=let_copies_run_once_somebody_waits)
+    thread.start()
+    with weights.device_moves():
+        loaded = moved(path)
+    returned.set()
+    thread.join()
+    assert_same_tensors(loaded, TENSORS)
+
+
+def test_the_hooked_methods_are_copied_as_torchs_own(torch_cuda: TorchCuda) -> None:
+    original = torch.Tensor.cuda
+    with weights.device_moves():
+        hooked = torch.Tensor.cuda
+        assert hooked is not original
+        assert hooked == original
+        assert repr(hooked) == repr(original)
+        assert pickle.loads(pickle.dumps(hooked)) is torch._C.TensorBase.cuda
+        assert copy.deepcopy(hooked) is torch._C.TensorBase.cuda
+
+
 def test_a_broken_device_is_an_error(torch_cuda: TorchCuda, path: Path) -> None:
     torch_cuda.driver.fail("cuMemCreate", 1, 999)
     with weights.device_moves(), pytest.raises(weights.CudaError, match="cuMemCreate") as caught:
@@ -216,9 +252,12 @@ def test_a_file_that_changed_is_an_error(torch_cuda: TorchCuda, path: Path) -> N
     tensors = weights.load_file(path)
     with path.open("r+b") as file:
         file.truncate(path.stat().st_size - 100)
-    with weights.device_moves(), pytest.raises(weights.FileChanged) as caught:
-        tensors["t0"].to("cuda")
-    assert caught.value.path == str(path)
+    with weights.device_moves():
+        # And not once only: half of the tensors would be those of another file.
+        for name in ("t0", "t0", "t1"):
+            with pytest.raises(weights.FileChanged) as caught:
+                tensors[name].to("cuda")
+            assert caught.value.path == str(path)
 
 
 def test_torch_has_no_room_for_what_is_converted(
