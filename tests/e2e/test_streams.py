@@ -83,7 +83,7 @@ def handshake(fifo: str, closed: str) -> Iterator[int]:
         with Path(fifo).open() as lines:
             yield 0
             # Written by the caller when it has the element.
-            while line := lines.readline():
+            while (line := lines.readline()) != "end\n":
                 yield int(line)
     finally:
         Path(closed).write_text("closed")
@@ -212,6 +212,42 @@ def test_failure_midway(
         assert type_ in caught.value.remote_traceback
 
 
+@pipe
+def large_then_fail(closed: str) -> Iterator[bytes]:
+    try:
+        for _ in range(10):
+            yield b"x" * 10_000
+        raise ValueError("ran dry")
+    finally:
+        Path(closed).write_text("closed")
+
+
+def test_a_failure_overtakes_no_element(daemon: RunningDaemon, tmp_path: Path) -> None:
+    with daemon.client() as client:
+        client.deploy(of_paths(large_then_fail, 1), "overtaking")
+        stream = client.stream("overtaking", str(tmp_path / "closed"))
+        next(stream)
+        # All has happened before the reader goes on.
+        wait_until((tmp_path / "closed").exists)
+        wait_until(lambda: client.deployment("overtaking").runs_failed == 1)
+        assert len(outcome(stream)) == 9 + 1
+
+
+@pytest.mark.parametrize("twice", ["outputs", "arguments"])
+def test_a_stream_read_twice_is_refused(twice: str) -> None:
+    with Pipeline() as builder:
+        numbers = count(Variable(int))
+        other = numbers if twice == "outputs" else doubled(numbers)
+        builder.output(numbers, other)
+    with pytest.raises(errors.GraphError, match="can be read only once"):
+        builder.get_pipeline()
+
+
+def test_a_stream_is_no_value() -> None:
+    with Pipeline(), pytest.raises(errors.GraphError, match="annotated int"):
+        length(count(Variable(int)))  # type: ignore[arg-type]
+
+
 def test_an_element_that_cannot_be_sent(daemon: RunningDaemon) -> None:
     with daemon.client() as client:
         client.deploy(build(unsendable), "unsendable")
@@ -243,7 +279,8 @@ def test_elements_come_one_by_one(
             os.write(lines, b"7\n")
             assert next(stream) == [7]
             assert not closed.exists()
-        os.write(lines, b"8\n")
+        # It may or may not have heard of the end by now.
+        os.write(lines, b"end\n")
         wait_until(closed.exists)
 
 
@@ -288,7 +325,7 @@ def test_a_deadline_midway(daemon: RunningDaemon, tmp_path: Path, fifo: tuple[Pa
         assert next(stream) == [0]
         with pytest.raises(errors.DeadlineExceeded):
             next(stream)
-        os.write(lines, b"1\n")
+        os.write(lines, b"end\n")
         wait_until(closed.exists)
 
 
