@@ -22,6 +22,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from pipeline import _requests, _responses, errors
+from pipeline._files import Files, Uploads
 from pipeline._transport import STATE_CALL_SECONDS, Transport, retrying
 from pipeline._values import decode
 from pipelined_api.v1 import daemon_pb2, deployments_pb2, runs_pb2, schema_pb2
@@ -29,6 +30,7 @@ from pipelined_api.v1 import daemon_pb2, deployments_pb2, runs_pb2, schema_pb2
 if TYPE_CHECKING:
     from pipeline._graph.graph import Graph
     from pipeline.deployment import DaemonInfo, Deployment
+    from pipeline.objects.files import File
     from pipeline.timeline import Stage, Timeline
 
 __all__ = ["Client"]
@@ -42,6 +44,8 @@ class Client:
             socket in ``$XDG_RUNTIME_DIR``, else the system's.
         token: what the daemon knows the caller by, where it asks for one.
         tls: True, or the path of a PEM file with the certificates to trust.
+        on_upload: called with a File that a run takes, the bytes of it that the daemon has, and
+            all its bytes, whenever more of them have been sent; from another thread.
 
     Raises:
         errors.InvalidInput: the address is none, or the certificates cannot be read.
@@ -54,8 +58,11 @@ class Client:
         *,
         token: str | None = None,
         tls: bool | str | Path = False,
+        on_upload: Callable[[File, int, int], None] | None = None,
     ) -> None:
         self._transport = Transport(address, token=token, tls=tls)
+        self._files = Files(self._transport)
+        self._on_upload = on_upload
         # By name. May be older than the daemon's; see _fitted.
         self._schemas: dict[str, schema_pb2.Schema] = {}
 
@@ -63,6 +70,11 @@ class Client:
     def address(self) -> str:
         """Where the daemon is."""
         return self._transport.address
+
+    @property
+    def files(self) -> Files:
+        """Contents of files in the daemon."""
+        return self._files
 
     def __enter__(self) -> Client:
         return self
@@ -139,6 +151,8 @@ class Client:
 
         A cold deployment is started first. Inputs are validated here, before anything is sent,
         and again by the daemon. Never tried again by itself: a run may have effects.
+        A File of more than 1 MiB is uploaded before, unless the daemon has its content; one that
+        comes back is downloaded when it is read.
 
         Args:
             name: the deployment.
@@ -155,7 +169,7 @@ class Client:
 
         """
         response = self._run(name, inputs, named, timeout)
-        return [decode(value) for value in response.outputs]
+        return [decode(value, stored=self._files.referred) for value in response.outputs]
 
     def warm(
         self,
@@ -250,12 +264,14 @@ class Client:
         timeout: float | None,
     ) -> runs_pb2.RunResponse:
         # The command prints outputs without making tensors of them, hence the message.
-        started = time.monotonic()
-        request = self._fitted(name, inputs, named, timeout)
-        if timeout is not None:
-            timeout -= time.monotonic() - started
+        deadline = None if timeout is None else time.monotonic() + timeout
+        uploads = Uploads(self._files, self._on_upload)
+        request = self._fitted(name, inputs, named, timeout, uploads)
         try:
-            return self._transport.unary(self._transport.runs.Run, request, timeout)
+            return uploads.run(
+                lambda left: self._transport.unary(self._transport.runs.Run, request, left),
+                deadline,
+            )
         except (errors.InvalidInput, errors.NotFound):
             # Ours is not the schema that the daemon has now.
             self._schemas.pop(name, None)
@@ -267,14 +283,15 @@ class Client:
         inputs: tuple[object, ...],
         named: Mapping[str, object],
         timeout: float | None,
+        uploads: Uploads,
     ) -> runs_pb2.RunRequest:
         known = self._schemas.get(name)
         if known is not None:
             try:
-                return _requests.run_request(known, name, inputs, named)
+                return _requests.run_request(known, name, inputs, named, uploads.add)
             except errors.InvalidInput:
                 # Another client may have deployed a version that takes them.
                 pass
         limit = STATE_CALL_SECONDS if timeout is None else min(timeout, STATE_CALL_SECONDS)
         schema = self._get(name, limit).deployment.schema
-        return _requests.run_request(schema, name, inputs, named)
+        return _requests.run_request(schema, name, inputs, named, uploads.add)

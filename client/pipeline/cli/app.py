@@ -109,9 +109,10 @@ def run(
     """Run a deployment once and print its outputs."""
     from pipeline.cli import printing
 
-    with _client(context, address) as client, terminal.waiting(f"running {name}"):
-        schema, response = printing.run(client, name, inputs or [], timeout)
-    printing.print_outputs(name, schema, response, output_dir, as_json=json)
+    with _client(context, address) as client:
+        with terminal.waiting(f"running {name}"):
+            schema, response = printing.run(client, name, inputs or [], timeout)
+        printing.print_outputs(client, name, schema, response, output_dir, as_json=json)
 
 
 @app.command()

@@ -49,10 +49,16 @@ def run(
 
 
 def print_outputs(
-    name: str, schema: Schema, response: RunResponse, folder: Path, *, as_json: bool
+    client: Client,
+    name: str,
+    schema: Schema,
+    response: RunResponse,
+    folder: Path,
+    *,
+    as_json: bool,
 ) -> None:
     """Print what a run returned, and save its files."""
-    outputs = Outputs(folder)
+    outputs = Outputs(folder, lambda file, path: client.files.referred(file).save(path))
     names = [parameter.name for parameter in schema.outputs]
     names += [f"output-{index}" for index in range(len(names), len(response.outputs))]
     named = list(zip(names, response.outputs, strict=False))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pipelined.core.errors import (
@@ -15,6 +15,7 @@ from pipelined.core.errors import (
     ShuttingDown,
     WorkerDied,
 )
+from pipelined.core.files import StoredFile
 from pipelined.core.instance import Instance
 from pipelined.core.ports import RunResult, WorkerLauncher
 from pipelined.core.specification import Specification
@@ -126,12 +127,17 @@ class Deployment:
             raise
 
     async def run(
-        self, run_id: str, request: bytes, seconds_left: float | None = None
+        self,
+        run_id: str,
+        request: bytes,
+        seconds_left: float | None = None,
+        files: Sequence[StoredFile] = (),
     ) -> RunResult:
         """Execute the graph once, on the first instance that is free; starts a cold one.
 
         A caller that is cancelled while it waits leaves the queue. One that is cancelled while its
         run is executed is released at once; the instance takes the next run when this one is over.
+        The files are those that the request refers to, held by the caller.
 
         Raises:
             QueueFull: Too many runs wait already.
@@ -145,7 +151,7 @@ class Deployment:
         self._quiet.clear()
         try:
             instance = await self._claim(seconds_left)
-            future = self._begin(instance, run_id, request)
+            future = self._begin(instance, run_id, request, files)
         except BaseException as error:
             self._run_over(error)
             raise
@@ -194,13 +200,15 @@ class Deployment:
         if self.state not in (State.WARM, State.STARTING):
             self._fail_waiting(error)
 
-    def _begin(self, instance: Instance, run_id: str, request: bytes) -> asyncio.Future[RunResult]:
+    def _begin(
+        self, instance: Instance, run_id: str, request: bytes, files: Sequence[StoredFile]
+    ) -> asyncio.Future[RunResult]:
         worker = instance.worker
         if worker is None:
             # It was stopped in the turn of the loop in which it was handed over.
             raise self._refusal()
         try:
-            return worker.run(run_id, request)
+            return worker.run(run_id, request, files)
         except BaseException:
             self._pass_on(instance)
             raise

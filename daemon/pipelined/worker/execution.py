@@ -8,6 +8,7 @@ from pipeline import Graph, _values
 from pipeline.errors import InvalidInput, RunFailed, SerialisationError
 from pipelined.worker.failures import describe, text
 from pipelined.worker.framing import MAX_PAYLOAD
+from pipelined.worker.run_files import RunFiles
 from pipelined_api.v1 import runs_pb2
 from pipelined_api.worker.v1 import worker_pb2
 
@@ -15,16 +16,21 @@ Cause = worker_pb2.RunFailed.Cause
 
 
 def execute(
-    graph: Graph, run_id: str, request: bytes, max_response_bytes: int = 0
+    graph: Graph,
+    run_id: str,
+    request: bytes,
+    max_response_bytes: int = 0,
+    files: RunFiles | None = None,
 ) -> tuple[worker_pb2.FromWorker, bytes]:
     """Run the graph on a serialised RunRequest; return the answer and its payload.
 
     Whatever user code raises becomes an answer: SystemExit and KeyboardInterrupt, too, end the run
-    and not the worker.
+    and not the worker. Large contents of files are in ``files``; without, none goes beside the
+    message.
     """
     current = CurrentNode()
     try:
-        response = _run(graph, run_id, request, current)
+        response = _run(graph, run_id, request, current, files)
         size = response.ByteSize()
         limit = min(max_response_bytes or MAX_PAYLOAD, MAX_PAYLOAD)
         if size > limit:
@@ -69,8 +75,10 @@ class _Failed(Exception):
         self.answer = answer
 
 
-def _run(graph: Graph, run_id: str, request: bytes, current: CurrentNode) -> runs_pb2.RunResponse:
-    positional, named = _inputs(runs_pb2.RunRequest.FromString(request))
+def _run(
+    graph: Graph, run_id: str, request: bytes, current: CurrentNode, files: RunFiles | None
+) -> runs_pb2.RunResponse:
+    positional, named = _inputs(runs_pb2.RunRequest.FromString(request), files)
     began = time.perf_counter()
     try:
         outputs = graph.execute(positional, named, observer=current)
@@ -81,9 +89,10 @@ def _run(graph: Graph, run_id: str, request: bytes, current: CurrentNode) -> run
         raise _Failed(worker_pb2.RunFailed(cause=Cause.CAUSE_NODE, failure=failure)) from None
     seconds = time.perf_counter() - began
     response = runs_pb2.RunResponse(run_id=run_id, execution_seconds=seconds)
+    take = None if files is None else files.take_output
     try:
         for index, output in enumerate(outputs):
-            response.outputs.append(_values.encode(output, f"outputs[{index}]"))
+            response.outputs.append(_values.encode(output, f"outputs[{index}]", stored=take))
     except SerialisationError as error:
         raise _Failed(
             worker_pb2.RunFailed(
@@ -93,19 +102,22 @@ def _run(graph: Graph, run_id: str, request: bytes, current: CurrentNode) -> run
     return response
 
 
-def _inputs(request: runs_pb2.RunRequest) -> tuple[list[object], dict[str, object]]:
+def _inputs(
+    request: runs_pb2.RunRequest, files: RunFiles | None
+) -> tuple[list[object], dict[str, object]]:
+    open_ = None if files is None else files.open_input
     positional: list[object] = []
     named: dict[str, object] = {}
     field = ""
     try:
         for index, value in enumerate(request.inputs):
             field = f"inputs[{index}]"
-            positional.append(_values.decode(value, field))
+            positional.append(_values.decode(value, field, stored=open_))
         for entry in request.named_inputs:
             field = entry.key
             if entry.key in named:
                 raise _Failed(_invalid(field, "given twice", None))
-            named[entry.key] = _values.decode(entry.value, field)
+            named[entry.key] = _values.decode(entry.value, field, stored=open_)
     except SerialisationError as error:
         raise _Failed(_invalid(error.subject or field, text(error), None)) from None
     except ImportError as error:

@@ -19,6 +19,7 @@ from pipelined import weights
 from pipelined.worker import last_words
 from pipelined.worker.channel import Channel, ChannelClosed
 from pipelined.worker.execution import execute
+from pipelined.worker.run_files import RunFiles
 from pipelined.worker.startup import Startup
 from pipelined_api.worker.v1 import worker_pb2
 
@@ -57,19 +58,25 @@ def run(channel: Channel) -> int:
 
 def _serve(channel: Channel) -> int:
     startup = Startup(lambda message: channel.send(message.SerializeToString()))
+    files = RunFiles()
     while True:
         frame = channel.receive()
         message = worker_pb2.ToWorker.FromString(frame.header)
         kind = message.WhichOneof("message")
         if kind == "run" and startup.graph is not None:
-            answer, payload = execute(
-                startup.graph, message.run.run_id, frame.payload(), startup.max_response_bytes
-            )
+            run_id, limit = message.run.run_id, startup.max_response_bytes
+            answer, payload = execute(startup.graph, run_id, frame.payload(), limit, files)
             del frame
             _flush_streams()
+            if answer.HasField("run_succeeded"):
+                for output, descriptor in files.outputs(run_id):
+                    channel.send(output.SerializeToString(), fds=[descriptor])
+            files.close()
             channel.send(answer.SerializeToString(), payload)
             # Not kept until the next run: outputs may be large.
             del answer, payload
+        elif kind == "input_file" and len(frame.fds) == 1:
+            files.add_input(message.input_file.sha256, *frame.take_fds())
         elif kind == "start":
             if not startup.attempt(message.start, frame.take_fds()):
                 return 1
