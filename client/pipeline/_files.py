@@ -100,8 +100,11 @@ class Files:
             except errors.PipelineError as error:
                 failures += 1
                 broken = isinstance(error, errors.Unavailable) and not error.reason
-                # What was there before may have been bad; nothing of it is there any more.
-                bad_begin = error.reason == "FILE_DIGEST_MISMATCH" and status.received > 0
+                # What was there before may have been bad, and is not there any more.
+                bad_begin = status.received > 0 and (
+                    error.reason == "FILE_DIGEST_MISMATCH"
+                    or (isinstance(error, errors.InvalidInput) and error.field == "offset")
+                )
                 if failures >= _ATTEMPTS or not (broken or bad_begin):
                     raise
 
@@ -197,6 +200,11 @@ class Uploads:
         """Upload, then call with the seconds that are left; once more if a content went meanwhile.
 
         The second call does no harm: the daemon refused the first one before it began.
+
+        Raises:
+            errors.Overloaded: the daemon has no room for all of them at once, as far as one can see
+                from here.
+
         """
         self._send(deadline)
         try:
@@ -205,7 +213,17 @@ class Uploads:
             if error.reason != "FILE_NOT_FOUND" or not self._wanted:
                 raise
         self._send(deadline)
-        return call(_left(deadline))
+        try:
+            return call(_left(deadline))
+        except errors.NotFound as error:
+            if error.reason != "FILE_NOT_FOUND":
+                raise
+            raise errors.Overloaded(
+                "files of this run were gone again before it began: the daemon seems to have no "
+                f"room for all of them at once ({error.message})",
+                reason=error.reason,
+                metadata=error.metadata,
+            ) from None
 
     def _send(self, deadline: float | None) -> None:
         for sha256, file in self._wanted.items():

@@ -171,6 +171,7 @@ async def test_uploads_of_one_content_at_once_write_it_once(store: Opened) -> No
     second = asyncio.create_task(store.files.receive(chunks(CONTENT), sha256, 10))
     with pytest.raises(FileInUse):
         await store.files.delete(sha256)
+    assert store.files.status(sha256) == begun(4)
     go_on.set()
     assert await first == Received(existed=False, written=10)
     assert await second == Received(existed=True, written=0)

@@ -74,6 +74,8 @@ class Files:
         self._held: Counter[str] = Counter()
         # Bytes that contents which are being received will have.
         self._reserved: dict[str, int] = {}
+        # Of those, what has arrived.
+        self._active: dict[str, PartialFile] = {}
         # Whoever receives a content holds the lock of its digest.
         self._receiving: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         # Held while files come to be or are removed: one may be named for what another one was.
@@ -109,7 +111,7 @@ class Files:
         self, chunks: AsyncIterator[bytes], sha256: str, size: int, offset: int
     ) -> Received:
         await self._reserve(sha256, size)
-        partial = PartialFile(self._incoming(sha256))
+        partial = self._active[sha256] = PartialFile(self._incoming(sha256))
         try:
             await in_thread(partial.open)
             before = partial.size
@@ -130,7 +132,7 @@ class Files:
             raise
         finally:
             partial.close()
-            del self._reserved[sha256]
+            del self._reserved[sha256], self._active[sha256]
             if partial.size and sha256 not in self._whole:
                 self._partial[sha256] = _Entry(partial.size, self._clock())
 
@@ -161,9 +163,12 @@ class Files:
         if (entry := self._find(sha256)) is not None:
             self._use(self._path(sha256), entry)
             return FileStatus(present=True, size=entry.size, received=entry.size)
-        if (partial := self._partial.get(sha256)) is not None:
+        partial = self._partial.get(sha256)
+        if partial is not None:
             self._use(self._incoming(sha256), partial)
-            return FileStatus(present=False, size=0, received=partial.size)
+        arrived = partial or self._active.get(sha256)
+        if arrived is not None:
+            return FileStatus(present=False, size=0, received=arrived.size)
         return FileStatus(present=False, size=0, received=0)
 
     @contextlib.contextmanager

@@ -147,7 +147,7 @@ class FilesStatResponse(_message.Message):
     size: _builtins.int
     """Bytes in the whole content; 0 if it is not present."""
     received_bytes: _builtins.int
-    """Bytes that are here; less than the whole after an Upload that broke off."""
+    """Bytes that are here; less than the whole while an Upload is received, and after one that broke off."""
     def __init__(
         self,
         *,
