@@ -257,7 +257,7 @@ def main() -> int:
     arguments = parser.parse_args()
     failed = not_compared()
     peers = [OURS, *(peer for peer in PEERS if peer.name not in failed)]
-    touch = touching.library()
+    touch = touching.compiled()
     results = [
         compare(size, path, state, arguments.rounds, peers, touch)
         for size, path in files().items()
