@@ -51,14 +51,6 @@ std::vector<std::string> names_by_offset(const weights::Checkpoint& checkpoint) 
   return result;
 }
 
-py::list entries(const weights::Checkpoint& checkpoint) {
-  py::list result;
-  for (const weights::TensorInfo& tensor : checkpoint.header->tensors()) {
-    result.append(py::make_tuple(tensor.name, dtype_of(tensor), tensor.shape, tensor.bytes()));
-  }
-  return result;
-}
-
 std::optional<py::dict> metadata(const weights::Checkpoint& checkpoint) {
   const std::optional<weights::Metadata>& metadata = checkpoint.header->metadata();
   if (!metadata) {
@@ -187,6 +179,14 @@ void bind_progress(const py::module_& module) {
 
 }  // namespace
 
+py::list entries_of(const weights::Header& header) {
+  py::list result;
+  for (const weights::TensorInfo& tensor : header.tensors()) {
+    result.append(py::make_tuple(tensor.name, dtype_of(tensor), tensor.shape, tensor.bytes()));
+  }
+  return result;
+}
+
 void bind_checkpoint(const py::module_& module) {
   bind_progress(module);
   py::class_<weights::Checkpoint>(module, "Checkpoint",
@@ -199,8 +199,10 @@ void bind_checkpoint(const py::module_& module) {
            py::arg("path"))
       .def("names", names, "The tensors' names in alphabetical order.")
       .def("names_by_offset", names_by_offset, "The tensors' names in the order of the file.")
-      .def("entries", entries,
-           "(name, dtype, shape, bytes) of each tensor, in the order of the file.")
+      .def(
+          "entries",
+          [](const weights::Checkpoint& checkpoint) { return entries_of(*checkpoint.header); },
+          "(name, dtype, shape, bytes) of each tensor, in the order of the file.")
       .def("metadata", metadata, "The header's free-form part; None where it has none.")
       .def(
           "shape",

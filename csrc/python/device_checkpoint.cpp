@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "python/checkpoint.hpp"
 #include "python/dlpack.hpp"
 #include "weights/errors.hpp"
 
@@ -68,12 +69,7 @@ py::list entries(const Loaded& loaded, std::size_t file) {
   if (file >= files.size()) {
     throw py::index_error();
   }
-  py::list result;
-  for (const weights::TensorInfo& tensor : files[file].header->tensors()) {
-    result.append(py::make_tuple(tensor.name, std::string(weights::dtype_name(tensor.dtype)),
-                                 tensor.shape, tensor.bytes()));
-  }
-  return result;
+  return entries_of(*files[file].header);
 }
 
 py::capsule capsule(const Loaded& loaded, std::size_t file, std::size_t tensor) {

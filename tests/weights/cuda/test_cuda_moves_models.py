@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -43,12 +44,19 @@ def assert_through_the_ring(cuda: TorchCuda, model: torch.nn.Module, folder: Pat
     assert all(map(cuda.from_loader, model.parameters()))
 
 
+def stock_state(model: Model, **options: Any) -> dict[str, torch.Tensor]:
+    """A model's tensors as safetensors loads them onto the CPU."""
+    load, folder = model
+    weights.uninstall()
+    state = load(folder, **options).state_dict()
+    weights.install()
+    return state
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_to_cuda(models: dict[str, Model], hooked: TorchCuda, name: str) -> None:
     load, folder = models[name]
-    weights.uninstall()
-    expected = load(folder).state_dict()
-    weights.install()
+    expected = stock_state(models[name])
     model = load(folder).to("cuda")
     assert_same_tensors(model.state_dict(), expected)
     assert_through_the_ring(hooked, model, folder)
@@ -57,9 +65,7 @@ def test_to_cuda(models: dict[str, Model], hooked: TorchCuda, name: str) -> None
 @pytest.mark.parametrize("name", NAMES)
 def test_device_map(models: dict[str, Model], hooked: TorchCuda, name: str) -> None:
     load, folder = models[name]
-    weights.uninstall()
-    expected = load(folder).state_dict()
-    weights.install()
+    expected = stock_state(models[name])
     model = load(folder, device_map="cuda")
     assert_same_tensors(model.state_dict(), expected)
     assert_through_the_ring(hooked, model, folder)
@@ -70,9 +76,7 @@ def test_device_map(models: dict[str, Model], hooked: TorchCuda, name: str) -> N
 @pytest.mark.parametrize("name", NAMES)
 def test_half(models: dict[str, Model], hooked: TorchCuda, name: str) -> None:
     load, folder = models[name]
-    weights.uninstall()
-    expected = load(folder, torch_dtype=torch.float16).state_dict()
-    weights.install()
+    expected = stock_state(models[name], torch_dtype=torch.float16)
     model = load(folder, torch_dtype=torch.float16, device_map="cuda")
     assert_same_tensors(model.state_dict(), expected)
     assert all(map(hooked.on_device, model.parameters()))
