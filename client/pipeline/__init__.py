@@ -32,6 +32,7 @@ from pipeline._graph.builder import Pipeline
 from pipeline._graph.decorators import entity, pipe
 from pipeline._graph.graph import Graph
 from pipeline._graph.input_schema import InputField, InputSchema
+from pipeline._graph.streams import Stream
 from pipeline._graph.variables import Variable
 from pipeline.objects.files import File
 
@@ -45,6 +46,7 @@ __all__ = [
     "InputField",
     "InputSchema",
     "Pipeline",
+    "Stream",
     "Variable",
     "entity",
     "errors",

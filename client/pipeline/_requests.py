@@ -98,6 +98,13 @@ def run_request(
     return request
 
 
+def stream_request(request: runs_pb2.RunRequest) -> runs_pb2.StreamRequest:
+    """Make the same request for a stream."""
+    return runs_pb2.StreamRequest(
+        deployment=request.deployment, inputs=request.inputs, named_inputs=request.named_inputs
+    )
+
+
 def _encoded(value: object, field: str) -> values_pb2.Value:
     try:
         return encode(value, field)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
+from pipeline._graph.streams import ABSENT
+from pipeline._values import decode
 from pipeline.deployment import DaemonInfo, Deployment, Failure, NurseryInfo
 from pipeline.timeline import Stage, Timeline
-from pipelined_api.v1 import daemon_pb2, deployments_pb2, timeline_pb2
+from pipelined_api.v1 import daemon_pb2, deployments_pb2, runs_pb2, timeline_pb2
 
 if TYPE_CHECKING:
     from google.protobuf.descriptor import EnumDescriptor
@@ -31,6 +33,20 @@ def deployment(message: deployments_pb2.Deployment) -> Deployment:
         runs_failed=message.runs_failed,
         startups=message.startups,
     )
+
+
+def row(message: runs_pb2.StreamResponse, outputs: int) -> list[object]:
+    """Read some of the outputs of a run; what the message does not have is ABSENT.
+
+    Args:
+        message: not the last one of its stream, which has none.
+        outputs: how many the deployment has, as far as is known.
+
+    """
+    items: list[object] = [ABSENT] * max(outputs, message.outputs[-1].index + 1)
+    for part in message.outputs:
+        items[part.index] = decode(part.value)
+    return items
 
 
 def stage(message: timeline_pb2.Stage) -> Stage:

@@ -15,13 +15,14 @@ from __future__ import annotations
 import time
 import uuid
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from pipeline import _requests, _responses, errors
+from pipeline._graph.streams import Stream
 from pipeline._transport import STATE_CALL_SECONDS, Transport, retrying
 from pipeline._values import decode
 from pipelined_api.v1 import daemon_pb2, deployments_pb2, runs_pb2, schema_pb2
@@ -137,6 +138,8 @@ class Client:
     ) -> list[object]:
         """Run a deployment once and wait for its outputs, one item per output of the graph.
 
+        Of an output that streams it is the list of all elements; ``stream`` gives them one by one.
+
         A cold deployment is started first. Inputs are validated here, before anything is sent,
         and again by the daemon. Never tried again by itself: a run may have effects.
 
@@ -156,6 +159,39 @@ class Client:
         """
         response = self._run(name, inputs, named, timeout)
         return [decode(value) for value in response.outputs]
+
+    def stream(
+        self, name: str, /, *inputs: object, timeout: float | None = None, **named: object
+    ) -> Stream[list[object]]:
+        """Run a deployment once and give its outputs as they come.
+
+        The first list has the static outputs; there is none if every output streams. After that
+        each list has the next element of every stream that has not ended. There is one item per
+        output in each; what has nothing to give is ``pipeline.objects.graph.ABSENT``. ::
+
+            with client.stream("writer", "a prompt") as parts:
+                for [token] in parts: ...
+
+        Inputs are validated here, and again by the daemon; the run begins when the first list is
+        asked for. One that is not read waits. Closing the Stream closes the generators in the
+        worker when they yield next: their ``finally`` is executed.
+
+        Args:
+            name: the deployment.
+            inputs: in the order of the graph's input Variables.
+            timeout: seconds for everything from the beginning of the run; None for no limit.
+            named: inputs by their names.
+
+        Raises:
+            errors.NotFound, errors.InvalidInput: as ``run``.
+            errors.RunFailed: from the iterator, after the elements before the failure, as is
+                everything else that ``run`` raises.
+
+        """
+        request = _requests.stream_request(self._fitted(name, inputs, named, timeout))
+        outputs = len(self._schemas[name].outputs)
+        messages = self._stream(request, timeout)
+        return Stream(_rows(messages, outputs))
 
     def warm(
         self,
@@ -261,6 +297,16 @@ class Client:
             self._schemas.pop(name, None)
             raise
 
+    def _stream(
+        self, request: runs_pb2.StreamRequest, timeout: float | None
+    ) -> Generator[runs_pb2.StreamResponse, None, None]:
+        try:
+            yield from self._transport.stream(self._transport.runs.Stream, request, timeout)
+        except (errors.InvalidInput, errors.NotFound):
+            # Ours is not the schema that the daemon has now.
+            self._schemas.pop(request.deployment, None)
+            raise
+
     def _fitted(
         self,
         name: str,
@@ -278,3 +324,12 @@ class Client:
         limit = STATE_CALL_SECONDS if timeout is None else min(timeout, STATE_CALL_SECONDS)
         schema = self._get(name, limit).deployment.schema
         return _requests.run_request(schema, name, inputs, named)
+
+
+def _rows(
+    messages: Generator[runs_pb2.StreamResponse, None, None], outputs: int
+) -> Generator[list[object], None, None]:
+    with closing(messages):
+        for message in messages:
+            if message.outputs:
+                yield _responses.row(message, outputs)

@@ -117,6 +117,8 @@ def check_schema(schema: Schema) -> None:
             field = f"schema.{group}[{index}]"
             if not parameter.name or parameter.name in seen:
                 raise SchemaViolation(field, f"name {parameter.name!r} is empty or taken")
+            if parameter.stream and group == "inputs":
+                raise SchemaViolation(field, "only outputs stream")
             seen.add(parameter.name)
             _check_parameter(parameter, field)
 

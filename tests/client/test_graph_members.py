@@ -19,13 +19,23 @@ SURFACE = {
         "InputField",
         "InputSchema",
         "Pipeline",
+        "Stream",
         "Variable",
         "entity",
         "errors",
         "pipe",
     ],
-    "pipeline.objects": ["File", "Graph", "Pipeline", "Variable", "entity", "pipe"],
-    "pipeline.objects.graph": ["Graph", "InputField", "InputSchema", "Observer", "Variable"],
+    "pipeline.objects": ["File", "Graph", "Pipeline", "Stream", "Variable", "entity", "pipe"],
+    "pipeline.objects.graph": [
+        "ABSENT",
+        "Absent",
+        "Graph",
+        "InputField",
+        "InputSchema",
+        "Observer",
+        "Stream",
+        "Variable",
+    ],
 }
 
 

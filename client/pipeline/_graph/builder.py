@@ -20,9 +20,11 @@ from pipeline._graph.nodes import (
     InputRef,
     Node,
     ResultRef,
+    references,
     replace,
 )
 from pipeline._graph.state import snapshot
+from pipeline._graph.streams import streamed
 from pipeline._graph.variables import GraphVariable
 from pipeline.errors import GraphError
 from pipelined_api.v1.schema_pb2 import Parameter
@@ -99,6 +101,7 @@ class Pipeline:
                 replace(dict(kwargs), reference),
                 None if items is None else len(items),
                 line,
+                _streams(annotation, items),
             )
         )
         if items is None:
@@ -108,7 +111,8 @@ class Pipeline:
         )
 
     def _add_result(self, reference: ResultRef, annotation: Any, pipe: Pipe) -> GraphVariable:
-        parameter = Parameter(type=lenient_type(annotation))
+        streams, element = streamed(annotation)
+        parameter = Parameter(type=lenient_type(element), stream=streams)
         shown = f"result of {pipe.name}" if annotation is inspect.Parameter.empty else annotation
         variable = GraphVariable(self, reference, parameter, shown, at_startup=pipe.on_startup)
         self._results.append(variable)
@@ -154,13 +158,15 @@ class Pipeline:
         """Return the graph, with the state that its entities have now.
 
         Raises:
-            GraphError: there is no output, two inputs have one name, or an entity keeps a Variable.
+            GraphError: there is no output, two inputs have one name, an entity keeps a Variable, or
+                a stream is read twice.
 
         """
         if not self._outputs:
             raise GraphError(f"{source_line()}: the pipeline has no output; call builder.output()")
         if self._token is not None:
             self._find_names()
+        self._check_streams()
         entities, nodes = snapshot(self._entities, self._nodes)
         return Graph(
             inputs=[
@@ -174,6 +180,25 @@ class Pipeline:
             ],
             entities=entities,
         )
+
+    def _check_streams(self) -> None:
+        """Make sure that each stream is one output, or one argument of one pipe, and no more."""
+        readers = [variable.reference for variable in self._outputs]
+        for node in self._nodes:
+            readers += [
+                reference
+                for reference in references([*node.args, *node.kwargs.values()])
+                if isinstance(reference, ResultRef)
+            ]
+        for variable in self._results:
+            reference = variable.reference
+            assert isinstance(reference, ResultRef)
+            kept = self._nodes[reference.node].is_kept
+            if variable.parameter.stream and not kept and readers.count(reference) > 1:
+                raise GraphError(
+                    f"{variable!r} is a stream, which can be read only once, but is an output or "
+                    "an argument twice; give it to one pipe that returns what both need"
+                )
 
     def _find_names(self) -> None:
         """Note the names that Variables are bound to where the ``with`` stands."""
@@ -203,3 +228,8 @@ class Pipeline:
             parameter.ClearField("default_value")
             parameter.optional = False
         return parameter
+
+
+def _streams(annotation: Any, items: tuple[Any, ...] | None) -> tuple[bool, ...]:
+    each = tuple(streamed(part)[0] for part in ((annotation,) if items is None else items))
+    return each if any(each) else ()

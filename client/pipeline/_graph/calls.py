@@ -12,6 +12,7 @@ from pipeline._graph.annotations import describe, lenient_type, pipe_annotations
 from pipeline._graph.compatibility import compatible
 from pipeline._graph.decorators import Pipe, is_entity
 from pipeline._graph.nodes import replace
+from pipeline._graph.streams import stream_annotation
 from pipeline._graph.variables import GraphVariable
 from pipeline.errors import GraphError, InvalidInput
 from pipelined_api.schema import SchemaViolation, validate_value
@@ -82,7 +83,8 @@ class _Check:
         return self._check_literal(value)
 
     def _check_variable(self, variable: GraphVariable) -> None:
-        if not compatible(variable.wire_type, self._type):
+        # A pipe gets a stream as the iterator that it is.
+        if variable.parameter.stream or not compatible(variable.wire_type, self._type):
             raise GraphError(
                 f"{self._where} is annotated {describe(self._annotation)}, "
                 f"but {variable!r} is {describe(variable.annotation)}"
@@ -123,6 +125,7 @@ def _check_startup(value: Any, where: str) -> None:
 def result_annotations(function: Callable[..., Any]) -> tuple[Any, tuple[Any, ...] | None]:
     """Return a pipe's return annotation, and its parts if it is a tuple of fixed length."""
     annotation = pipe_annotations(function).get("return", inspect.Parameter.empty)
+    annotation = stream_annotation(function, annotation)
     arguments = typing.get_args(annotation)
     fixed = typing.get_origin(annotation) is tuple and Ellipsis not in arguments
     return annotation, arguments if fixed and arguments and arguments != ((),) else None

@@ -224,7 +224,9 @@ _FEEDERS: list[tuple[Any, _Feeder]] = [
     (
         Node,
         lambda digest, value: digest._items(
-            "node", (value.pipe, value.args, dict(value.kwargs), value.items)
+            "node",
+            (value.pipe, value.args, dict(value.kwargs), value.items)
+            + ((value.streams,) if value.streams else ()),
         ),
     ),
     (GraphInput, lambda digest, value: digest._items("input", (value.parameter, value.annotation))),

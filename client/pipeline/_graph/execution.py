@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import closing
 from typing import Any
 
 from pipeline._graph.context import plain_calls
 from pipeline._graph.nodes import EntityRef, GraphOutput, InputRef, Node, ResultRef, replace
 from pipeline._graph.observer import Observer
+from pipeline._graph.rows import Kept, OpenStreams, collected, kept, rows
 from pipeline._graph.state import copies
 from pipeline.errors import RunFailed, StartupFailed
 
@@ -88,21 +90,37 @@ class Execution:
         return [entity for entity in self._entities or () if hasattr(entity, "__dict__")]
 
     def run(self, values: Sequence[Any], observer: Observer | None) -> list[Any]:
-        """Execute the nodes that belong to a run and return the outputs.
+        """Execute the nodes that belong to a run and return the outputs; streams as lists.
+
+        Raises:
+            RunFailed: a node raised.
+
+        """
+        with closing(self.stream(values, observer)) as parts:
+            return collected(self._outputs, parts)
+
+    def stream(
+        self, values: Sequence[Any], observer: Observer | None
+    ) -> Generator[list[Any], None, None]:
+        """Execute the nodes that belong to a run and yield the outputs as they come; see ``rows``.
+
+        Closing it closes the streams of its nodes.
 
         Raises:
             RunFailed: a node raised.
 
         """
         results: dict[int, Any] = {}
-        for index, node in enumerate(self._nodes):
-            if node.on_startup:
-                results[index] = self._kept[index]
-            elif node.run_once:
-                results[index] = self._call_once(index, node, values, results, observer)
-            else:
-                results[index] = self._call(node, values, results, observer)
-        return [self._resolve(output.reference, values, results) for output in self._outputs]
+        with OpenStreams() as opened:
+            for index, node in enumerate(self._nodes):
+                if node.on_startup:
+                    results[index] = self._kept[index]
+                elif node.run_once:
+                    results[index] = self._call_once(index, node, values, results, observer)
+                else:
+                    results[index] = self._call(node, values, results, observer, opened)
+            outputs = [self._resolve(each.reference, values, results) for each in self._outputs]
+            yield from rows(self._nodes, self._outputs, outputs)
 
     def _call_once(
         self,
@@ -123,6 +141,7 @@ class Execution:
         values: Sequence[Any],
         results: Mapping[int, Any],
         observer: Observer | None,
+        opened: OpenStreams | None = None,
     ) -> Any:
         def resolve(value: Any) -> Any:
             return self._resolve(value, values, results)
@@ -136,6 +155,10 @@ class Execution:
             with plain_calls():
                 result = node.pipe.function(*args, **kwargs)
             _check_items(node, result)
+            if opened is not None:
+                opened.add(node, result)
+            else:
+                result = kept(node, result)
         except Exception as error:
             raise _failure(node, error) from error
         if observer is not None:
@@ -147,7 +170,8 @@ class Execution:
             return values[value.index]
         if isinstance(value, ResultRef):
             result = results[value.node]
-            return result if value.item is None else result[value.item]
+            result = result if value.item is None else result[value.item]
+            return iter(result) if type(result) is Kept else result
         if isinstance(value, EntityRef):
             assert self._entities is not None
             return self._entities[value.index]

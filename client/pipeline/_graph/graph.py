@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from pipeline._graph.execution import Execution
 from pipeline._graph.nodes import GraphInput, GraphOutput, Node
 from pipeline._graph.observer import Observer
 from pipeline._graph.packages import Package
+from pipeline._graph.streams import Stream
 from pipelined_api.v1.schema_pb2 import Schema
 
 __all__ = ["Graph"]
@@ -75,7 +76,7 @@ class Graph:
             **named: further values by name.
 
         Returns:
-            One value per output.
+            One value per output: for one that streams, the list of its elements.
 
         Raises:
             InvalidInput: the inputs do not fit; nothing has been executed.
@@ -96,6 +97,50 @@ class Graph:
         values = bind(self._schema, self._revivers, inputs, named)
         self._execution.startup(observer)
         return self._execution.run(values, observer)
+
+    def stream(self, /, *inputs: Any, **named: Any) -> Stream[list[Any]]:
+        """Execute the graph once in this process, and give its outputs as they come.
+
+        The first list has the static outputs; there is none if every output streams. After that
+        each list has the next element of every stream that has not ended. There is one item per
+        output in each; what has nothing to give is ``pipeline.objects.graph.ABSENT``. ::
+
+            for tokens, usage in graph.stream("a prompt"): ...
+
+        The startup, if it is still to be done, and the run begin when the first list is asked for.
+        Closing the Stream closes the generators of pipes: their ``finally`` is executed.
+
+        Args:
+            *inputs: values in the order of ``inputs``.
+            **named: further values by name.
+
+        Raises:
+            InvalidInput: the inputs do not fit; nothing has been executed.
+            StartupFailed: from the iterator: a node raised during startup.
+            RunFailed: from the iterator: a node raised, or gave an element of another type than it
+                is annotated with.
+
+        """
+        return Stream(self.execute_stream(inputs, named))
+
+    def execute_stream(
+        self,
+        inputs: Sequence[Any],
+        named: Mapping[str, Any],
+        *,
+        observer: Observer | None = None,
+    ) -> Generator[list[Any], None, None]:
+        """Do what ``stream`` does, for inputs of any name, and tell ``observer`` about each node.
+
+        A node that streams has finished when it has returned its generator.
+        """
+        values = bind(self._schema, self._revivers, inputs, named)
+
+        def started() -> Generator[list[Any], None, None]:
+            self._execution.startup(observer)
+            yield from self._execution.stream(values, observer)
+
+        return started()
 
     def startup(self, observer: Observer | None = None) -> None:
         """Execute the startup nodes unless that has been done; concurrent callers share it.

@@ -113,6 +113,7 @@ class Node:
             and dicts. A method's first is a reference to its entity.
         kwargs: keyword arguments, likewise.
         items: into how many values its result is taken apart; None if it stays one.
+        streams: which of these values stream, one bool for each; empty if none does.
         line: where in the user's source it was called; not part of what it is.
 
     """
@@ -122,6 +123,7 @@ class Node:
     kwargs: Mapping[str, Any]
     items: int | None = None
     line: str = field(default="", compare=False)
+    streams: tuple[bool, ...] = ()
 
     @property
     def name(self) -> str:
@@ -138,9 +140,16 @@ class Node:
         """Executed in the first run that reaches it."""
         return self.pipe.run_once and not self.pipe.on_startup
 
+    @property
+    def is_kept(self) -> bool:
+        """Executed once, for all runs."""
+        return self.pipe.run_once or self.pipe.on_startup
+
     def __reduce__(self) -> tuple[object, ...]:
         # The line stays here: it means nothing elsewhere and would change with every edit above it.
-        return pickled.node, (self.pipe, self.args, dict(self.kwargs), self.items)
+        state = (self.pipe, self.args, dict(self.kwargs), self.items)
+        # Nor does what older daemons do not know, where they need not.
+        return pickled.node, (*state, self.streams) if self.streams else state
 
 
 def replace(value: Any, change: Callable[[Any], Any]) -> Any:

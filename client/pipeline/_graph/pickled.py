@@ -45,11 +45,17 @@ def pipe() -> Pipe:
     return Pipe.__new__(Pipe)
 
 
-def node(pipe: Pipe, args: tuple[Any, ...], kwargs: dict[str, Any], items: int | None) -> Node:
+def node(
+    pipe: Pipe,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    items: int | None,
+    streams: tuple[bool, ...] = (),
+) -> Node:
     """Make a Node."""
     from pipeline._graph.nodes import Node
 
-    return Node(pipe, args, kwargs, items)
+    return Node(pipe, args, kwargs, items, streams=streams)
 
 
 def graph_input(parameter: bytes, annotation: Any) -> GraphInput:

@@ -106,11 +106,21 @@ def run(
     ] = Path(),
     address: Address = None,
 ) -> None:
-    """Run a deployment once and print its outputs."""
+    """Run a deployment once and print its outputs; those that stream as they come.
+
+    With --json and an output that streams, each line is an object with what has come, by name.
+    """
     from pipeline.cli import printing
 
-    with _client(context, address) as client, terminal.waiting(f"running {name}"):
-        schema, response = printing.run(client, name, inputs or [], timeout)
+    with _client(context, address) as client:
+        schema = client.deployment(name).schema
+        if printing.streams(schema):
+            printing.print_stream(
+                client, name, schema, inputs or [], timeout, output_dir, as_json=json
+            )
+            return
+        with terminal.waiting(f"running {name}"):
+            response = printing.run(client, name, schema, inputs or [], timeout)
     printing.print_outputs(name, schema, response, output_dir, as_json=json)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from rich.text import Text
 
 from pipeline import errors
 from pipeline._quantities import size
+from pipeline._requests import stream_request
 from pipeline.cli import arguments, terminal
 from pipeline.cli.outputs import Outputs
 from pipeline.client import Client
@@ -41,11 +43,47 @@ def pairs(texts: Iterable[str]) -> dict[str, str]:
 
 
 def run(
-    client: Client, name: str, texts: Sequence[str], timeout: float | None
-) -> tuple[Schema, RunResponse]:
+    client: Client, name: str, schema: Schema, texts: Sequence[str], timeout: float | None
+) -> RunResponse:
     """Read the inputs by the deployment's schema, run it, and return the outputs undecoded."""
-    schema = client.deployment(name).schema
-    return schema, client._run(name, (), arguments.parse(schema, texts), timeout)
+    return client._run(name, (), arguments.parse(schema, texts), timeout)
+
+
+def streams(schema: Schema) -> bool:
+    """Whether an output streams."""
+    return any(parameter.stream for parameter in schema.outputs)
+
+
+def print_stream(
+    client: Client,
+    name: str,
+    schema: Schema,
+    texts: Sequence[str],
+    timeout: float | None,
+    folder: Path,
+    *,
+    as_json: bool,
+) -> None:
+    """Run a deployment and print its outputs as they come; for programs, a JSON object per line."""
+    outputs = Outputs(folder)
+    names = [parameter.name for parameter in schema.outputs]
+    request = client._fitted(name, (), arguments.parse(schema, texts), timeout)
+    with closing(client._stream(stream_request(request), timeout)) as messages:
+        for message in messages:
+            # By name; the last message has none.
+            parts = [(_name(names, part.index), part.value) for part in message.outputs]
+            if as_json and parts:
+                terminal.print_json_line({each: outputs.to_json(v, each) for each, v in parts})
+                continue
+            for each, value in parts:
+                text = outputs.to_text(value, each)
+                terminal.print_text(text if len(names) == 1 else f"{each}: {text}", flush=True)
+    if not as_json:
+        _print_saved(outputs)
+
+
+def _name(names: Sequence[str], index: int) -> str:
+    return names[index] if index < len(names) else f"output-{index}"
 
 
 def print_outputs(
@@ -69,6 +107,10 @@ def print_outputs(
     for output, value in named:
         text = outputs.to_text(value, output)
         terminal.print_text(text if len(named) == 1 else f"{output}: {text}")
+    _print_saved(outputs)
+
+
+def _print_saved(outputs: Outputs) -> None:
     console = terminal.stderr()
     for path in outputs.saved:
         console.print(Text(f"saved {path} ({size(path.stat().st_size)})"), soft_wrap=True)

@@ -69,6 +69,11 @@ def print_json(value: object) -> None:
     print_text(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
 
 
+def print_json_line(value: object) -> None:
+    """Print one of several results for programs: a JSON document on a line of its own, at once."""
+    print_text(json.dumps(value, ensure_ascii=False, allow_nan=False), flush=True)
+
+
 def warn(message: str) -> None:
     """Print a warning."""
     _labelled("warning: ", "yellow", message)

@@ -3,7 +3,8 @@
 from pipeline._graph.builder import Pipeline
 from pipeline._graph.decorators import entity, pipe
 from pipeline._graph.graph import Graph
+from pipeline._graph.streams import Stream
 from pipeline._graph.variables import Variable
 from pipeline.objects.files import File
 
-__all__ = ["File", "Graph", "Pipeline", "Variable", "entity", "pipe"]
+__all__ = ["File", "Graph", "Pipeline", "Stream", "Variable", "entity", "pipe"]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pipelined.core.errors import (
@@ -16,7 +17,7 @@ from pipelined.core.errors import (
     WorkerDied,
 )
 from pipelined.core.instance import Instance
-from pipelined.core.ports import RunResult, WorkerLauncher
+from pipelined.core.ports import RunResult, RunStream, Worker, WorkerLauncher
 from pipelined.core.specification import Specification
 from pipelined.core.stages import Stage, Timeline
 from pipelined.core.states import State
@@ -139,20 +140,66 @@ class Deployment:
             InvalidInput, RunFailed, OutputNotSendable, OutputTooLarge, WorkerDied: The run failed.
             DeploymentDeleted, ShuttingDown: It is being stopped.
         """
+        future = await self._begun(lambda worker: worker.run(run_id, request), seconds_left)
+        with self._deaths_told():
+            return await asyncio.shield(future)
+
+    async def stream(
+        self,
+        run_id: str,
+        request: bytes,
+        send: Callable[[bytes], Awaitable[None]],
+        seconds_left: float | None = None,
+    ) -> None:
+        """Execute the graph once, as ``run`` does, and send its messages as they come.
+
+        What ``send`` does not take holds up the run. When it fails, or the caller is cancelled, the
+        run is called back; the instance takes the next one when the worker has heeded that.
+
+        Raises:
+            As ``run``, after the messages before the failure, and what ``send`` raises.
+        """
+        streams: list[RunStream] = []
+
+        def begin(worker: Worker) -> asyncio.Future[RunResult]:
+            streams.append(worker.stream(run_id, request))
+            return streams[0].ended
+
+        try:
+            ended = await self._begun(begin, seconds_left)
+            with self._deaths_told():
+                while (message := await streams[0].next()) is not None:
+                    await send(message)
+                last = ended.result().response
+            await send(bytes(last))
+        finally:
+            for stream in streams:
+                stream.cancel()
+
+    async def _begun(
+        self,
+        begin: Callable[[Worker], asyncio.Future[RunResult]],
+        seconds_left: float | None,
+    ) -> asyncio.Future[RunResult]:
+        """Wait for a free instance and begin a run on it; returns what is done when it is over."""
         if self._closed is not None:
             raise self._closed.with_traceback(None)
         self._active += 1
         self._quiet.clear()
         try:
             instance = await self._claim(seconds_left)
-            future = self._begin(instance, run_id, request)
+            future = self._begin(instance, begin)
         except BaseException as error:
             self._run_over(error)
             raise
         started = time.monotonic()
         future.add_done_callback(lambda done: self._run_done(instance, started, done))
+        return future
+
+    @contextmanager
+    def _deaths_told(self) -> Iterator[None]:
         try:
-            return await asyncio.shield(future)
+            yield
         except WorkerDied:
             if self._stopping:
                 # By our hand, so that is no news; why it was is.
@@ -194,13 +241,15 @@ class Deployment:
         if self.state not in (State.WARM, State.STARTING):
             self._fail_waiting(error)
 
-    def _begin(self, instance: Instance, run_id: str, request: bytes) -> asyncio.Future[RunResult]:
+    def _begin(
+        self, instance: Instance, begin: Callable[[Worker], asyncio.Future[RunResult]]
+    ) -> asyncio.Future[RunResult]:
         worker = instance.worker
         if worker is None:
             # It was stopped in the turn of the loop in which it was handed over.
             raise self._refusal()
         try:
-            return worker.run(run_id, request)
+            return begin(worker)
         except BaseException:
             self._pass_on(instance)
             raise

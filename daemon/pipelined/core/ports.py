@@ -44,6 +44,30 @@ class RunResult:
     seconds: float
 
 
+class RunStream(Protocol):
+    """One run whose outputs are taken as they come."""
+
+    @property
+    def ended(self) -> asyncio.Future[RunResult]:
+        """Done when the worker is done with the run; its response is the last message.
+
+        Fails as the future of ``Worker.run`` does. What came before that may still be taken.
+        """
+
+    async def next(self) -> bytes | None:
+        """Return the next message for the caller as it goes out; None after the last but one.
+
+        Asking for one says that the one before has been taken: a caller that does not ask holds up
+        the worker.
+
+        Raises:
+            InvalidInput, RunFailed, OutputNotSendable, OutputTooLarge, WorkerDied: As ``ended``.
+        """
+
+    def cancel(self) -> None:
+        """Ask for no more: the generators are closed when they yield next. Never raises."""
+
+
 class Worker(Protocol):
     """One live worker process."""
 
@@ -79,6 +103,12 @@ class Worker(Protocol):
         The future raises:
             InvalidInput, RunFailed, OutputNotSendable, OutputTooLarge: The worker lives on.
             WorkerDied: The process ended.
+        """
+
+    def stream(self, run_id: str, request: bytes) -> RunStream:
+        """Send a serialised request to the worker; the outputs come as it makes them.
+
+        It counts as a run: the next one may be sent once ``ended`` is done.
         """
 
     async def stop(self, grace_seconds: float) -> None:

@@ -20,6 +20,7 @@ from pipelined.core.stages import Stage
 from pipelined.nursery import messages
 from pipelined.nursery.limits import Limits
 from pipelined.nursery.output import OutputReader
+from pipelined.nursery.remote_stream import RemoteStream
 from pipelined.worker import last_words
 from pipelined.worker.channel import AsyncChannel, ProtocolError
 from pipelined.worker.framing import Frame
@@ -59,6 +60,7 @@ class RemoteWorker:
         self._starting: asyncio.Future[None] | None = None
         self._deployment = ""
         self._running: tuple[str, asyncio.Future[RunResult]] | None = None
+        self._stream: RemoteStream | None = None
         self._reaped = False
         self._last_words = ""
         self._on_line = on_line
@@ -85,7 +87,7 @@ class RemoteWorker:
             self._starting.set_exception(WorkerDied(exit_))
         if self._running is not None:
             run_id, future = self._running
-            self._running = None
+            self._running = self._stream = None
             _fail(future, WorkerDied(exit_, run_id))
 
     async def start(self, spec: StartSpec, on_stage: Callable[[Stage], None]) -> None:
@@ -123,19 +125,39 @@ class RemoteWorker:
     def run(self, run_id: str, request: bytes) -> asyncio.Future[RunResult]:
         """Send a serialised request; the result comes in the future."""
         future: asyncio.Future[RunResult] = self._loop.create_future()
+        self._begin(worker_pb2.Run(run_id=run_id), request, future, None)
+        return future
+
+    def stream(self, run_id: str, request: bytes) -> RemoteStream:
+        """Send a serialised request; the outputs come in the stream."""
+        stream = RemoteStream(run_id, self._say, self._broken)
+        order = worker_pb2.Run(run_id=run_id, stream=True)
+        self._begin(order, request, stream.ended, stream)
+        return stream
+
+    def _begin(
+        self,
+        order: worker_pb2.Run,
+        request: bytes,
+        future: asyncio.Future[RunResult],
+        stream: RemoteStream | None,
+    ) -> None:
         if self.exited.done():
-            future.set_exception(WorkerDied(self.exited.result(), run_id))
-            return future
+            future.set_exception(WorkerDied(self.exited.result(), order.run_id))
+            return
         if self._running is not None:
             raise RuntimeError("one run at a time: the one before has not been answered")
-        self._running = (run_id, future)
-        header = worker_pb2.ToWorker(run=worker_pb2.Run(run_id=run_id)).SerializeToString()
+        self._running = (order.run_id, future)
+        self._stream = stream
+        header = worker_pb2.ToWorker(run=order).SerializeToString()
         if len(request) <= _LARGE:
             self._channel.send(header, request)
         else:
             sealing = self._loop.run_in_executor(None, seal, request)
-            sealing.add_done_callback(partial(self._send_sealed, header, len(request)))
-        return future
+            sealing.add_done_callback(partial(self._send_sealed, header, len(request), stream))
+
+    def _say(self, message: worker_pb2.ToWorker) -> None:
+        self._channel.send(message.SerializeToString())
 
     async def stop(self, grace_seconds: float) -> None:
         """End the process: ask, and after the grace period kill its group. Never raises."""
@@ -166,7 +188,13 @@ class RemoteWorker:
         """Close the channel: the process, if it comes to exist, ends by itself."""
         self._channel.close()
 
-    def _send_sealed(self, header: bytes, size: int, sealing: asyncio.Future[int]) -> None:
+    def _send_sealed(
+        self,
+        header: bytes,
+        size: int,
+        stream: RemoteStream | None,
+        sealing: asyncio.Future[int],
+    ) -> None:
         if sealing.cancelled():
             return
         if (error := sealing.exception()) is not None:
@@ -175,6 +203,9 @@ class RemoteWorker:
         memory = sealing.result()
         self._channel.send_sealed(header, memory, size)
         os.close(memory)
+        if stream is not None:
+            # What was said before the worker knew of the run was in vain.
+            stream.say_cancelled()
 
     def _on_frame(self, frame: Frame) -> None:
         try:
@@ -188,6 +219,9 @@ class RemoteWorker:
         kind = message.WhichOneof("message")
         if kind == "run_succeeded":
             self._on_succeeded(message.run_succeeded, frame)
+            return
+        if kind == "elements":
+            self._on_elements(message.elements, frame)
             return
         frame.close()
         if kind == "run_failed":
@@ -211,6 +245,12 @@ class RemoteWorker:
             self._starting.set_exception(error)
         else:
             raise ProtocolError(f"unexpected message: {kind}")
+
+    def _on_elements(self, elements: worker_pb2.Elements, frame: Frame) -> None:
+        if self._stream is None or (self._running or ("",))[0] != elements.run_id:
+            frame.close()
+            raise ProtocolError("elements of a run that does not stream")
+        self._stream.add(frame)
 
     def _on_succeeded(self, succeeded: worker_pb2.RunSucceeded, frame: Frame) -> None:
         try:
@@ -250,6 +290,7 @@ class RemoteWorker:
         if self._running is None or self._running[0] != run_id:
             raise ProtocolError("an answer to a run that it was not given")
         taken, self._running = self._running, None
+        self._stream = None
         return taken
 
     def _on_closed(self, error: ProtocolError | None) -> None:

@@ -15,6 +15,8 @@ from pipelined.rpc.status import unary
 from pipelined_api.v1 import daemon_pb2, daemon_pb2_grpc
 
 API_VERSION = "1.0"
+# What came after the first API, by name.
+FEATURES = ("stream",)
 
 
 class DaemonServicer(daemon_pb2_grpc.DaemonServicer):
@@ -42,6 +44,7 @@ class DaemonServicer(daemon_pb2_grpc.DaemonServicer):
         return daemon_pb2.InfoResponse(
             version=self._version,
             api_version=API_VERSION,
+            features=FEATURES,
             started_at=timestamp(self._started_at),
             pid=os.getpid(),
             python_version=platform.python_version(),

@@ -39,7 +39,10 @@ class RunsService:
     def handler(self) -> grpc.GenericRpcHandler:
         """What a server takes: methods on serialised messages."""
         run: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(self.run)
-        return grpc.method_handlers_generic_handler(SERVICE, {"Run": run})
+        stream: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_stream_rpc_method_handler(
+            self.stream
+        )
+        return grpc.method_handlers_generic_handler(SERVICE, {"Run": run, "Stream": stream})
 
     @unary
     async def run(self, request: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
@@ -47,6 +50,17 @@ class RunsService:
         deployment = await self._validated(request)
         result = await deployment.run(secrets.token_hex(8), request, context.time_remaining())
         return bytes(result.response)
+
+    @unary
+    async def stream(self, request: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        """Validate the inputs, run, and send serialised StreamResponses.
+
+        No generator: what cancels the call reaches the run wherever it waits.
+        """
+        # A StreamRequest has the fields of a RunRequest.
+        deployment = await self._validated(request)
+        run_id = secrets.token_hex(8)
+        await deployment.stream(run_id, request, context.write, context.time_remaining())
 
     async def _validated(self, request: bytes) -> Deployment:
         """Return the deployment whose inputs the request has."""

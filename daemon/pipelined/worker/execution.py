@@ -3,37 +3,62 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from pipeline import Graph, _values
 from pipeline.errors import InvalidInput, RunFailed, SerialisationError
+from pipeline.objects.graph import ABSENT
+from pipelined.worker.channel import ChannelClosed, ProtocolError
 from pipelined.worker.failures import describe, text
 from pipelined.worker.framing import MAX_PAYLOAD
+from pipelined.worker.link import Link
 from pipelined_api.v1 import runs_pb2
+from pipelined_api.v1.values_pb2 import ListValue, Value
 from pipelined_api.worker.v1 import worker_pb2
 
 Cause = worker_pb2.RunFailed.Cause
+_Response = runs_pb2.RunResponse | runs_pb2.StreamResponse
 
 
 def execute(
-    graph: Graph, run_id: str, request: bytes, max_response_bytes: int = 0
+    graph: Graph,
+    run_id: str,
+    request: bytes,
+    max_response_bytes: int = 0,
+    link: Link | None = None,
 ) -> tuple[worker_pb2.FromWorker, bytes]:
-    """Run the graph on a serialised RunRequest; return the answer and its payload.
+    """Run the graph on a serialised request; return the answer and its payload.
 
     Whatever user code raises becomes an answer: SystemExit and KeyboardInterrupt, too, end the run
     and not the worker.
+
+    Args:
+        graph: started.
+        run_id: of the run.
+        request: a RunRequest, or a StreamRequest, which has the same fields.
+        max_response_bytes: of the response, or of each message of a stream; 0 for no limit.
+        link: takes the outputs as they come; the payload is the last StreamResponse then. Without
+            it they are all in the payload, a RunResponse.
+
+    Raises:
+        ChannelClosed: The daemon went away during a stream.
     """
     current = CurrentNode()
+    limit = min(max_response_bytes or MAX_PAYLOAD, MAX_PAYLOAD)
     try:
-        response = _run(graph, run_id, request, current)
-        size = response.ByteSize()
-        limit = min(max_response_bytes or MAX_PAYLOAD, MAX_PAYLOAD)
-        if size > limit:
-            failed = worker_pb2.RunFailed(cause=Cause.CAUSE_OUTPUT_TOO_LARGE, size=size)
+        outputs = _Outputs(graph, request, current)
+        if link is None:
+            response: _Response = _collect(outputs, run_id, limit)
         else:
-            succeeded = worker_pb2.RunSucceeded(
-                run_id=run_id, execution_seconds=response.execution_seconds
-            )
-            return worker_pb2.FromWorker(run_succeeded=succeeded), response.SerializeToString()
+            response = _send(outputs, run_id, limit, link)
+        succeeded = worker_pb2.RunSucceeded(
+            run_id=run_id, execution_seconds=response.execution_seconds
+        )
+        return worker_pb2.FromWorker(run_succeeded=succeeded), response.SerializeToString()
+    except (ChannelClosed, ProtocolError):
+        raise
     except _Failed as known:
         failed = known.answer
     except BaseException as error:  # user code may raise anything
@@ -69,28 +94,100 @@ class _Failed(Exception):
         self.answer = answer
 
 
-def _run(graph: Graph, run_id: str, request: bytes, current: CurrentNode) -> runs_pb2.RunResponse:
-    positional, named = _inputs(runs_pb2.RunRequest.FromString(request))
-    began = time.perf_counter()
-    try:
-        outputs = graph.execute(positional, named, observer=current)
-    except InvalidInput as error:
-        raise _Failed(_invalid(error.field, text(error), error.bound)) from None
-    except RunFailed as error:
-        failure = describe(error.__cause__ or error, error.node or "")
-        raise _Failed(worker_pb2.RunFailed(cause=Cause.CAUSE_NODE, failure=failure)) from None
-    seconds = time.perf_counter() - began
-    response = runs_pb2.RunResponse(run_id=run_id, execution_seconds=seconds)
-    try:
-        for index, output in enumerate(outputs):
-            response.outputs.append(_values.encode(output, f"outputs[{index}]"))
-    except SerialisationError as error:
-        raise _Failed(
-            worker_pb2.RunFailed(
-                cause=Cause.CAUSE_OUTPUT_TYPE, failure=describe(error), subject=error.subject
-            )
-        ) from None
+class _Outputs:
+    """The outputs of a run as wire values, as they come.
+
+    Attributes:
+        seconds: that the nodes have taken, without what the caller has.
+    """
+
+    def __init__(self, graph: Graph, request: bytes, current: CurrentNode) -> None:
+        self.schema = graph.schema()
+        self.seconds = 0.0
+        positional, named = _inputs(runs_pb2.RunRequest.FromString(request))
+        try:
+            self._rows = graph.execute_stream(positional, named, observer=current)
+        except InvalidInput as error:
+            raise _Failed(_invalid(error.field, text(error), error.bound)) from None
+        self._elements: Counter[int] = Counter()
+
+    def __enter__(self) -> _Outputs:
+        return self
+
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
+        with self._translated():
+            self._rows.close()
+
+    def next(self) -> list[tuple[int, Value]] | None:
+        """Return what comes next, with the index of each output; None at the end."""
+        with self._translated():
+            row = next(self._rows, None)
+        if row is None:
+            return None
+        parts = [(index, item) for index, item in enumerate(row) if item is not ABSENT]
+        return [(index, self._encoded(index, item)) for index, item in parts]
+
+    def _encoded(self, index: int, item: object) -> Value:
+        name = f"outputs[{index}]"
+        if self.schema.outputs[index].stream:
+            name += f"[{self._elements[index]}]"
+            self._elements[index] += 1
+        try:
+            return _values.encode(item, name)
+        except SerialisationError as error:
+            raise _Failed(
+                worker_pb2.RunFailed(
+                    cause=Cause.CAUSE_OUTPUT_TYPE, failure=describe(error), subject=error.subject
+                )
+            ) from None
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        began = time.perf_counter()
+        try:
+            yield
+        except RunFailed as error:
+            failure = describe(error.__cause__ or error, error.node or "")
+            raise _Failed(worker_pb2.RunFailed(cause=Cause.CAUSE_NODE, failure=failure)) from None
+        finally:
+            self.seconds += time.perf_counter() - began
+
+
+def _collect(outputs: _Outputs, run_id: str, limit: int) -> runs_pb2.RunResponse:
+    response = runs_pb2.RunResponse(run_id=run_id)
+    size = 0
+    with outputs:
+        for parameter in outputs.schema.outputs:
+            empty = ListValue() if parameter.stream else None
+            response.outputs.append(Value(list_value=empty))
+        while (parts := outputs.next()) is not None:
+            for index, value in parts:
+                # Before the generator is asked for more: there may be no end of it.
+                size += value.ByteSize()
+                _check_size(size, limit)
+                if outputs.schema.outputs[index].stream:
+                    response.outputs[index].list_value.items.append(value)
+                else:
+                    response.outputs[index].CopyFrom(value)
+    response.execution_seconds = outputs.seconds
+    _check_size(response.ByteSize(), limit)
     return response
+
+
+def _send(outputs: _Outputs, run_id: str, limit: int, link: Link) -> runs_pb2.StreamResponse:
+    with outputs:
+        while link.wanted() and (parts := outputs.next()) is not None:
+            response = runs_pb2.StreamResponse(run_id=run_id)
+            for index, value in parts:
+                response.outputs.add(index=index, value=value)
+            _check_size(response.ByteSize(), limit)
+            link.send(response.SerializeToString())
+    return runs_pb2.StreamResponse(run_id=run_id, execution_seconds=outputs.seconds)
+
+
+def _check_size(size: int, limit: int) -> None:
+    if size > limit:
+        raise _Failed(worker_pb2.RunFailed(cause=Cause.CAUSE_OUTPUT_TOO_LARGE, size=size))
 
 
 def _inputs(request: runs_pb2.RunRequest) -> tuple[list[object], dict[str, object]]:

@@ -19,6 +19,7 @@ from pipelined import weights
 from pipelined.worker import last_words
 from pipelined.worker.channel import Channel, ChannelClosed
 from pipelined.worker.execution import execute
+from pipelined.worker.link import Link
 from pipelined.worker.startup import Startup
 from pipelined_api.worker.v1 import worker_pb2
 
@@ -62,14 +63,21 @@ def _serve(channel: Channel) -> int:
         message = worker_pb2.ToWorker.FromString(frame.header)
         kind = message.WhichOneof("message")
         if kind == "run" and startup.graph is not None:
+            run_id = message.run.run_id
+            link = Link(channel, run_id) if message.run.stream else None
             answer, payload = execute(
-                startup.graph, message.run.run_id, frame.payload(), startup.max_response_bytes
+                startup.graph, run_id, frame.payload(), startup.max_response_bytes, link
             )
             del frame
             _flush_streams()
             channel.send(answer.SerializeToString(), payload)
             # Not kept until the next run: outputs may be large.
             del answer, payload
+            if link is not None and link.stopping:
+                return 0
+        elif kind in ("credit", "cancel"):
+            # Of a stream that had ended before it came.
+            frame.close()
         elif kind == "start":
             if not startup.attempt(message.start, frame.take_fds()):
                 return 1

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from pipelined_api.v1 import values_pb2 as pipelined__api_dot_v1_dot_values__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bpipelined_api/v1/runs.proto\x12\x0cpipelined.v1\x1a\x1dpipelined_api/v1/values.proto\"s\n\nRunRequest\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12#\n\x06inputs\x18\x02 \x03(\x0b\x32\x13.pipelined.v1.Value\x12,\n\x0cnamed_inputs\x18\x03 \x03(\x0b\x32\x16.pipelined.v1.MapEntry\"^\n\x0bRunResponse\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12$\n\x07outputs\x18\x02 \x03(\x0b\x32\x13.pipelined.v1.Value\x12\x19\n\x11\x65xecution_seconds\x18\x03 \x01(\x01\x32\x42\n\x04Runs\x12:\n\x03Run\x12\x18.pipelined.v1.RunRequest\x1a\x19.pipelined.v1.RunResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bpipelined_api/v1/runs.proto\x12\x0cpipelined.v1\x1a\x1dpipelined_api/v1/values.proto\"s\n\nRunRequest\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12#\n\x06inputs\x18\x02 \x03(\x0b\x32\x13.pipelined.v1.Value\x12,\n\x0cnamed_inputs\x18\x03 \x03(\x0b\x32\x16.pipelined.v1.MapEntry\"^\n\x0bRunResponse\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12$\n\x07outputs\x18\x02 \x03(\x0b\x32\x13.pipelined.v1.Value\x12\x19\n\x11\x65xecution_seconds\x18\x03 \x01(\x01\"v\n\rStreamRequest\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12#\n\x06inputs\x18\x02 \x03(\x0b\x32\x13.pipelined.v1.Value\x12,\n\x0cnamed_inputs\x18\x03 \x03(\x0b\x32\x16.pipelined.v1.MapEntry\"i\n\x0eStreamResponse\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12,\n\x07outputs\x18\x02 \x03(\x0b\x32\x1b.pipelined.v1.PartialOutput\x12\x19\n\x11\x65xecution_seconds\x18\x03 \x01(\x01\"B\n\rPartialOutput\x12\r\n\x05index\x18\x01 \x01(\r\x12\"\n\x05value\x18\x02 \x01(\x0b\x32\x13.pipelined.v1.Value2\x89\x01\n\x04Runs\x12:\n\x03Run\x12\x18.pipelined.v1.RunRequest\x1a\x19.pipelined.v1.RunResponse\x12\x45\n\x06Stream\x12\x1b.pipelined.v1.StreamRequest\x1a\x1c.pipelined.v1.StreamResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,6 +36,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RUNREQUEST']._serialized_end=191
   _globals['_RUNRESPONSE']._serialized_start=193
   _globals['_RUNRESPONSE']._serialized_end=287
-  _globals['_RUNS']._serialized_start=289
-  _globals['_RUNS']._serialized_end=355
+  _globals['_STREAMREQUEST']._serialized_start=289
+  _globals['_STREAMREQUEST']._serialized_end=407
+  _globals['_STREAMRESPONSE']._serialized_start=409
+  _globals['_STREAMRESPONSE']._serialized_end=514
+  _globals['_PARTIALOUTPUT']._serialized_start=516
+  _globals['_PARTIALOUTPUT']._serialized_end=582
+  _globals['_RUNS']._serialized_start=585
+  _globals['_RUNS']._serialized_end=722
 # @@protoc_insertion_point(module_scope)

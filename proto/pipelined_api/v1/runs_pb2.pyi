@@ -66,7 +66,7 @@ class RunResponse(_message.Message):
     """Seconds that the nodes took in the worker."""
     @_builtins.property
     def outputs(self) -> _containers.RepeatedCompositeFieldContainer[_values_pb2.Value]:
-        """One per Schema.outputs."""
+        """One per Schema.outputs; a list of its elements for one that streams."""
 
     def __init__(
         self,
@@ -82,3 +82,94 @@ class RunResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RunResponse: _TypeAlias = RunResponse  # noqa: Y015
+
+@_typing.final
+class StreamRequest(_message.Message):
+    """What to run, with which inputs; the fields of RunRequest."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEPLOYMENT_FIELD_NUMBER: _builtins.int
+    INPUTS_FIELD_NUMBER: _builtins.int
+    NAMED_INPUTS_FIELD_NUMBER: _builtins.int
+    deployment: _builtins.str
+    @_builtins.property
+    def inputs(self) -> _containers.RepeatedCompositeFieldContainer[_values_pb2.Value]:
+        """Positional inputs, in the order of Schema.inputs."""
+
+    @_builtins.property
+    def named_inputs(self) -> _containers.RepeatedCompositeFieldContainer[_values_pb2.MapEntry]:
+        """Inputs by name. One that is also given by position is refused."""
+
+    def __init__(
+        self,
+        *,
+        deployment: _builtins.str = ...,
+        inputs: _abc.Iterable[_values_pb2.Value] | None = ...,
+        named_inputs: _abc.Iterable[_values_pb2.MapEntry] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment", b"deployment", "inputs", b"inputs", "named_inputs", b"named_inputs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamRequest: _TypeAlias = StreamRequest  # noqa: Y015
+
+@_typing.final
+class StreamResponse(_message.Message):
+    """Some of what came out."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    OUTPUTS_FIELD_NUMBER: _builtins.int
+    EXECUTION_SECONDS_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    """The same in all messages."""
+    execution_seconds: _builtins.float
+    """In the last message: seconds that the nodes took in the worker."""
+    @_builtins.property
+    def outputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___PartialOutput]:
+        """In the order of their indices. Empty in the last message only."""
+
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+        outputs: _abc.Iterable[Global___PartialOutput] | None = ...,
+        execution_seconds: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["execution_seconds", b"execution_seconds", "outputs", b"outputs", "run_id", b"run_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamResponse: _TypeAlias = StreamResponse  # noqa: Y015
+
+@_typing.final
+class PartialOutput(_message.Message):
+    """A static output, or one element of one that streams."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    """Of the output in Schema.outputs."""
+    @_builtins.property
+    def value(self) -> _values_pb2.Value: ...
+    def __init__(
+        self,
+        *,
+        index: _builtins.int = ...,
+        value: _values_pb2.Value | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PartialOutput: _TypeAlias = PartialOutput  # noqa: Y015

@@ -40,6 +40,11 @@ class RunsStub:
                 request_serializer=pipelined__api_dot_v1_dot_runs__pb2.RunRequest.SerializeToString,
                 response_deserializer=pipelined__api_dot_v1_dot_runs__pb2.RunResponse.FromString,
                 _registered_method=True)
+        self.Stream = channel.unary_stream(
+                '/pipelined.v1.Runs/Stream',
+                request_serializer=pipelined__api_dot_v1_dot_runs__pb2.StreamRequest.SerializeToString,
+                response_deserializer=pipelined__api_dot_v1_dot_runs__pb2.StreamResponse.FromString,
+                _registered_method=True)
 
 
 class RunsServicer:
@@ -49,6 +54,17 @@ class RunsServicer:
     def Run(self, request, context):
         """Executes a deployment once and returns its outputs. A cold deployment is started first, within
         the call's deadline; any number of first runs share one startup.
+        Outputs that stream come as lists, whole.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Stream(self, request, context):
+        """Executes a deployment once and sends its outputs as they come. The static ones, if there are any,
+        are in the first message, once; after that each message has the next element of every stream that
+        has not ended. A caller that does not read holds up the run, and one that cancels closes its
+        generators when they yield next. What fails midway is the status, after the elements before it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -61,6 +77,11 @@ def add_RunsServicer_to_server(servicer, server):
                     servicer.Run,
                     request_deserializer=pipelined__api_dot_v1_dot_runs__pb2.RunRequest.FromString,
                     response_serializer=pipelined__api_dot_v1_dot_runs__pb2.RunResponse.SerializeToString,
+            ),
+            'Stream': grpc.unary_stream_rpc_method_handler(
+                    servicer.Stream,
+                    request_deserializer=pipelined__api_dot_v1_dot_runs__pb2.StreamRequest.FromString,
+                    response_serializer=pipelined__api_dot_v1_dot_runs__pb2.StreamResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -91,6 +112,33 @@ class Runs:
             '/pipelined.v1.Runs/Run',
             pipelined__api_dot_v1_dot_runs__pb2.RunRequest.SerializeToString,
             pipelined__api_dot_v1_dot_runs__pb2.RunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Stream(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/pipelined.v1.Runs/Stream',
+            pipelined__api_dot_v1_dot_runs__pb2.StreamRequest.SerializeToString,
+            pipelined__api_dot_v1_dot_runs__pb2.StreamResponse.FromString,
             options,
             channel_credentials,
             insecure,

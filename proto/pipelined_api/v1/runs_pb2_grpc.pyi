@@ -36,6 +36,13 @@ class RunsStub:
     Run: _grpc.UnaryUnaryMultiCallable[_runs_pb2.RunRequest, _runs_pb2.RunResponse]
     """Executes a deployment once and returns its outputs. A cold deployment is started first, within
     the call's deadline; any number of first runs share one startup.
+    Outputs that stream come as lists, whole.
+    """
+    Stream: _grpc.UnaryStreamMultiCallable[_runs_pb2.StreamRequest, _runs_pb2.StreamResponse]
+    """Executes a deployment once and sends its outputs as they come. The static ones, if there are any,
+    are in the first message, once; after that each message has the next element of every stream that
+    has not ended. A caller that does not read holds up the run, and one that cancels closes its
+    generators when they yield next. What fails midway is the status, after the elements before it.
     """
 
 @_typing.type_check_only
@@ -46,6 +53,13 @@ class RunsAsyncStub(RunsStub):
     Run: _aio.UnaryUnaryMultiCallable[_runs_pb2.RunRequest, _runs_pb2.RunResponse]  # type: ignore[assignment]
     """Executes a deployment once and returns its outputs. A cold deployment is started first, within
     the call's deadline; any number of first runs share one startup.
+    Outputs that stream come as lists, whole.
+    """
+    Stream: _aio.UnaryStreamMultiCallable[_runs_pb2.StreamRequest, _runs_pb2.StreamResponse]  # type: ignore[assignment]
+    """Executes a deployment once and sends its outputs as they come. The static ones, if there are any,
+    are in the first message, once; after that each message has the next element of every stream that
+    has not ended. A caller that does not read holds up the run, and one that cancels closes its
+    generators when they yield next. What fails midway is the status, after the elements before it.
     """
 
 class RunsServicer(metaclass=_abc_1.ABCMeta):
@@ -59,6 +73,19 @@ class RunsServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_runs_pb2.RunResponse, _abc.Awaitable[_runs_pb2.RunResponse]]:
         """Executes a deployment once and returns its outputs. A cold deployment is started first, within
         the call's deadline; any number of first runs share one startup.
+        Outputs that stream come as lists, whole.
+        """
+
+    @_abc_1.abstractmethod
+    def Stream(
+        self,
+        request: _runs_pb2.StreamRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_runs_pb2.StreamResponse], _abc.AsyncIterator[_runs_pb2.StreamResponse]]:
+        """Executes a deployment once and sends its outputs as they come. The static ones, if there are any,
+        are in the first message, once; after that each message has the next element of every stream that
+        has not ended. A caller that does not read holds up the run, and one that cancels closes its
+        generators when they yield next. What fails midway is the status, after the elements before it.
         """
 
 def add_RunsServicer_to_server(servicer: RunsServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

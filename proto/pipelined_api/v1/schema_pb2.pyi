@@ -64,12 +64,17 @@ class Parameter(_message.Message):
     TITLE_FIELD_NUMBER: _builtins.int
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     OPTIONAL_FIELD_NUMBER: _builtins.int
+    STREAM_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Inputs may be given by this name."""
     title: _builtins.str
     description: _builtins.str
     optional: _builtins.bool
     """May be left out although it has no default_value: a missing one is null."""
+    stream: _builtins.bool
+    """Outputs only: there are any number of values of `type`, which Runs.Stream sends as they come and
+    Runs.Run returns as one list.
+    """
     @_builtins.property
     def type(self) -> Global___Type: ...
     @_builtins.property
@@ -85,10 +90,11 @@ class Parameter(_message.Message):
         title: _builtins.str = ...,
         description: _builtins.str = ...,
         optional: _builtins.bool = ...,
+        stream: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["default_value", b"default_value", "type", b"type"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["default_value", b"default_value", "description", b"description", "name", b"name", "optional", b"optional", "title", b"title", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["default_value", b"default_value", "description", b"description", "name", b"name", "optional", b"optional", "stream", b"stream", "title", b"title", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -282,24 +282,32 @@ class ToWorker(_message.Message):
     START_FIELD_NUMBER: _builtins.int
     RUN_FIELD_NUMBER: _builtins.int
     STOP_FIELD_NUMBER: _builtins.int
+    CREDIT_FIELD_NUMBER: _builtins.int
+    CANCEL_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def start(self) -> Global___Start: ...
     @_builtins.property
     def run(self) -> Global___Run: ...
     @_builtins.property
     def stop(self) -> Global___Stop: ...
+    @_builtins.property
+    def credit(self) -> Global___Credit: ...
+    @_builtins.property
+    def cancel(self) -> Global___Cancel: ...
     def __init__(
         self,
         *,
         start: Global___Start | None = ...,
         run: Global___Run | None = ...,
         stop: Global___Stop | None = ...,
+        credit: Global___Credit | None = ...,
+        cancel: Global___Cancel | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "run", b"run", "start", b"start", "stop", b"stop"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "credit", b"credit", "message", b"message", "run", b"run", "start", b"start", "stop", b"stop"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "run", b"run", "start", b"start", "stop", b"stop"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "credit", b"credit", "message", b"message", "run", b"run", "start", b"start", "stop", b"stop"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["start", "run", "stop"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["start", "run", "stop", "credit", "cancel"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
@@ -387,7 +395,59 @@ Global___Start: _TypeAlias = Start  # noqa: Y015
 
 @_typing.final
 class Run(_message.Message):
-    """Execute the graph once. Payload: the RunRequest as it came from the client."""
+    """Execute the graph once. Payload: the RunRequest, or the StreamRequest, as it came from the client."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    STREAM_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    stream: _builtins.bool
+    """Send the outputs as they come, each as an Elements."""
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+        stream: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["run_id", b"run_id", "stream", b"stream"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Run: _TypeAlias = Run  # noqa: Y015
+
+@_typing.final
+class Credit(_message.Message):
+    """The caller of a stream has taken some of it, so more may be sent. May come after the run has ended."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    MESSAGES_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    messages: _builtins.int
+    """Of the messages sent so far, how many more have been taken."""
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+        messages: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["messages", b"messages", "run_id", b"run_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Credit: _TypeAlias = Credit  # noqa: Y015
+
+@_typing.final
+class Cancel(_message.Message):
+    """Nobody reads the stream any more: close its generators when they yield next, and answer with
+    RunSucceeded. May come after the run has ended.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -404,11 +464,11 @@ class Run(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___Run: _TypeAlias = Run  # noqa: Y015
+Global___Cancel: _TypeAlias = Cancel  # noqa: Y015
 
 @_typing.final
 class Stop(_message.Message):
-    """Finish what is running and exit."""
+    """Finish what is running and exit; a stream is closed as by Cancel."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -435,6 +495,7 @@ class FromWorker(_message.Message):
     START_FAILED_FIELD_NUMBER: _builtins.int
     RUN_SUCCEEDED_FIELD_NUMBER: _builtins.int
     RUN_FAILED_FIELD_NUMBER: _builtins.int
+    ELEMENTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def hello(self) -> Global___Hello: ...
     @_builtins.property
@@ -447,6 +508,8 @@ class FromWorker(_message.Message):
     def run_succeeded(self) -> Global___RunSucceeded: ...
     @_builtins.property
     def run_failed(self) -> Global___RunFailed: ...
+    @_builtins.property
+    def elements(self) -> Global___Elements: ...
     def __init__(
         self,
         *,
@@ -456,12 +519,13 @@ class FromWorker(_message.Message):
         start_failed: Global___StartFailed | None = ...,
         run_succeeded: Global___RunSucceeded | None = ...,
         run_failed: Global___RunFailed | None = ...,
+        elements: Global___Elements | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["hello", b"hello", "message", b"message", "run_failed", b"run_failed", "run_succeeded", b"run_succeeded", "stage", b"stage", "start_failed", b"start_failed", "started", b"started"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["elements", b"elements", "hello", b"hello", "message", b"message", "run_failed", b"run_failed", "run_succeeded", b"run_succeeded", "stage", b"stage", "start_failed", b"start_failed", "started", b"started"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["hello", b"hello", "message", b"message", "run_failed", b"run_failed", "run_succeeded", b"run_succeeded", "stage", b"stage", "start_failed", b"start_failed", "started", b"started"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["elements", b"elements", "hello", b"hello", "message", b"message", "run_failed", b"run_failed", "run_succeeded", b"run_succeeded", "stage", b"stage", "start_failed", b"start_failed", "started", b"started"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["hello", "stage", "started", "start_failed", "run_succeeded", "run_failed"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["hello", "stage", "started", "start_failed", "run_succeeded", "run_failed", "elements"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
@@ -587,8 +651,32 @@ class StartFailed(_message.Message):
 Global___StartFailed: _TypeAlias = StartFailed  # noqa: Y015
 
 @_typing.final
+class Elements(_message.Message):
+    """Outputs of a run that streams. Payload: the StreamResponse for the client. At most
+    MAX_AHEAD_MESSAGES of these are sent without a Credit, and of more than MAX_AHEAD_BYTES at most one;
+    see pipelined/worker/flow.py.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["run_id", b"run_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Elements: _TypeAlias = Elements  # noqa: Y015
+
+@_typing.final
 class RunSucceeded(_message.Message):
-    """A run ended well. Payload: the RunResponse for the client."""
+    """A run ended well. Payload: the RunResponse, or the last StreamResponse, for the client."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -1,0 +1,79 @@
+"""The worker's side of one run that streams: sends what there is room for, and hears of its end."""
+
+from __future__ import annotations
+
+import select
+
+from pipelined.worker.channel import Channel
+from pipelined.worker.flow import Ahead
+from pipelined.worker.framing import Frame
+from pipelined_api.worker.v1 import worker_pb2
+
+__all__ = ["Link"]
+
+
+class Link:
+    """Between a run and its caller.
+
+    Args:
+        channel: to the daemon; nobody else reads it during the run.
+        run_id: of the run.
+
+    Attributes:
+        stopping: the daemon has told the worker to stop, which ends the run first.
+
+    """
+
+    def __init__(self, channel: Channel, run_id: str) -> None:
+        self._channel = channel
+        self._run_id = run_id
+        self._ahead = Ahead()
+        self._cancelled = False
+        self._poll = select.poll()
+        self._poll.register(channel.fileno(), select.POLLIN)
+        self.stopping = False
+
+    def wanted(self) -> bool:
+        """Wait for room, and return whether the caller still reads.
+
+        Raises:
+            ChannelClosed: The daemon is gone.
+            ProtocolError: It does not keep to the protocol.
+        """
+        while not self._over and (frame := self._next()) is not None:
+            self._heed(frame)
+        return not self._over
+
+    def send(self, payload: bytes) -> None:
+        """Send a serialised StreamResponse; to be called when it is ``wanted``.
+
+        Raises:
+            ChannelClosed: The daemon is gone.
+        """
+        elements = worker_pb2.Elements(run_id=self._run_id)
+        self._channel.send(worker_pb2.FromWorker(elements=elements).SerializeToString(), payload)
+        self._ahead.sent(len(payload))
+
+    @property
+    def _over(self) -> bool:
+        return self._cancelled or self.stopping
+
+    def _next(self) -> Frame | None:
+        """Return a frame that is here; wait for one only while there is no room."""
+        if (frame := self._channel.received()) is not None:
+            return frame
+        if self._ahead.is_full or self._poll.poll(0):
+            return self._channel.receive()
+        return None
+
+    def _heed(self, frame: Frame) -> None:
+        message = worker_pb2.ToWorker.FromString(frame.header)
+        frame.close()
+        kind = message.WhichOneof("message")
+        if kind == "credit" and message.credit.run_id == self._run_id:
+            self._ahead.taken(message.credit.messages)
+        elif kind == "cancel" and message.cancel.run_id == self._run_id:
+            self._cancelled = True
+        elif kind not in ("credit", "cancel"):
+            # A stop, or what makes no sense here and ends the worker, too.
+            self.stopping = True
