@@ -84,6 +84,17 @@ def _not_sendable(wire: WireError, address: str) -> errors.PipelineError:
     )
 
 
+def _file_too_large(wire: WireError, address: str) -> errors.PipelineError:
+    limit = wire.metadata.get("limit")
+    return errors.InvalidInput(
+        wire.message,
+        field="file",
+        bound=f"max_bytes={limit}" if limit else None,
+        reason=wire.reason,
+        metadata=wire.metadata,
+    )
+
+
 def _code_too_large(wire: WireError, address: str) -> errors.PipelineError:
     return errors.SerialisationError(
         wire.message, subject="graph", reason=wire.reason, metadata=wire.metadata
@@ -193,6 +204,11 @@ BY_REASON: Mapping[str, Build] = {
     "DRAINING": _unavailable,
     "NURSERY_UNAVAILABLE": _unavailable,
     "STORAGE_FAILED": _plain(errors.PipelineError),
+    "FILE_NOT_FOUND": _plain(errors.NotFound),
+    "FILE_IN_USE": _plain(errors.PipelineError),
+    "FILE_TOO_LARGE": _file_too_large,
+    "FILES_FULL": _overloaded,
+    "FILE_DIGEST_MISMATCH": _plain(errors.PipelineError),
     "DEADLINE_EXCEEDED": _plain(errors.DeadlineExceeded),
     "QUEUE_FULL": _overloaded,
 }

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pipeline import errors
-from pipeline._values import IntegerTooLarge, encode
+from pipeline._values import IntegerTooLarge, Stored, encode
 from pipelined_api.limits import CODE_CHUNK_BYTES, MAX_MESSAGE_BYTES
 from pipelined_api.schema import SchemaViolation, validate_inputs
 from pipelined_api.v1 import deployments_pb2, runs_pb2, schema_pb2, values_pb2
@@ -65,10 +65,12 @@ def run_request(
     name: str,
     inputs: Sequence[object],
     named: Mapping[str, object],
+    stored: Stored | None = None,
 ) -> runs_pb2.RunRequest:
     """Encode the inputs of a run, and validate them as the daemon will.
 
-    Defaults are not filled in: that is the worker's, so that there is one place for it.
+    Defaults are not filled in: that is the worker's, so that there is one place for it. ``stored``
+    takes the Files that are to be uploaded before.
 
     Raises:
         errors.InvalidInput: they do not fit the schema, cannot cross the wire, or exceed the
@@ -79,9 +81,12 @@ def run_request(
     names += [f"inputs[{index}]" for index in range(len(names), len(inputs))]
     request = runs_pb2.RunRequest(
         deployment=name,
-        inputs=[_encoded(value, field) for value, field in zip(inputs, names, strict=False)],
+        inputs=[
+            _encoded(value, field, stored) for value, field in zip(inputs, names, strict=False)
+        ],
         named_inputs=[
-            values_pb2.MapEntry(key=key, value=_encoded(value, key)) for key, value in named.items()
+            values_pb2.MapEntry(key=key, value=_encoded(value, key, stored))
+            for key, value in named.items()
         ],
     )
     try:
@@ -105,9 +110,9 @@ def stream_request(request: runs_pb2.RunRequest) -> runs_pb2.StreamRequest:
     )
 
 
-def _encoded(value: object, field: str) -> values_pb2.Value:
+def _encoded(value: object, field: str, stored: Stored | None) -> values_pb2.Value:
     try:
-        return encode(value, field)
+        return encode(value, field, stored=stored)
     except IntegerTooLarge as error:
         raise errors.InvalidInput(str(error), field=error.subject, bound=error.bound) from None
     except errors.SerialisationError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
@@ -9,11 +10,13 @@ from pipeline._graph.streams import ABSENT
 from pipeline._values import decode
 from pipeline.deployment import DaemonInfo, Deployment, Failure, NurseryInfo
 from pipeline.timeline import Stage, Timeline
-from pipelined_api.v1 import daemon_pb2, deployments_pb2, runs_pb2, timeline_pb2
+from pipelined_api.v1 import daemon_pb2, deployments_pb2, runs_pb2, timeline_pb2, values_pb2
 
 if TYPE_CHECKING:
     from google.protobuf.descriptor import EnumDescriptor
     from google.protobuf.timestamp_pb2 import Timestamp
+
+    from pipeline.objects.files import File
 
 
 def deployment(message: deployments_pb2.Deployment) -> Deployment:
@@ -35,17 +38,22 @@ def deployment(message: deployments_pb2.Deployment) -> Deployment:
     )
 
 
-def row(message: runs_pb2.StreamResponse, outputs: int) -> list[object]:
+def row(
+    message: runs_pb2.StreamResponse,
+    outputs: int,
+    referred: Callable[[values_pb2.File], File],
+) -> list[object]:
     """Read some of the outputs of a run; what the message does not have is ABSENT.
 
     Args:
         message: not the last one of its stream, which has none.
         outputs: how many the deployment has, as far as is known.
+        referred: makes a File of a content that the daemon has.
 
     """
     items: list[object] = [ABSENT] * max(outputs, message.outputs[-1].index + 1)
     for part in message.outputs:
-        items[part.index] = decode(part.value)
+        items[part.index] = decode(part.value, stored=referred)
     return items
 
 

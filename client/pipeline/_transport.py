@@ -24,7 +24,7 @@ from pipeline import errors
 from pipeline._errors_wire import from_call
 from pipelined_api.address import InvalidAddress, default_address, parse_address
 from pipelined_api.limits import MAX_ENVELOPE_BYTES, MAX_MESSAGE_BYTES
-from pipelined_api.v1 import daemon_pb2_grpc, deployments_pb2_grpc, runs_pb2_grpc
+from pipelined_api.v1 import daemon_pb2_grpc, deployments_pb2_grpc, files_pb2_grpc, runs_pb2_grpc
 
 # Calls that only read or write the daemon's state; a daemon that takes longer hangs.
 STATE_CALL_SECONDS = 30.0
@@ -96,6 +96,7 @@ class Transport:
             self._channel = grpc.insecure_channel(parsed.target, options=_OPTIONS)
         self._closed = False
         self.deployments = deployments_pb2_grpc.DeploymentsStub(self._channel)
+        self.files = files_pb2_grpc.FilesStub(self._channel)
         self.runs = runs_pb2_grpc.RunsStub(self._channel)
         self.daemon = daemon_pb2_grpc.DaemonStub(self._channel)
 

@@ -22,14 +22,16 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from pipeline import _requests, _responses, errors
+from pipeline._files import Files, Uploads
 from pipeline._graph.streams import Stream
 from pipeline._transport import STATE_CALL_SECONDS, Transport, retrying
 from pipeline._values import decode
-from pipelined_api.v1 import daemon_pb2, deployments_pb2, runs_pb2, schema_pb2
+from pipelined_api.v1 import daemon_pb2, deployments_pb2, runs_pb2, schema_pb2, values_pb2
 
 if TYPE_CHECKING:
     from pipeline._graph.graph import Graph
     from pipeline.deployment import DaemonInfo, Deployment
+    from pipeline.objects.files import File
     from pipeline.timeline import Stage, Timeline
 
 __all__ = ["Client"]
@@ -43,6 +45,8 @@ class Client:
             socket in ``$XDG_RUNTIME_DIR``, else the system's.
         token: what the daemon knows the caller by, where it asks for one.
         tls: True, or the path of a PEM file with the certificates to trust.
+        on_upload: called with a File that a run takes, the bytes of it that the daemon has, and
+            all its bytes, whenever more of them have been sent; from another thread.
 
     Raises:
         errors.InvalidInput: the address is none, or the certificates cannot be read.
@@ -55,8 +59,11 @@ class Client:
         *,
         token: str | None = None,
         tls: bool | str | Path = False,
+        on_upload: Callable[[File, int, int], None] | None = None,
     ) -> None:
         self._transport = Transport(address, token=token, tls=tls)
+        self._files = Files(self._transport)
+        self._on_upload = on_upload
         # By name. May be older than the daemon's; see _fitted.
         self._schemas: dict[str, schema_pb2.Schema] = {}
 
@@ -64,6 +71,11 @@ class Client:
     def address(self) -> str:
         """Where the daemon is."""
         return self._transport.address
+
+    @property
+    def files(self) -> Files:
+        """Contents of files in the daemon."""
+        return self._files
 
     def __enter__(self) -> Client:
         return self
@@ -142,6 +154,8 @@ class Client:
 
         A cold deployment is started first. Inputs are validated here, before anything is sent,
         and again by the daemon. Never tried again by itself: a run may have effects.
+        A File of more than 1 MiB is uploaded before, unless the daemon has its content; one that
+        comes back is downloaded when it is read.
 
         Args:
             name: the deployment.
@@ -158,7 +172,7 @@ class Client:
 
         """
         response = self._run(name, inputs, named, timeout)
-        return [decode(value) for value in response.outputs]
+        return [decode(value, stored=self._files.referred) for value in response.outputs]
 
     def stream(
         self, name: str, /, *inputs: object, timeout: float | None = None, **named: object
@@ -188,10 +202,8 @@ class Client:
                 everything else that ``run`` raises.
 
         """
-        request = _requests.stream_request(self._fitted(name, inputs, named, timeout))
-        outputs = len(self._schemas[name].outputs)
-        messages = self._stream(request, timeout)
-        return Stream(_rows(messages, outputs))
+        messages = self._stream(name, inputs, named, timeout)
+        return Stream(_rows(messages, len(self._schemas[name].outputs), self._files.referred))
 
     def warm(
         self,
@@ -286,22 +298,48 @@ class Client:
         timeout: float | None,
     ) -> runs_pb2.RunResponse:
         # The command prints outputs without making tensors of them, hence the message.
-        started = time.monotonic()
-        request = self._fitted(name, inputs, named, timeout)
-        if timeout is not None:
-            timeout -= time.monotonic() - started
+        deadline = None if timeout is None else time.monotonic() + timeout
+        uploads = Uploads(self._files, self._on_upload)
+        request = self._fitted(name, inputs, named, timeout, uploads)
         try:
-            return self._transport.unary(self._transport.runs.Run, request, timeout)
+            return uploads.run(
+                lambda left: self._transport.unary(self._transport.runs.Run, request, left),
+                deadline,
+            )
         except (errors.InvalidInput, errors.NotFound):
             # Ours is not the schema that the daemon has now.
             self._schemas.pop(name, None)
             raise
 
     def _stream(
-        self, request: runs_pb2.StreamRequest, timeout: float | None
+        self,
+        name: str,
+        inputs: tuple[object, ...],
+        named: Mapping[str, object],
+        timeout: float | None,
     ) -> Generator[runs_pb2.StreamResponse, None, None]:
+        """Validate the inputs now; send them, and yield the messages, when they are asked for."""
+        uploads = Uploads(self._files, self._on_upload)
+        fitted = self._fitted(name, inputs, named, timeout, uploads)
+        return self._messages(_requests.stream_request(fitted), uploads, timeout)
+
+    def _messages(
+        self, request: runs_pb2.StreamRequest, uploads: Uploads, timeout: float | None
+    ) -> Generator[runs_pb2.StreamResponse, None, None]:
+        deadline = None if timeout is None else time.monotonic() + timeout
+
+        def begin(
+            left: float | None,
+        ) -> tuple[runs_pb2.StreamResponse | None, Generator[runs_pb2.StreamResponse, None, None]]:
+            messages = self._transport.stream(self._transport.runs.Stream, request, left)
+            return next(messages, None), messages
+
         try:
-            yield from self._transport.stream(self._transport.runs.Stream, request, timeout)
+            first, messages = uploads.run(begin, deadline)
+            with closing(messages):
+                if first is not None:
+                    yield first
+                    yield from messages
         except (errors.InvalidInput, errors.NotFound):
             # Ours is not the schema that the daemon has now.
             self._schemas.pop(request.deployment, None)
@@ -313,23 +351,26 @@ class Client:
         inputs: tuple[object, ...],
         named: Mapping[str, object],
         timeout: float | None,
+        uploads: Uploads,
     ) -> runs_pb2.RunRequest:
         known = self._schemas.get(name)
         if known is not None:
             try:
-                return _requests.run_request(known, name, inputs, named)
+                return _requests.run_request(known, name, inputs, named, uploads.add)
             except errors.InvalidInput:
                 # Another client may have deployed a version that takes them.
                 pass
         limit = STATE_CALL_SECONDS if timeout is None else min(timeout, STATE_CALL_SECONDS)
         schema = self._get(name, limit).deployment.schema
-        return _requests.run_request(schema, name, inputs, named)
+        return _requests.run_request(schema, name, inputs, named, uploads.add)
 
 
 def _rows(
-    messages: Generator[runs_pb2.StreamResponse, None, None], outputs: int
+    messages: Generator[runs_pb2.StreamResponse, None, None],
+    outputs: int,
+    referred: Callable[[values_pb2.File], File],
 ) -> Generator[list[object], None, None]:
     with closing(messages):
         for message in messages:
             if message.outputs:
-                yield _responses.row(message, outputs)
+                yield _responses.row(message, outputs, referred)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import signal
 from importlib import metadata
+from typing import Any
 
 import structlog
 
@@ -19,6 +20,7 @@ from pipelined.rpc.server import create_server
 from pipelined.settings import Settings
 from pipelined.store.deployments import SqliteDeploymentStore
 from pipelined.store.directory import StateDirectory
+from pipelined.store.files import Files
 
 # How long calls that are being answered may take once every run has ended.
 SERVER_GRACE_SECONDS = 1.0
@@ -38,13 +40,17 @@ async def serve(settings: Settings) -> None:
         directory = stack.enter_context(StateDirectory(settings.state_directory))
         store = await SqliteDeploymentStore.open(directory)
         stack.push_async_callback(store.close)
+        files = await asyncio.to_thread(Files, directory.files, settings.files)
+        stack.push_async_callback(_cancelled, asyncio.create_task(files.keep_swept()))
 
         limits = Limits(pinned_bytes=settings.pinned_bytes, device_bytes=settings.device_bytes)
-        nursery = Nursery(preload=settings.preload, limits=limits)
+        nursery = Nursery(preload=settings.preload, limits=limits, files=files)
         health = Health()
         deployments = Deployments(store, nursery, health.deployment_changed)
         version = metadata.version("pipelined")
-        server = create_server(deployments, InstalledPackages(), health, nursery.status, version)
+        server = create_server(
+            deployments, files, InstalledPackages(), health, nursery.status, version
+        )
         stack.push_async_callback(server.stop, None)
         listener = stack.enter_context(contextlib.closing(Listener()))
         bound = [listener.bind(server, address) for address in settings.addresses]
@@ -82,6 +88,10 @@ async def _drain(deployments: Deployments, second_signal: asyncio.Event, seconds
     if impatient.done():
         log.warning("stopping at once: a second signal came")
     for task in (impatient, draining):
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        await _cancelled(task)
+
+
+async def _cancelled(task: asyncio.Task[Any]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task

@@ -10,18 +10,22 @@ from typing import Annotated
 
 import typer
 
+from pipelined.core.files import FileLimits
 from pipelined.observe.logs import LogFormat, configure
 from pipelined.settings import (
     DEFAULT_PINNED_BYTES,
     LEAST_PINNED_BYTES,
+    InvalidDuration,
     InvalidSize,
     Settings,
     default_state_directory,
     parse_device_memory,
+    parse_duration,
     parse_pinned_memory,
 )
 from pipelined_api.address import Address, InvalidAddress, default_address, parse_address
 
+DEFAULT_FILES = FileLimits()
 application = typer.Typer(
     name="pipelined",
     help="A daemon that owns the GPUs of a machine and keeps models warm.",
@@ -44,6 +48,13 @@ def _pinned_memory(text: object) -> int:
 
 def _device_memory(text: object) -> int:
     return _size(parse_device_memory, text)
+
+
+def _duration(text: object) -> float:
+    try:
+        return parse_duration(str(text))
+    except InvalidDuration as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 def _size(parse: Callable[[str], int], text: object) -> int:
@@ -114,6 +125,39 @@ def serve(
             "Default: all that the device has.",
         ),
     ] = None,
+    file_max_size: Annotated[
+        int,
+        typer.Option(
+            parser=_device_memory,
+            metavar="SIZE",
+            envvar="PIPELINED_FILE_MAX_SIZE",
+            show_default=False,
+            help=f"What one file may have. Default: {DEFAULT_FILES.file_bytes >> 30}GiB.",
+        ),
+    ] = DEFAULT_FILES.file_bytes,
+    file_store_size: Annotated[
+        int,
+        typer.Option(
+            parser=_device_memory,
+            metavar="SIZE",
+            envvar="PIPELINED_FILE_STORE_SIZE",
+            show_default=False,
+            help="What all uploaded files and outputs together may take of the disk; the least "
+            "recently used go first. "
+            f"Default: {DEFAULT_FILES.store_bytes >> 30}GiB.",
+        ),
+    ] = DEFAULT_FILES.store_bytes,
+    file_ttl: Annotated[
+        float,
+        typer.Option(
+            parser=_duration,
+            metavar="TIME",
+            envvar="PIPELINED_FILE_TTL",
+            show_default=False,
+            help="How long a file is kept after its last use, such as 90s, 12h or 7d. "
+            f"Default: {DEFAULT_FILES.ttl_seconds / 3600:.0f}h.",
+        ),
+    ] = DEFAULT_FILES.ttl_seconds,
     log_format: Annotated[LogFormat, typer.Option(help="How the log looks.")] = LogFormat.CONSOLE,
     debug: Annotated[bool, typer.Option("--debug", help="Log more.")] = False,
 ) -> None:
@@ -125,6 +169,7 @@ def serve(
         drain_seconds=drain_seconds,
         pinned_bytes=pinned_memory,
         device_bytes=device_memory,
+        files=FileLimits(file_max_size, file_store_size, file_ttl),
     )
     configure(log_format, debug=debug)
     # Imported late, so that --help does not wait for gRPC.

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pipelined.core.files import FileLimits
 from pipelined_api.address import Address
 
 DEFAULT_PINNED_BYTES = 256 << 20
@@ -15,11 +16,25 @@ DEFAULT_PINNED_BYTES = 256 << 20
 LEAST_PINNED_BYTES = 48 << 10
 # As 64-bit integers have it; nobody has more.
 _MOST_BYTES = (1 << 63) - 1
+_SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION = re.compile(r"\s*(\d*\.?\d+)\s*([smhd]?)\s*")
 _SIZE = re.compile(r"\s*\d*\.?\d+\s*[a-z]*\s*", re.IGNORECASE)
 
 
 class InvalidSize(ValueError):
     """An amount of memory that is none, or out of its bounds; the text says which."""
+
+
+class InvalidDuration(ValueError):
+    """A time that is none; the text says which."""
+
+
+def parse_duration(text: str) -> float:
+    """Return the seconds of a time such as "90s", "12h", "7d" or "3600". Raises InvalidDuration."""
+    found = _DURATION.fullmatch(text)
+    if found is None or (seconds := float(found[1]) * _SECONDS[found[2]]) <= 0:
+        raise InvalidDuration(f"{text!r} is not a time such as 90s, 15m, 12h or 7d")
+    return seconds
 
 
 def default_state_directory() -> Path:
@@ -70,6 +85,7 @@ class Settings:
         drain_seconds: How long runs in progress may take to end when the daemon stops.
         pinned_bytes: Host memory that each worker may pin to load weights onto devices.
         device_bytes: What each worker's weights may take of each device; None for all that it has.
+        files: What may be kept of uploaded files and of those that runs give back.
     """
 
     addresses: tuple[Address, ...]
@@ -78,3 +94,4 @@ class Settings:
     drain_seconds: float = 30.0
     pinned_bytes: int = DEFAULT_PINNED_BYTES
     device_bytes: int | None = None
+    files: FileLimits = field(default_factory=FileLimits)

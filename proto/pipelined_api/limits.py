@@ -6,3 +6,9 @@ MAX_MESSAGE_BYTES = 64 * 2**20
 MAX_ENVELOPE_BYTES = 2**20
 # The largest chunk of code in one message of a Deploy stream.
 CODE_CHUNK_BYTES = 2**20
+# The largest content, in bytes, of a File that travels inside a message; larger ones are uploaded.
+MAX_INLINE_FILE_BYTES = 2**20
+# The largest chunk of a file in one message of an Upload or a Download.
+FILE_CHUNK_BYTES = 2**20
+# Contents that the inputs of one run may refer to: each is an open file in the worker.
+MAX_FILES_PER_RUN = 256

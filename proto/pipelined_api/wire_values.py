@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pipelined_api.v1 import values_pb2
@@ -20,7 +21,9 @@ __all__ = [
     "WireTensor",
     "check_file",
     "check_tensor",
+    "is_plain_name",
     "plain",
+    "stored_files",
 ]
 
 MAX_DEPTH = 32
@@ -154,6 +157,11 @@ def is_image(dtype: DataType.ValueType, shape: list[int] | tuple[int, ...]) -> b
     return len(shape) == 2 or shape[2] in _IMAGE_CHANNELS
 
 
+def is_plain_name(name: str) -> bool:
+    """Whether this is the name of a file, without any folder."""
+    return bool(name) and name not in (".", "..") and not any(bad in name for bad in "/\\\0")
+
+
 def check_file(file: values_pb2.File, field: str) -> None:
     """Make sure that the name of a file is harmless, and its size and digest true.
 
@@ -162,9 +170,14 @@ def check_file(file: values_pb2.File, field: str) -> None:
 
     """
     name = file.name
-    if not name or name in (".", "..") or any(bad in name for bad in "/\\\0"):
+    if not is_plain_name(name):
         raise SchemaViolation(field, f"{name!r} is not the plain name of a file")
-    if file.WhichOneof("content") is None:
+    content = file.WhichOneof("content")
+    if content == "stored":
+        if not file.stored or len(file.sha256) != hashlib.sha256().digest_size:
+            raise SchemaViolation(field, f"file {name!r} refers to no content")
+        return
+    if content is None:
         raise SchemaViolation(field, f"file {name!r} has no content")
     if file.size != len(file.data):
         raise SchemaViolation(
@@ -172,3 +185,16 @@ def check_file(file: values_pb2.File, field: str) -> None:
         )
     if file.sha256 != hashlib.sha256(file.data).digest():
         raise SchemaViolation(field, f"the content of file {name!r} does not match its sha256")
+
+
+def stored_files(value: Value, field: str = "value") -> Iterator[tuple[str, values_pb2.File]]:
+    """Yield the files inside a value that refer to their content, each with its path."""
+    kind = value.WhichOneof("kind")
+    if kind == "list_value":
+        for index, item in enumerate(value.list_value.items):
+            yield from stored_files(item, f"{field}[{index}]")
+    elif kind == "map_value":
+        for entry in value.map_value.entries:
+            yield from stored_files(entry.value, f"{field}.{entry.key}")
+    elif kind == "file_value" and value.file_value.stored:
+        yield field, value.file_value

@@ -152,3 +152,24 @@ def test_a_tensor_that_lies_is_refused(tmp_path: Path) -> None:
     value.tensor_value.data = struct.pack("<2f", 0.0, 0.0)
     with pytest.raises(errors.PipelineError, match="output 'x'"):
         Outputs(tmp_path).to_json(value, "x")
+
+
+def test_a_file_that_the_daemon_still_has_is_downloaded(tmp_path: Path) -> None:
+    digest = hashlib.sha256(b"large").digest()
+    value = Value(file_value=File(name="a.txt", size=5, sha256=digest, stored=True))
+    (tmp_path / "a.txt").write_text("not ours")
+    outputs = Outputs(tmp_path, lambda file, path: path.write_text(f"{file.size} bytes"))
+    assert outputs.to_text(value, "x") == str(tmp_path / "a-1.txt")
+    assert (tmp_path / "a-1.txt").read_text() == "5 bytes"
+    assert (tmp_path / "a.txt").read_text() == "not ours"
+
+
+def test_a_download_that_fails_leaves_no_empty_file(tmp_path: Path) -> None:
+    value = Value(file_value=File(name="a.txt", size=5, sha256=bytes(32), stored=True))
+
+    def fail(file: File, path: Path) -> None:
+        raise errors.NotFound("gone")
+
+    with pytest.raises(errors.NotFound):
+        Outputs(tmp_path, fail).to_text(value, "x")
+    assert list(tmp_path.iterdir()) == []

@@ -116,6 +116,11 @@ FROM_DAEMON: list[tuple[DomainError, type[errors.PipelineError], dict[str, objec
     (domain.QueueFull("x", 10, 0.25), errors.Overloaded, {"retry_after": 0.25}),
     (domain.ShuttingDown(), errors.Unavailable, {"retry_after": None}),
     (domain.StorageFailed("store", "full"), errors.PipelineError, {}),
+    (domain.FileMissing("ab", "a.txt"), errors.NotFound, {"metadata": {"sha256": "ab"}}),
+    (domain.FileInUse("ab"), errors.PipelineError, {}),
+    (domain.FileTooLarge(3, 2), errors.InvalidInput, {"field": "file", "bound": "max_bytes=2"}),
+    (domain.FilesFull(3, 2), errors.Overloaded, {"retry_after": None}),
+    (domain.FileDigestMismatch("ab", "bad"), errors.PipelineError, {}),
 ]
 
 

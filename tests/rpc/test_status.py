@@ -39,6 +39,11 @@ EXAMPLES: list[tuple[DomainError, str, int]] = [
     (errors.QueueFull("x", 10, 2.0), "QUEUE_FULL", code_pb2.RESOURCE_EXHAUSTED),
     (errors.ShuttingDown(), "DRAINING", code_pb2.UNAVAILABLE),
     (errors.StorageFailed("store", "full"), "STORAGE_FAILED", code_pb2.INTERNAL),
+    (errors.FileMissing("ab"), "FILE_NOT_FOUND", code_pb2.NOT_FOUND),
+    (errors.FileInUse("ab"), "FILE_IN_USE", code_pb2.FAILED_PRECONDITION),
+    (errors.FileTooLarge(3, 2), "FILE_TOO_LARGE", code_pb2.RESOURCE_EXHAUSTED),
+    (errors.FilesFull(3, 2), "FILES_FULL", code_pb2.RESOURCE_EXHAUSTED),
+    (errors.FileDigestMismatch("ab", "bad"), "FILE_DIGEST_MISMATCH", code_pb2.DATA_LOSS),
 ]
 
 

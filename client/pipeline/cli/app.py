@@ -121,7 +121,7 @@ def run(
             return
         with terminal.waiting(f"running {name}"):
             response = printing.run(client, name, schema, inputs or [], timeout)
-    printing.print_outputs(name, schema, response, output_dir, as_json=json)
+        printing.print_outputs(client, name, schema, response, output_dir, as_json=json)
 
 
 @app.command()

@@ -8,10 +8,12 @@ from __future__ import annotations
 import base64
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 from pipeline import errors
 from pipeline.cli import png, tensors
+from pipelined_api.v1 import values_pb2
 from pipelined_api.v1.values_pb2 import Tensor, Value
 from pipelined_api.wire_values import SchemaViolation, check_file, check_tensor
 
@@ -24,11 +26,15 @@ class Outputs:
 
     Args:
         folder: where files go; made when the first one does.
+        download: writes the content of a file that the daemon still has to a path.
 
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self, folder: Path, download: Callable[[values_pb2.File, Path], object] | None = None
+    ) -> None:
         self._folder = folder
+        self._download = download
         self.saved: list[Path] = []
 
     def to_json(self, value: Value, name: str) -> object:
@@ -100,7 +106,17 @@ class Outputs:
             check_file(file, "outputs")
         except SchemaViolation as violation:
             raise errors.PipelineError(f"a file cannot be saved: {violation.message}") from None
-        return self._write(file.name, file.data)
+        if not file.stored:
+            return self._write(file.name, file.data)
+        if self._download is None:
+            raise errors.PipelineError(f"the content of file {file.name!r} is in the daemon")
+        path = self._write(file.name, b"")
+        try:
+            self._download(file, path)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+        return path
 
     def _save_image(self, tensor: Tensor, name: str) -> Path:
         height, width, *rest = _checked(tensor, name).shape

@@ -13,7 +13,6 @@ from rich.text import Text
 
 from pipeline import errors
 from pipeline._quantities import size
-from pipeline._requests import stream_request
 from pipeline.cli import arguments, terminal
 from pipeline.cli.outputs import Outputs
 from pipeline.client import Client
@@ -65,10 +64,9 @@ def print_stream(
     as_json: bool,
 ) -> None:
     """Run a deployment and print its outputs as they come; for programs, a JSON object per line."""
-    outputs = Outputs(folder)
+    outputs = _outputs(client, folder)
     names = [parameter.name for parameter in schema.outputs]
-    request = client._fitted(name, (), arguments.parse(schema, texts), timeout)
-    with closing(client._stream(stream_request(request), timeout)) as messages:
+    with closing(client._stream(name, (), arguments.parse(schema, texts), timeout)) as messages:
         for message in messages:
             # By name; the last message has none.
             parts = [(_name(names, part.index), part.value) for part in message.outputs]
@@ -87,10 +85,16 @@ def _name(names: Sequence[str], index: int) -> str:
 
 
 def print_outputs(
-    name: str, schema: Schema, response: RunResponse, folder: Path, *, as_json: bool
+    client: Client,
+    name: str,
+    schema: Schema,
+    response: RunResponse,
+    folder: Path,
+    *,
+    as_json: bool,
 ) -> None:
     """Print what a run returned, and save its files."""
-    outputs = Outputs(folder)
+    outputs = _outputs(client, folder)
     names = [parameter.name for parameter in schema.outputs]
     names += [f"output-{index}" for index in range(len(names), len(response.outputs))]
     named = list(zip(names, response.outputs, strict=False))
@@ -108,6 +112,10 @@ def print_outputs(
         text = outputs.to_text(value, output)
         terminal.print_text(text if len(named) == 1 else f"{output}: {text}")
     _print_saved(outputs)
+
+
+def _outputs(client: Client, folder: Path) -> Outputs:
+    return Outputs(folder, lambda file, path: client.files.referred(file).save(path))
 
 
 def _print_saved(outputs: Outputs) -> None:

@@ -17,4 +17,7 @@ def upload_file(path: str | PathLike[str]) -> File:
         errors.NotServed: always, in this version.
 
     """
-    raise not_served("files.upload_file", "File(path=…) sends a file with a run")
+    raise not_served(
+        "files.upload_file",
+        "File(path=…) sends a file with a run, and Client.files.upload ahead of it",
+    )

@@ -6,22 +6,43 @@ import hashlib
 import io
 import mimetypes
 import os
+import secrets
 import shutil
 import tempfile
 import threading
 import weakref
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from pipeline._graph import pickled
+from pipelined_api.wire_values import is_plain_name
 
-__all__ = ["File"]
+__all__ = ["File", "Remote"]
 
 _CHUNK_BYTES = 1 << 20
 
 
+class Remote(Protocol):
+    """A content that is elsewhere."""
+
+    @property
+    def size(self) -> int:
+        """Bytes in it."""
+
+    @property
+    def sha256(self) -> str:
+        """Hexadecimal SHA-256 of it."""
+
+    def fetch(self, target: BinaryIO) -> None:
+        """Write the content, and make sure that it is the right one."""
+
+
 class File:
     """A file that can be an input, an output, or part of a graph.
+
+    One that a daemon gave back, if it is large, is downloaded when its content is asked for, and as
+    long as the client that got it is open; what fails then raises a
+    :class:`pipeline.errors.PipelineError`.
 
     Inside a ``with Pipeline()`` a File becomes part of the graph: its content travels with the
     code, and nodes that run on startup may take it. Elsewhere it is a value. Two Files are equal if
@@ -38,7 +59,9 @@ class File:
 
     """
 
-    __slots__ = ("__weakref__", "_content", "_lock", "_path", "media_type", "name")
+    __slots__ = (
+        ("__weakref__", "_content", "_lock", "_path", "_remote", "_sha256", "media_type", "name")
+    )  # fmt: skip
 
     name: str
     media_type: str
@@ -66,15 +89,46 @@ class File:
             ValueError: the name has a folder in it, or is none.
 
         """
-        if not name or name in (".", "..") or any(bad in name for bad in "/\\\0"):
-            raise ValueError(f"{name!r} is not the plain name of a file")
         self = cls.__new__(cls)
         self._path = None
         self._content = bytes(content)
-        self._set_up(name, media_type)
+        self._set_up(_plain(name), media_type)
+        return self
+
+    @classmethod
+    def from_stored(cls, path: Path, *, name: str, media_type: str, sha256: str) -> File:
+        """Make a File of one that never changes and whose digest is known; for workers.
+
+        Raises:
+            ValueError: the name has a folder in it, or is none.
+
+        """
+        self = cls.__new__(cls)
+        self._path = path
+        self._content = None
+        self._set_up(_plain(name), media_type)
+        self._sha256 = sha256
+        return self
+
+    @classmethod
+    def from_remote(cls, remote: Remote, *, name: str, media_type: str) -> File:
+        """Make a File whose content is fetched when it is asked for; for clients.
+
+        Raises:
+            ValueError: the name has a folder in it, or is none.
+
+        """
+        self = cls.__new__(cls)
+        self._path = None
+        self._content = None
+        self._set_up(_plain(name), media_type)
+        self._remote = remote
+        self._sha256 = remote.sha256
         return self
 
     def _set_up(self, name: str, media_type: str) -> None:
+        self._remote: Remote | None = None
+        self._sha256 = ""
         self.name = name
         self.media_type = media_type or mimetypes.guess_type(name)[0] or ""
         self._lock = threading.Lock()
@@ -84,28 +138,44 @@ class File:
         """Where the file is.
 
         One that came over the wire is written to a temporary folder first, which lasts as long as
-        this object.
+        this object. In a worker the path of a large input is a link to a content that cannot be
+        written; it lasts as long as the run.
         """
         with self._lock:
             if self._path is None:
-                assert self._content is not None
                 folder = tempfile.mkdtemp(prefix="pipeline-file-")
                 weakref.finalize(self, _remove, folder, os.getpid())
                 path = Path(folder) / self.name
-                path.write_bytes(self._content)
+                with path.open("xb") as stream:
+                    self._write_to(stream)
                 self._path = path
             return self._path
+
+    def _write_to(self, target: BinaryIO) -> None:
+        """Write the content, from wherever it is."""
+        if self._content is not None:
+            target.write(self._content)
+        elif self._path is not None:
+            with self._path.open("rb") as source:
+                shutil.copyfileobj(source, target, _CHUNK_BYTES)
+        else:
+            assert self._remote is not None
+            self._remote.fetch(target)
 
     @property
     def size(self) -> int:
         """Bytes in the content."""
         if self._content is not None:
             return len(self._content)
+        if self._remote is not None:
+            return self._remote.size
         return self.path.stat().st_size
 
     @property
     def sha256(self) -> str:
         """Hexadecimal SHA-256 of the content as it is now."""
+        if self._sha256:
+            return self._sha256
         digest = hashlib.sha256()
         with self.open() as stream:
             while chunk := stream.read(_CHUNK_BYTES):
@@ -125,7 +195,7 @@ class File:
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Copy the content to ``path``; into it, under the File's name, if that is a folder.
 
-        Missing parent folders are made.
+        Missing parent folders are made. What is at ``path`` is replaced once the copy is whole.
 
         Returns:
             The path of the file that was written.
@@ -135,10 +205,22 @@ class File:
         if target.is_dir():
             target = target / self.name
         target.parent.mkdir(parents=True, exist_ok=True)
-        if self._content is None and target.exists() and target.samefile(self.path):
+        if self._path is not None and target.exists() and target.samefile(self._path):
             return target
-        with self.open() as source, target.open("wb") as copy:
-            shutil.copyfileobj(source, copy, _CHUNK_BYTES)
+        if target.exists() and not target.is_file():
+            # Such as a pipe, which cannot be replaced.
+            with target.open("wb") as copy:
+                self._write_to(copy)
+            return target
+        # The file that a link names is replaced, and not the link.
+        real = Path(os.path.realpath(target))
+        temporary = real.with_name(f".{secrets.token_hex(8)}")
+        try:
+            with temporary.open("xb") as copy:
+                self._write_to(copy)
+            temporary.replace(real)
+        finally:
+            temporary.unlink(missing_ok=True)
         return target
 
     def __eq__(self, other: object) -> bool:
@@ -163,6 +245,12 @@ class File:
 
     def __reduce__(self) -> tuple[object, ...]:
         return pickled.file, (self.name, self.media_type, self.read())
+
+
+def _plain(name: str) -> str:
+    if not is_plain_name(name):
+        raise ValueError(f"{name!r} is not the plain name of a file")
+    return name
 
 
 def _remove(folder: str, owner: int) -> None:

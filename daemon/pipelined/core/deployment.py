@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from pipelined.core.errors import (
     ShuttingDown,
     WorkerDied,
 )
+from pipelined.core.files import StoredFile
 from pipelined.core.instance import Instance
 from pipelined.core.ports import RunResult, RunStream, Worker, WorkerLauncher
 from pipelined.core.specification import Specification
@@ -127,12 +128,17 @@ class Deployment:
             raise
 
     async def run(
-        self, run_id: str, request: bytes, seconds_left: float | None = None
+        self,
+        run_id: str,
+        request: bytes,
+        seconds_left: float | None = None,
+        files: Sequence[StoredFile] = (),
     ) -> RunResult:
         """Execute the graph once, on the first instance that is free; starts a cold one.
 
         A caller that is cancelled while it waits leaves the queue. One that is cancelled while its
         run is executed is released at once; the instance takes the next run when this one is over.
+        The files are those that the request refers to, held by the caller.
 
         Raises:
             QueueFull: Too many runs wait already.
@@ -140,7 +146,7 @@ class Deployment:
             InvalidInput, RunFailed, OutputNotSendable, OutputTooLarge, WorkerDied: The run failed.
             DeploymentDeleted, ShuttingDown: It is being stopped.
         """
-        future = await self._begun(lambda worker: worker.run(run_id, request), seconds_left)
+        future = await self._begun(lambda worker: worker.run(run_id, request, files), seconds_left)
         with self._deaths_told():
             return await asyncio.shield(future)
 
@@ -150,6 +156,7 @@ class Deployment:
         request: bytes,
         send: Callable[[bytes], Awaitable[None]],
         seconds_left: float | None = None,
+        files: Sequence[StoredFile] = (),
     ) -> None:
         """Execute the graph once, as ``run`` does, and send its messages as they come.
 
@@ -162,7 +169,7 @@ class Deployment:
         streams: list[RunStream] = []
 
         def begin(worker: Worker) -> asyncio.Future[RunResult]:
-            streams.append(worker.stream(run_id, request))
+            streams.append(worker.stream(run_id, request, files))
             return streams[0].ended
 
         try:

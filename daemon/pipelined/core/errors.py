@@ -22,7 +22,12 @@ The edge (``rpc/status.py``) maps each of them to a gRPC status in one table; no
       ├─ NurseryUnavailable      no worker can be started now
       ├─ QueueFull               too many runs wait for this deployment
       ├─ ShuttingDown            the daemon is stopping
-      └─ StorageFailed           the state directory cannot be written
+      ├─ StorageFailed           the state directory cannot be written
+      ├─ FileMissing             no content of that digest is here
+      ├─ FileInUse               a content that is to be deleted is being used
+      ├─ FileTooLarge            a file has more bytes than the limit
+      ├─ FilesFull               the store of files has no room that it could make
+      └─ FileDigestMismatch      the content that arrived is not the one that was announced
 """
 
 from __future__ import annotations
@@ -264,3 +269,49 @@ class StorageFailed(DomainError):
         super().__init__(f"could not {operation}: {reason}")
         self.operation = operation
         self.reason = reason
+
+
+class FileMissing(DomainError):
+    """No content of that digest is here: it was never uploaded, or is not kept any more."""
+
+    def __init__(self, sha256: str, name: str = "") -> None:
+        what = f"the content of file {name!r}" if name else "a file"
+        super().__init__(f"{what} with sha256 {sha256} is not here; upload it")
+        self.sha256 = sha256
+
+
+class FileInUse(DomainError):
+    """A run or an upload uses the content."""
+
+    def __init__(self, sha256: str) -> None:
+        super().__init__(f"the file with sha256 {sha256} is in use")
+        self.sha256 = sha256
+
+
+class FileTooLarge(DomainError):
+    """A file exceeds the limit for one file; both in bytes."""
+
+    def __init__(self, size: int, limit: int) -> None:
+        super().__init__(f"the file has {size} bytes, more than the limit of {limit} for one file")
+        self.size = size
+        self.limit = limit
+
+
+class FilesFull(DomainError):
+    """The store has no room for the file, even without all that nothing uses; in bytes."""
+
+    def __init__(self, size: int, limit: int) -> None:
+        super().__init__(
+            f"there is no room for a file of {size} bytes: all files together may have {limit}, "
+            "and what is there is in use"
+        )
+        self.size = size
+        self.limit = limit
+
+
+class FileDigestMismatch(DomainError):
+    """The content that arrived is not the one that was announced."""
+
+    def __init__(self, sha256: str, what: str) -> None:
+        super().__init__(f"the file with sha256 {sha256} arrived damaged: {what}")
+        self.sha256 = sha256

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from pipelined.core.errors import Exit
+from pipelined.core.files import StoredFile
 from pipelined.core.specification import Code, Specification
 from pipelined.core.stages import Stage
 
@@ -62,6 +63,8 @@ class RunStream(Protocol):
 
         Raises:
             InvalidInput, RunFailed, OutputNotSendable, OutputTooLarge, WorkerDied: As ``ended``.
+            FileTooLarge, FilesFull, FileDigestMismatch, StorageFailed: A file in the message cannot
+                be kept.
         """
 
     def cancel(self) -> None:
@@ -94,8 +97,13 @@ class Worker(Protocol):
             WorkerDied: The process ended.
         """
 
-    def run(self, run_id: str, request: bytes) -> asyncio.Future[RunResult]:
+    def run(
+        self, run_id: str, request: bytes, files: Sequence[StoredFile] = ()
+    ) -> asyncio.Future[RunResult]:
         """Send a serialised request to the worker; the result comes in the future.
+
+        The files are those that its inputs refer to, each once; they are opened here, and the
+        worker gets them as file descriptors.
 
         One at a time: the next run may be sent once the future is done. The run cannot be called
         back: cancelling the future only drops the result.
@@ -103,9 +111,12 @@ class Worker(Protocol):
         The future raises:
             InvalidInput, RunFailed, OutputNotSendable, OutputTooLarge: The worker lives on.
             WorkerDied: The process ended.
+            FileMissing: A file is gone; the worker was not asked.
+            FileTooLarge, FilesFull, FileDigestMismatch, StorageFailed: A file among the outputs
+                cannot be kept.
         """
 
-    def stream(self, run_id: str, request: bytes) -> RunStream:
+    def stream(self, run_id: str, request: bytes, files: Sequence[StoredFile] = ()) -> RunStream:
         """Send a serialised request to the worker; the outputs come as it makes them.
 
         It counts as a run: the next one may be sent once ``ended`` is done.

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from pipelined.core.errors import Exit, WorkerDied
 from pipelined.core.ports import RunResult
+from pipelined.nursery.output_files import OutputFiles
 from pipelined.worker.channel import ProtocolError
 from pipelined.worker.flow import Ahead
 from pipelined.worker.framing import Frame
@@ -43,26 +44,26 @@ class RemoteStream:
         self._run_id = run_id
         self._send = send
         self._broken = broken
-        self._frames: deque[Frame] = deque()
+        self._frames: deque[tuple[Frame, OutputFiles]] = deque()
         self._ahead = Ahead()
         self._arrived = asyncio.Event()
         self._taken = False
         self._cancelled = False
 
-    def add(self, frame: Frame) -> None:
-        """Take a message of the worker's.
+    def add(self, frame: Frame, files: OutputFiles) -> None:
+        """Take a message of the worker's, and the files that it refers to.
 
         Raises:
             ProtocolError: It is more than the worker may send.
         """
         if self._ahead.is_full:
-            frame.close()
+            _drop(frame, files)
             raise ProtocolError("more of a stream than it was given credit for")
         self._ahead.sent(frame.size)
         if self._cancelled:
-            frame.close()
+            _drop(frame, files)
             return
-        self._frames.append(frame)
+        self._frames.append((frame, files))
         self._arrived.set()
 
     async def next(self) -> bytes | None:
@@ -80,8 +81,19 @@ class RemoteStream:
                 return None
             self._arrived.clear()
             await self._arrived.wait()
-        frame = self._frames.popleft()
+        frame, files = self._frames.popleft()
         self._taken = True
+        try:
+            if files.pending:
+                await files.keep()
+        except ProtocolError as error:
+            frame.close()
+            raise self._died(error) from None
+        except BaseException:
+            frame.close()
+            raise
+        finally:
+            files.close()
         return await self._payload(frame)
 
     async def _payload(self, frame: Frame) -> bytes:
@@ -93,8 +105,11 @@ class RemoteStream:
                 asyncio.get_running_loop().run_in_executor(None, self._read, frame)
             )
         except ProtocolError as error:
-            self._broken(str(error))
-            raise WorkerDied(Exit(signal="SIGKILL"), self._run_id) from None
+            raise self._died(error) from None
+
+    def _died(self, error: ProtocolError) -> WorkerDied:
+        self._broken(str(error))
+        return WorkerDied(Exit(signal="SIGKILL"), self._run_id)
 
     @staticmethod
     def _read(frame: Frame) -> bytes:
@@ -107,7 +122,7 @@ class RemoteStream:
             return
         self._cancelled = True
         while self._frames:
-            self._frames.popleft().close()
+            _drop(*self._frames.popleft())
         self.say_cancelled()
 
     def say_cancelled(self) -> None:
@@ -115,3 +130,8 @@ class RemoteStream:
         if self._cancelled and not self.ended.done():
             cancel = worker_pb2.Cancel(run_id=self._run_id)
             self._send(worker_pb2.ToWorker(cancel=cancel))
+
+
+def _drop(frame: Frame, files: OutputFiles) -> None:
+    frame.close()
+    files.close()

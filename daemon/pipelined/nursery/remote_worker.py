@@ -7,19 +7,21 @@ import contextlib
 import os
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
 import structlog
 from google.protobuf.message import DecodeError
 
-from pipelined.core.errors import Exit, StorageFailed, WorkerDied
+from pipelined.core.errors import DomainError, Exit, FileMissing, StorageFailed, WorkerDied
+from pipelined.core.files import OutputKeeper, StoredFile
 from pipelined.core.ports import RunResult, StartSpec
 from pipelined.core.stages import Stage
 from pipelined.nursery import messages
 from pipelined.nursery.limits import Limits
 from pipelined.nursery.output import OutputReader
+from pipelined.nursery.output_files import OutputFiles
 from pipelined.nursery.remote_stream import RemoteStream
 from pipelined.worker import last_words
 from pipelined.worker.channel import AsyncChannel, ProtocolError
@@ -48,6 +50,7 @@ class RemoteWorker:
         output: int,
         on_line: Callable[[str], None],
         limits: Limits,
+        files: OutputKeeper | None = None,
     ) -> None:
         loop = asyncio.get_running_loop()
         self.id = worker_id
@@ -61,6 +64,9 @@ class RemoteWorker:
         self._deployment = ""
         self._running: tuple[str, asyncio.Future[RunResult]] | None = None
         self._stream: RemoteStream | None = None
+        self._files = OutputFiles(files)
+        # Of a run that has ended well, what it gave back is being kept.
+        self._keeping: asyncio.Task[None] | None = None
         self._reaped = False
         self._last_words = ""
         self._on_line = on_line
@@ -80,6 +86,8 @@ class RemoteWorker:
         self._channel.receive_rest()
         self._channel.close()
         self._output.close()
+        if self._running is not None:
+            self._files.close()
         if self._last_words and exit_.signal == last_words.SIGNAL:
             exit_ = replace(exit_, cause=self._last_words)
         self.exited.set_result(exit_)
@@ -122,23 +130,26 @@ class RemoteWorker:
                 self._starting = None
             self._on_stage = None
 
-    def run(self, run_id: str, request: bytes) -> asyncio.Future[RunResult]:
+    def run(
+        self, run_id: str, request: bytes, files: Sequence[StoredFile] = ()
+    ) -> asyncio.Future[RunResult]:
         """Send a serialised request; the result comes in the future."""
         future: asyncio.Future[RunResult] = self._loop.create_future()
-        self._begin(worker_pb2.Run(run_id=run_id), request, future, None)
+        self._begin(worker_pb2.Run(run_id=run_id), request, files, future, None)
         return future
 
-    def stream(self, run_id: str, request: bytes) -> RemoteStream:
+    def stream(self, run_id: str, request: bytes, files: Sequence[StoredFile] = ()) -> RemoteStream:
         """Send a serialised request; the outputs come in the stream."""
         stream = RemoteStream(run_id, self._say, self._broken)
         order = worker_pb2.Run(run_id=run_id, stream=True)
-        self._begin(order, request, stream.ended, stream)
+        self._begin(order, request, files, stream.ended, stream)
         return stream
 
     def _begin(
         self,
         order: worker_pb2.Run,
         request: bytes,
+        files: Sequence[StoredFile],
         future: asyncio.Future[RunResult],
         stream: RemoteStream | None,
     ) -> None:
@@ -147,6 +158,11 @@ class RemoteWorker:
             return
         if self._running is not None:
             raise RuntimeError("one run at a time: the one before has not been answered")
+        try:
+            self._send_files(files)
+        except DomainError as error:
+            future.set_exception(error)
+            return
         self._running = (order.run_id, future)
         self._stream = stream
         header = worker_pb2.ToWorker(run=order).SerializeToString()
@@ -188,6 +204,24 @@ class RemoteWorker:
         """Close the channel: the process, if it comes to exist, ends by itself."""
         self._channel.close()
 
+    def _send_files(self, files: Sequence[StoredFile]) -> None:
+        """Open all of them, or none, and pass them on."""
+        with contextlib.ExitStack() as opened:
+            descriptors = []
+            for file in files:
+                try:
+                    descriptor = os.open(file.path, os.O_RDONLY | os.O_CLOEXEC)
+                except FileNotFoundError:
+                    raise FileMissing(file.sha256) from None
+                except OSError as error:
+                    raise StorageFailed("read a file", error.strerror or "unknown") from None
+                opened.callback(os.close, descriptor)
+                descriptors.append(descriptor)
+            for file, descriptor in zip(files, descriptors, strict=True):
+                order = worker_pb2.InputFile(sha256=bytes.fromhex(file.sha256))
+                header = worker_pb2.ToWorker(input_file=order).SerializeToString()
+                self._channel.send(header, fds=[descriptor])
+
     def _send_sealed(
         self,
         header: bytes,
@@ -213,10 +247,14 @@ class RemoteWorker:
         except DecodeError:
             frame.close()
             raise ProtocolError("a header that is not a message") from None
+        kind = message.WhichOneof("message")
+        if kind == "output_file":
+            run_id = self._running[0] if self._running is not None else None
+            self._files.add(message.output_file, run_id, frame)
+            return
         if frame.fds:
             frame.close()
             raise ProtocolError("file descriptors that nobody asked for")
-        kind = message.WhichOneof("message")
         if kind == "run_succeeded":
             self._on_succeeded(message.run_succeeded, frame)
             return
@@ -226,6 +264,7 @@ class RemoteWorker:
         frame.close()
         if kind == "run_failed":
             run_id, future = self._take_run(message.run_failed.run_id)
+            self._files.close()
             limit = self._limits.response_bytes
             _fail(future, messages.run_error(run_id, message.run_failed, limit))
         elif kind == "hello":
@@ -250,11 +289,14 @@ class RemoteWorker:
         if self._stream is None or (self._running or ("",))[0] != elements.run_id:
             frame.close()
             raise ProtocolError("elements of a run that does not stream")
-        self._stream.add(frame)
+        self._stream.add(frame, self._files.take())
 
     def _on_succeeded(self, succeeded: worker_pb2.RunSucceeded, frame: Frame) -> None:
         try:
             _, future = self._take_run(succeeded.run_id)
+            if self._files.pending:
+                self._keeping = self._loop.create_task(self._keep(succeeded, frame, future))
+                return
             seconds = succeeded.execution_seconds
             if frame.size <= _LARGE:
                 response = frame.payload()
@@ -266,6 +308,30 @@ class RemoteWorker:
             raise
         reading = self._loop.run_in_executor(None, frame.payload)
         reading.add_done_callback(partial(self._response_read, succeeded, future))
+
+    async def _keep(
+        self,
+        succeeded: worker_pb2.RunSucceeded,
+        frame: Frame,
+        future: asyncio.Future[RunResult],
+    ) -> None:
+        """Keep the files that a run gave back; only then it has ended."""
+        try:
+            await self._files.keep()
+            response = await asyncio.to_thread(frame.payload)
+            if not future.done():
+                future.set_result(RunResult(response, succeeded.execution_seconds))
+        except DomainError as error:
+            _fail(future, error)
+        except ProtocolError as error:
+            self._broken(str(error))
+            _fail(future, WorkerDied(Exit(signal="SIGKILL"), succeeded.run_id))
+        except BaseException:
+            future.cancel()
+            raise
+        finally:
+            frame.close()
+            self._files.close()
 
     def _response_read(
         self,

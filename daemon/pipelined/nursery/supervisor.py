@@ -15,6 +15,7 @@ from typing import Any
 import structlog
 
 from pipelined.core.errors import Exit, NurseryUnavailable
+from pipelined.core.files import OutputKeeper
 from pipelined.core.stages import Stage, StageKind
 from pipelined.nursery import messages
 from pipelined.nursery.environment import read_at_import, scrubbed
@@ -61,6 +62,7 @@ class Nursery:
         environment: What the children's environment is made of; None for the daemon's own.
         on_line: Gets the id of a worker, or "nursery", and a line that it printed.
         limits: What each worker may have.
+        files: Keeps the files that runs give back; None to have no large ones.
     """
 
     def __init__(
@@ -70,11 +72,13 @@ class Nursery:
         environment: Mapping[str, str] | None = None,
         on_line: Callable[[str, str], None] = _log_line,
         limits: Limits = _DEFAULT_LIMITS,
+        files: OutputKeeper | None = None,
     ) -> None:
         self._preload = DEFAULT_PRELOAD if preload is None else tuple(preload)
         self._environment = scrubbed(os.environ if environment is None else environment)
         self._on_line = on_line
         self._limits = limits
+        self._files = files
         self._workers: dict[str, RemoteWorker] = {}
         # Of those, the ones that the living nursery has been asked for.
         self._forked: set[str] = set()
@@ -213,7 +217,7 @@ class Nursery:
         ours, theirs = socket_pair()
         read_end, write_end = os.pipe2(os.O_CLOEXEC)
         on_line = partial(self._on_line, worker_id)
-        worker = RemoteWorker(worker_id, ours, read_end, on_line, self._limits)
+        worker = RemoteWorker(worker_id, ours, read_end, on_line, self._limits, self._files)
         self._workers[worker_id] = worker
         return worker, theirs, io.FileIO(write_end, "w")
 

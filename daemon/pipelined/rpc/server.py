@@ -11,14 +11,23 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from pipelined.core.compatibility import Installed
 from pipelined.core.deployments import Deployments
+from pipelined.core.files import FileStore
 from pipelined.rpc.daemon import DaemonServicer
 from pipelined.rpc.deployments import DeploymentsServicer
+from pipelined.rpc.files import FilesServicer
 from pipelined.rpc.health import Health
 from pipelined.rpc.parsing import TolerantParsing
 from pipelined.rpc.runs import SERVICE as RUNS
 from pipelined.rpc.runs import RunsService
 from pipelined_api.limits import MAX_ENVELOPE_BYTES, MAX_MESSAGE_BYTES
-from pipelined_api.v1 import daemon_pb2, daemon_pb2_grpc, deployments_pb2, deployments_pb2_grpc
+from pipelined_api.v1 import (
+    daemon_pb2,
+    daemon_pb2_grpc,
+    deployments_pb2,
+    deployments_pb2_grpc,
+    files_pb2,
+    files_pb2_grpc,
+)
 
 # Calls at once on one connection; further ones wait in the client.
 MAX_CONCURRENT_STREAMS = 4096
@@ -41,6 +50,7 @@ OPTIONS: tuple[tuple[str, int], ...] = (
 
 def create_server(
     deployments: Deployments,
+    files: FileStore,
     installed: Installed,
     health: Health,
     nursery: Callable[[], daemon_pb2.Nursery],
@@ -54,11 +64,13 @@ def create_server(
     daemon_pb2_grpc.add_DaemonServicer_to_server(
         DaemonServicer(version, nursery, MAX_MESSAGE_BYTES), server
     )
-    server.add_generic_rpc_handlers((RunsService(deployments).handler(),))
+    server.add_generic_rpc_handlers((RunsService(deployments, files).handler(),))
+    files_pb2_grpc.add_FilesServicer_to_server(FilesServicer(files), server)
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
     names = (
         deployments_pb2.DESCRIPTOR.services_by_name["Deployments"].full_name,
         RUNS,
+        files_pb2.DESCRIPTOR.services_by_name["Files"].full_name,
         daemon_pb2.DESCRIPTOR.services_by_name["Daemon"].full_name,
         health_pb2.DESCRIPTOR.services_by_name["Health"].full_name,
         REFLECTION,

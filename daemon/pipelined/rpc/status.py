@@ -133,6 +133,25 @@ TABLE: dict[type[DomainError], Mapping] = {
     errors.StorageFailed: Mapping(
         code_pb2.INTERNAL, "STORAGE_FAILED", lambda e: {"operation": e.operation}
     ),
+    errors.FileMissing: Mapping(
+        code_pb2.NOT_FOUND, "FILE_NOT_FOUND", lambda e: {"sha256": e.sha256}
+    ),
+    errors.FileInUse: Mapping(
+        code_pb2.FAILED_PRECONDITION, "FILE_IN_USE", lambda e: {"sha256": e.sha256}
+    ),
+    errors.FileTooLarge: Mapping(
+        code_pb2.RESOURCE_EXHAUSTED,
+        "FILE_TOO_LARGE",
+        lambda e: {"size": str(e.size), "limit": str(e.limit)},
+    ),
+    errors.FilesFull: Mapping(
+        code_pb2.RESOURCE_EXHAUSTED,
+        "FILES_FULL",
+        lambda e: {"size": str(e.size), "limit": str(e.limit)},
+    ),
+    errors.FileDigestMismatch: Mapping(
+        code_pb2.DATA_LOSS, "FILE_DIGEST_MISMATCH", lambda e: {"sha256": e.sha256}
+    ),
 }
 
 

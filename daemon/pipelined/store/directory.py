@@ -15,7 +15,8 @@ class StateDirectoryError(Exception):
 class StateDirectory:
     """A directory that no other daemon uses while this object is open.
 
-    Layout: ``pipelined.db`` (SQLite), ``code/SHA256`` (one file for each graph's code), ``lock``.
+    Layout: ``pipelined.db`` (SQLite), ``code/SHA256`` (one file for each graph's code), ``files``
+    (see ``store/files.py``), ``lock``.
 
     Raises:
         StateDirectoryError: It cannot be made or written, or another daemon holds it.
@@ -25,6 +26,7 @@ class StateDirectory:
         self.path = path
         self.database = path / "pipelined.db"
         self.code = path / "code"
+        self.files = path / "files"
         try:
             self.code.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -14,6 +14,7 @@ from pipelined.worker.channel import ChannelClosed, ProtocolError
 from pipelined.worker.failures import describe, text
 from pipelined.worker.framing import MAX_PAYLOAD
 from pipelined.worker.link import Link
+from pipelined.worker.run_files import RunFiles
 from pipelined_api.v1 import runs_pb2
 from pipelined_api.v1.values_pb2 import ListValue, Value
 from pipelined_api.worker.v1 import worker_pb2
@@ -28,6 +29,7 @@ def execute(
     request: bytes,
     max_response_bytes: int = 0,
     link: Link | None = None,
+    files: RunFiles | None = None,
 ) -> tuple[worker_pb2.FromWorker, bytes]:
     """Run the graph on a serialised request; return the answer and its payload.
 
@@ -41,6 +43,8 @@ def execute(
         max_response_bytes: of the response, or of each message of a stream; 0 for no limit.
         link: takes the outputs as they come; the payload is the last StreamResponse then. Without
             it they are all in the payload, a RunResponse.
+        files: has the large contents that the inputs refer to, and takes those of the outputs.
+            Without it none goes beside the message.
 
     Raises:
         ChannelClosed: The daemon went away during a stream.
@@ -48,7 +52,7 @@ def execute(
     current = CurrentNode()
     limit = min(max_response_bytes or MAX_PAYLOAD, MAX_PAYLOAD)
     try:
-        outputs = _Outputs(graph, request, current)
+        outputs = _Outputs(graph, request, current, files)
         if link is None:
             response: _Response = _collect(outputs, run_id, limit)
         else:
@@ -101,10 +105,13 @@ class _Outputs:
         seconds: that the nodes have taken, without what the caller has.
     """
 
-    def __init__(self, graph: Graph, request: bytes, current: CurrentNode) -> None:
+    def __init__(
+        self, graph: Graph, request: bytes, current: CurrentNode, files: RunFiles | None
+    ) -> None:
         self.schema = graph.schema()
         self.seconds = 0.0
-        positional, named = _inputs(runs_pb2.RunRequest.FromString(request))
+        self._files = files
+        positional, named = _inputs(runs_pb2.RunRequest.FromString(request), files)
         try:
             self._rows = graph.execute_stream(positional, named, observer=current)
         except InvalidInput as error:
@@ -133,7 +140,8 @@ class _Outputs:
             name += f"[{self._elements[index]}]"
             self._elements[index] += 1
         try:
-            return _values.encode(item, name)
+            take = None if self._files is None else self._files.take_output
+            return _values.encode(item, name, stored=take)
         except SerialisationError as error:
             raise _Failed(
                 worker_pb2.RunFailed(
@@ -190,19 +198,22 @@ def _check_size(size: int, limit: int) -> None:
         raise _Failed(worker_pb2.RunFailed(cause=Cause.CAUSE_OUTPUT_TOO_LARGE, size=size))
 
 
-def _inputs(request: runs_pb2.RunRequest) -> tuple[list[object], dict[str, object]]:
+def _inputs(
+    request: runs_pb2.RunRequest, files: RunFiles | None
+) -> tuple[list[object], dict[str, object]]:
+    open_ = None if files is None else files.open_input
     positional: list[object] = []
     named: dict[str, object] = {}
     field = ""
     try:
         for index, value in enumerate(request.inputs):
             field = f"inputs[{index}]"
-            positional.append(_values.decode(value, field))
+            positional.append(_values.decode(value, field, stored=open_))
         for entry in request.named_inputs:
             field = entry.key
             if entry.key in named:
                 raise _Failed(_invalid(field, "given twice", None))
-            named[entry.key] = _values.decode(entry.value, field)
+            named[entry.key] = _values.decode(entry.value, field, stored=open_)
     except SerialisationError as error:
         raise _Failed(_invalid(error.subject or field, text(error), None)) from None
     except ImportError as error:

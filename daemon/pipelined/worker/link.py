@@ -7,6 +7,7 @@ import select
 from pipelined.worker.channel import Channel
 from pipelined.worker.flow import Ahead
 from pipelined.worker.framing import Frame
+from pipelined.worker.run_files import RunFiles
 from pipelined_api.worker.v1 import worker_pb2
 
 __all__ = ["Link"]
@@ -18,15 +19,17 @@ class Link:
     Args:
         channel: to the daemon; nobody else reads it during the run.
         run_id: of the run.
+        files: has those that what is sent refers to.
 
     Attributes:
         stopping: the daemon has told the worker to stop, which ends the run first.
 
     """
 
-    def __init__(self, channel: Channel, run_id: str) -> None:
+    def __init__(self, channel: Channel, run_id: str, files: RunFiles) -> None:
         self._channel = channel
         self._run_id = run_id
+        self._files = files
         self._ahead = Ahead()
         self._cancelled = False
         self._poll = select.poll()
@@ -50,6 +53,7 @@ class Link:
         Raises:
             ChannelClosed: The daemon is gone.
         """
+        self._files.send_outputs(self._channel, self._run_id)
         elements = worker_pb2.Elements(run_id=self._run_id)
         self._channel.send(worker_pb2.FromWorker(elements=elements).SerializeToString(), payload)
         self._ahead.sent(len(payload))

@@ -20,6 +20,7 @@ from pipelined.worker import last_words
 from pipelined.worker.channel import Channel, ChannelClosed
 from pipelined.worker.execution import execute
 from pipelined.worker.link import Link
+from pipelined.worker.run_files import RunFiles
 from pipelined.worker.startup import Startup
 from pipelined_api.worker.v1 import worker_pb2
 
@@ -58,18 +59,20 @@ def run(channel: Channel) -> int:
 
 def _serve(channel: Channel) -> int:
     startup = Startup(lambda message: channel.send(message.SerializeToString()))
+    files = RunFiles()
     while True:
         frame = channel.receive()
         message = worker_pb2.ToWorker.FromString(frame.header)
         kind = message.WhichOneof("message")
         if kind == "run" and startup.graph is not None:
-            run_id = message.run.run_id
-            link = Link(channel, run_id) if message.run.stream else None
-            answer, payload = execute(
-                startup.graph, run_id, frame.payload(), startup.max_response_bytes, link
-            )
+            run_id, limit = message.run.run_id, startup.max_response_bytes
+            link = Link(channel, run_id, files) if message.run.stream else None
+            answer, payload = execute(startup.graph, run_id, frame.payload(), limit, link, files)
             del frame
             _flush_streams()
+            if answer.HasField("run_succeeded"):
+                files.send_outputs(channel, run_id)
+            files.close()
             channel.send(answer.SerializeToString(), payload)
             # Not kept until the next run: outputs may be large.
             del answer, payload
@@ -78,6 +81,8 @@ def _serve(channel: Channel) -> int:
         elif kind in ("credit", "cancel"):
             # Of a stream that had ended before it came.
             frame.close()
+        elif kind == "input_file" and len(frame.fds) == 1:
+            files.add_input(message.input_file.sha256, *frame.take_fds())
         elif kind == "start":
             if not startup.attempt(message.start, frame.take_fds()):
                 return 1

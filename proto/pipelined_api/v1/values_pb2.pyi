@@ -260,7 +260,9 @@ Global___Tensor: _TypeAlias = Tensor  # noqa: Y015
 
 @_typing.final
 class File(_message.Message):
-    """A file that belongs to a value. Its content travels inside the message, up to the message limit."""
+    """A file that belongs to a value. A small content travels inside the message; a larger one, such as of
+    more than 1 MiB, is uploaded before the run and downloaded after it (see Files).
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -269,6 +271,7 @@ class File(_message.Message):
     SIZE_FIELD_NUMBER: _builtins.int
     SHA256_FIELD_NUMBER: _builtins.int
     DATA_FIELD_NUMBER: _builtins.int
+    STORED_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The last part of the file's name, without any folder. Names with a separator are refused."""
     media_type: _builtins.str
@@ -279,6 +282,11 @@ class File(_message.Message):
     """SHA-256 of the content, 32 bytes."""
     data: _builtins.bytes
     """The content itself."""
+    stored: _builtins.bool
+    """True: the content is in the daemon, under `sha256`. A run whose inputs refer to one that is not
+    there fails with NOT_FOUND and the reason FILE_NOT_FOUND: upload it, and run again. What outputs
+    refer to is kept for a time that the operator chooses.
+    """
     def __init__(
         self,
         *,
@@ -287,12 +295,13 @@ class File(_message.Message):
         size: _builtins.int = ...,
         sha256: _builtins.bytes = ...,
         data: _builtins.bytes = ...,
+        stored: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "data", b"data"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "data", b"data", "stored", b"stored"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "data", b"data", "media_type", b"media_type", "name", b"name", "sha256", b"sha256", "size", b"size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "data", b"data", "media_type", b"media_type", "name", b"name", "sha256", b"sha256", "size", b"size", "stored", b"stored"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_content: _TypeAlias = _typing.Literal["data"]  # noqa: Y015
+    _WhichOneofReturnType_content: _TypeAlias = _typing.Literal["data", "stored"]  # noqa: Y015
     _WhichOneofArgType_content: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_content) -> _WhichOneofReturnType_content | None: ...
 

@@ -284,6 +284,7 @@ class ToWorker(_message.Message):
     STOP_FIELD_NUMBER: _builtins.int
     CREDIT_FIELD_NUMBER: _builtins.int
     CANCEL_FIELD_NUMBER: _builtins.int
+    INPUT_FILE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def start(self) -> Global___Start: ...
     @_builtins.property
@@ -294,6 +295,8 @@ class ToWorker(_message.Message):
     def credit(self) -> Global___Credit: ...
     @_builtins.property
     def cancel(self) -> Global___Cancel: ...
+    @_builtins.property
+    def input_file(self) -> Global___InputFile: ...
     def __init__(
         self,
         *,
@@ -302,12 +305,13 @@ class ToWorker(_message.Message):
         stop: Global___Stop | None = ...,
         credit: Global___Credit | None = ...,
         cancel: Global___Cancel | None = ...,
+        input_file: Global___InputFile | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "credit", b"credit", "message", b"message", "run", b"run", "start", b"start", "stop", b"stop"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "credit", b"credit", "input_file", b"input_file", "message", b"message", "run", b"run", "start", b"start", "stop", b"stop"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "credit", b"credit", "message", b"message", "run", b"run", "start", b"start", "stop", b"stop"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "credit", b"credit", "input_file", b"input_file", "message", b"message", "run", b"run", "start", b"start", "stop", b"stop"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["start", "run", "stop", "credit", "cancel"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["start", "run", "stop", "credit", "cancel", "input_file"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
@@ -467,6 +471,27 @@ class Cancel(_message.Message):
 Global___Cancel: _TypeAlias = Cancel  # noqa: Y015
 
 @_typing.final
+class InputFile(_message.Message):
+    """A content that the inputs of the next Run refer to. File descriptor: the content, open for reading."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHA256_FIELD_NUMBER: _builtins.int
+    sha256: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        sha256: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sha256", b"sha256"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InputFile: _TypeAlias = InputFile  # noqa: Y015
+
+@_typing.final
 class Stop(_message.Message):
     """Finish what is running and exit; a stream is closed as by Cancel."""
 
@@ -496,6 +521,7 @@ class FromWorker(_message.Message):
     RUN_SUCCEEDED_FIELD_NUMBER: _builtins.int
     RUN_FAILED_FIELD_NUMBER: _builtins.int
     ELEMENTS_FIELD_NUMBER: _builtins.int
+    OUTPUT_FILE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def hello(self) -> Global___Hello: ...
     @_builtins.property
@@ -510,6 +536,8 @@ class FromWorker(_message.Message):
     def run_failed(self) -> Global___RunFailed: ...
     @_builtins.property
     def elements(self) -> Global___Elements: ...
+    @_builtins.property
+    def output_file(self) -> Global___OutputFile: ...
     def __init__(
         self,
         *,
@@ -520,12 +548,13 @@ class FromWorker(_message.Message):
         run_succeeded: Global___RunSucceeded | None = ...,
         run_failed: Global___RunFailed | None = ...,
         elements: Global___Elements | None = ...,
+        output_file: Global___OutputFile | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["elements", b"elements", "hello", b"hello", "message", b"message", "run_failed", b"run_failed", "run_succeeded", b"run_succeeded", "stage", b"stage", "start_failed", b"start_failed", "started", b"started"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["elements", b"elements", "hello", b"hello", "message", b"message", "output_file", b"output_file", "run_failed", b"run_failed", "run_succeeded", b"run_succeeded", "stage", b"stage", "start_failed", b"start_failed", "started", b"started"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["elements", b"elements", "hello", b"hello", "message", b"message", "run_failed", b"run_failed", "run_succeeded", b"run_succeeded", "stage", b"stage", "start_failed", b"start_failed", "started", b"started"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["elements", b"elements", "hello", b"hello", "message", b"message", "output_file", b"output_file", "run_failed", b"run_failed", "run_succeeded", b"run_succeeded", "stage", b"stage", "start_failed", b"start_failed", "started", b"started"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["hello", "stage", "started", "start_failed", "run_succeeded", "run_failed", "elements"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["hello", "stage", "started", "start_failed", "run_succeeded", "run_failed", "elements", "output_file"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
@@ -673,6 +702,35 @@ class Elements(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Elements: _TypeAlias = Elements  # noqa: Y015
+
+@_typing.final
+class OutputFile(_message.Message):
+    """A content that the outputs of the RunSucceeded or Elements that follows refer to. File descriptor: the
+    content, open for reading; it is copied before the caller is given what refers to it.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    SHA256_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    sha256: _builtins.bytes
+    size: _builtins.int
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+        sha256: _builtins.bytes = ...,
+        size: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["run_id", b"run_id", "sha256", b"sha256", "size", b"size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OutputFile: _TypeAlias = OutputFile  # noqa: Y015
 
 @_typing.final
 class RunSucceeded(_message.Message):
