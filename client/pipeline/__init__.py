@@ -37,9 +37,11 @@ from pipeline._graph.variables import Variable
 from pipeline.objects.files import File
 
 if TYPE_CHECKING:
+    from pipeline.async_client import AsyncClient as AsyncClient
     from pipeline.client import Client as Client
 
 __all__ = [
+    "AsyncClient",
     "Client",
     "File",
     "Graph",
@@ -60,6 +62,10 @@ def __getattr__(name: str) -> Any:
         from pipeline.client import Client
 
         return Client
+    if name == "AsyncClient":
+        from pipeline.async_client import AsyncClient
+
+        return AsyncClient
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import grpc
+import grpc.aio
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
@@ -54,15 +55,18 @@ def _invalid_input(wire: WireError, address: str) -> errors.PipelineError:
     )
 
 
-def _python_mismatch(wire: WireError, address: str) -> errors.PipelineError:
-    return errors.Incompatible(
-        wire.message,
-        subject="python",
-        client_version=wire.metadata.get("client_version", ""),
-        daemon_version=wire.metadata.get("daemon_version", ""),
-        reason=wire.reason,
-        metadata=wire.metadata,
-    )
+def _mismatch(subject: str) -> Build:
+    def build(wire: WireError, address: str) -> errors.PipelineError:
+        return errors.Incompatible(
+            wire.message,
+            subject=subject,
+            client_version=wire.metadata.get("client_version", ""),
+            daemon_version=wire.metadata.get("daemon_version", ""),
+            reason=wire.reason,
+            metadata=wire.metadata,
+        )
+
+    return build
 
 
 def _missing_package(wire: WireError, address: str) -> errors.PipelineError:
@@ -191,7 +195,8 @@ BY_REASON: Mapping[str, Build] = {
     "DEPLOYMENT_DELETED": _plain(errors.NotFound),
     "INVALID_INPUT": _invalid_input,
     "INVALID_REQUEST": _invalid_input,
-    "PYTHON_MISMATCH": _python_mismatch,
+    "PYTHON_MISMATCH": _mismatch("python"),
+    "API_MISMATCH": _mismatch("API"),
     "MISSING_PACKAGE": _missing_package,
     "CODE_DIGEST_MISMATCH": _plain(errors.PipelineError),
     "CODE_TOO_LARGE": _code_too_large,
@@ -252,7 +257,7 @@ def _served_unavailable(wire: WireError) -> bool:
 def read(error: grpc.RpcError) -> WireError:
     """Collect what a failed call said. Details that cannot be parsed are left out."""
     call: object = error
-    if not isinstance(call, grpc.Call):
+    if not isinstance(call, (grpc.Call, grpc.aio.AioRpcError)):
         return WireError(grpc.StatusCode.UNKNOWN, str(error) or type(error).__name__)
     code, message = call.code(), call.details() or ""
     details = _details(call.trailing_metadata())

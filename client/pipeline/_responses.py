@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from google.protobuf.timestamp_pb2 import Timestamp
 
     from pipeline.objects.files import File
+
+# One item per output; in a stream, ABSENT for what there is none of.
+Row = list[object]
 
 
 def deployment(message: deployments_pb2.Deployment) -> Deployment:
@@ -38,23 +41,29 @@ def deployment(message: deployments_pb2.Deployment) -> Deployment:
     )
 
 
-def row(
-    message: runs_pb2.StreamResponse,
+async def rows(
+    messages: AsyncGenerator[runs_pb2.StreamResponse, None],
     outputs: int,
     referred: Callable[[values_pb2.File], File],
-) -> list[object]:
-    """Read some of the outputs of a run; what the message does not have is ABSENT.
+) -> AsyncGenerator[Row, None]:
+    """Read the outputs of a stream; in each row, what the message does not have is ABSENT.
 
     Args:
-        message: not the last one of its stream, which has none.
+        messages: closed together with the rows.
         outputs: how many the deployment has, as far as is known.
         referred: makes a File of a content that the daemon has.
 
     """
-    items: list[object] = [ABSENT] * max(outputs, message.outputs[-1].index + 1)
-    for part in message.outputs:
-        items[part.index] = decode(part.value, stored=referred)
-    return items
+    try:
+        async for message in messages:
+            # The last one has none.
+            if message.outputs:
+                items: Row = [ABSENT] * max(outputs, message.outputs[-1].index + 1)
+                for part in message.outputs:
+                    items[part.index] = decode(part.value, stored=referred)
+                yield items
+    finally:
+        await messages.aclose()
 
 
 def stage(message: timeline_pb2.Stage) -> Stage:

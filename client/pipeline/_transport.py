@@ -1,4 +1,8 @@
-"""The synchronous channel to a daemon: options, retries, and calls that raise the library's errors.
+"""Channels to a daemon: one that blocks and one for asyncio, with calls that raise our errors.
+
+The client is written once, in coroutines (``_operations``, ``_files``). On the blocking channel no
+coroutine is ever suspended: each call has been answered when it returns, so that :func:`drive` runs
+the coroutine to its end in one go, in the caller's thread. On the other they are awaited.
 
 What is sent and what comes back is made and read by pure functions in ``_requests`` and
 ``_responses``; this module only carries it.
@@ -6,28 +10,25 @@ What is sent and what comes back is made and read by pure functions in ``_reques
 
 from __future__ import annotations
 
+import asyncio
 import math
-from collections.abc import Callable, Generator, Iterator
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 import grpc
-from tenacity import (
-    Retrying,
-    retry_if_exception,
-    stop_after_attempt,
-    wait_exponential,
-    wait_random,
-)
+import grpc.aio
 
 from pipeline import errors
 from pipeline._errors_wire import from_call
-from pipelined_api.address import InvalidAddress, default_address, parse_address
+from pipelined_api.address import Address, InvalidAddress, default_address, parse_address
 from pipelined_api.limits import MAX_ENVELOPE_BYTES, MAX_MESSAGE_BYTES
 from pipelined_api.v1 import daemon_pb2_grpc, deployments_pb2_grpc, files_pb2_grpc, runs_pb2_grpc
+from pipelined_api.versions import API_VERSION, API_VERSION_KEY
 
-# Calls that only read or write the daemon's state; a daemon that takes longer hangs.
-STATE_CALL_SECONDS = 30.0
+__all__ = ["AioTransport", "BlockingTransport", "Stubs", "Transport", "drive", "iterate"]
+
 # The daemon answers a client that pings more often with GOAWAY (too_many_pings).
 _KEEPALIVE_SECONDS = 60
 _KEEPALIVE_TIMEOUT_SECONDS = 20
@@ -44,8 +45,8 @@ _OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_SECONDS * 1000),
     ("grpc.keepalive_permit_without_calls", 0),
     ("grpc.http2.max_pings_without_data", 0),
-    # A restarted daemon is found again within what `retrying` waits, not after minutes. Less than
-    # 100 ms is not taken.
+    # A restarted daemon is found again within what `Calls.retrying` waits, not after minutes. Less
+    # than 100 ms is not taken.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 200),
     # Retries are ours: only where a second execution does no harm.
@@ -59,12 +60,67 @@ _OPTIONS: tuple[tuple[str, int], ...] = (
 Request = TypeVar("Request")
 Response = TypeVar("Response")
 Result = TypeVar("Result")
+_Metadata = tuple[tuple[str, str], ...]
 
 
-class Transport:
+class Stubs:
+    """The services of a daemon on one channel."""
+
+    def __init__(self, channel: grpc.Channel) -> None:
+        self.deployments = deployments_pb2_grpc.DeploymentsStub(channel)
+        self.files = files_pb2_grpc.FilesStub(channel)
+        self.runs = runs_pb2_grpc.RunsStub(channel)
+        self.daemon = daemon_pb2_grpc.DaemonStub(channel)
+
+
+class Transport(Protocol):
     """One channel to one daemon. It connects with the first call, and again when it has to.
 
-    Any number of threads may call at once.
+    Every call raises :class:`pipeline.errors.PipelineError` or one of its subclasses; a timeout of
+    None is no deadline.
+    """
+
+    @property
+    def address(self) -> str:
+        """Where the daemon is."""
+
+    @property
+    def stubs(self) -> Stubs:
+        """Has the methods that the calls take."""
+
+    async def unary(
+        self,
+        method: grpc.UnaryUnaryMultiCallable[Request, Response],
+        request: Request,
+        timeout: float | None,
+    ) -> Response:
+        """Call and wait. Whatever interrupts the wait cancels the call."""
+
+    async def upload(
+        self,
+        method: grpc.StreamUnaryMultiCallable[Request, Response],
+        requests: Iterator[Request],
+        timeout: float | None,
+    ) -> Response:
+        """Send a stream of messages, taken from another thread, and wait for the one answer."""
+
+    def stream(
+        self,
+        method: grpc.UnaryStreamMultiCallable[Request, Response],
+        request: Request,
+        timeout: float | None,
+    ) -> AsyncGenerator[Response, None]:
+        """Call and yield the answers as they come. Closing the generator cancels the call."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+
+    async def work(self, call: Callable[[], Result]) -> Result:
+        """Do what takes long, such as hashing a file, where it holds nobody up."""
+
+
+class _Channel:
+    """What both kinds know of their daemon.
 
     Args:
         address: ``unix:/path``, ``/path`` or ``host:port``; None for the default.
@@ -84,68 +140,92 @@ class Transport:
         tls: bool | str | Path = False,
     ) -> None:
         try:
-            parsed = parse_address(address or default_address())
+            self._parsed: Address = parse_address(address or default_address())
         except InvalidAddress as error:
             raise errors.InvalidInput(str(error), field="address") from None
-        self.address = str(parsed)
-        self._metadata = (("authorization", f"Bearer {token}"),) if token else ()
-        if tls:
-            credentials = grpc.ssl_channel_credentials(_certificates(tls))
-            self._channel = grpc.secure_channel(parsed.target, credentials, options=_OPTIONS)
-        else:
-            self._channel = grpc.insecure_channel(parsed.target, options=_OPTIONS)
+        self.address = str(self._parsed)
+        self._metadata: _Metadata = ((API_VERSION_KEY, API_VERSION),)
+        if token:
+            self._metadata += (("authorization", f"Bearer {token}"),)
+        self._credentials = (
+            grpc.ssl_channel_credentials(_certificates(tls)) if tls is not False else None
+        )
         self._closed = False
-        self.deployments = deployments_pb2_grpc.DeploymentsStub(self._channel)
-        self.files = files_pb2_grpc.FilesStub(self._channel)
-        self.runs = runs_pb2_grpc.RunsStub(self._channel)
-        self.daemon = daemon_pb2_grpc.DaemonStub(self._channel)
 
-    def unary(
+    def _check_open(self) -> None:
+        if self._closed:
+            raise errors.PipelineError("the client is closed")
+
+
+class BlockingTransport(_Channel):
+    """Calls that have been answered when they return. Any number of threads may call at once."""
+
+    def __init__(
+        self,
+        address: str | None = None,
+        *,
+        token: str | None = None,
+        tls: bool | str | Path = False,
+    ) -> None:
+        super().__init__(address, token=token, tls=tls)
+        target = self._parsed.target
+        if self._credentials is not None:
+            self._channel = grpc.secure_channel(target, self._credentials, options=_OPTIONS)
+        else:
+            self._channel = grpc.insecure_channel(target, options=_OPTIONS)
+        self.stubs = Stubs(self._channel)
+
+    async def unary(
         self,
         method: grpc.UnaryUnaryMultiCallable[Request, Response],
         request: Request,
         timeout: float | None,
     ) -> Response:
-        """Call and wait. Whatever interrupts the wait (Ctrl-C) cancels the call."""
+        """See Transport."""
         return self._result(
             lambda: method.future(request, timeout=_finite(timeout), metadata=self._metadata)
         )
 
-    def upload(
+    async def upload(
         self,
         method: grpc.StreamUnaryMultiCallable[Request, Response],
         requests: Iterator[Request],
         timeout: float | None,
     ) -> Response:
-        """Send a stream of messages and wait for the one answer."""
+        """See Transport."""
         return self._result(
             lambda: method.future(requests, timeout=_finite(timeout), metadata=self._metadata)
         )
 
-    def stream(
+    async def stream(
         self,
         method: grpc.UnaryStreamMultiCallable[Request, Response],
         request: Request,
         timeout: float | None,
-    ) -> Generator[Response, None, None]:
-        """Call and yield the answers as they come. Closing the generator cancels the call."""
+    ) -> AsyncGenerator[Response, None]:
+        """See Transport."""
         self._check_open()
         call = method(request, timeout=_finite(timeout), metadata=self._metadata)
         try:
-            yield from call
+            for answer in call:
+                yield answer
         except grpc.RpcError as error:
             raise from_call(error, self.address) from None
         finally:
             call.cancel()
 
+    async def sleep(self, seconds: float) -> None:
+        """See Transport."""
+        time.sleep(seconds)  # noqa: ASYNC251
+
+    async def work(self, call: Callable[[], Result]) -> Result:
+        """See Transport."""
+        return call()
+
     def close(self) -> None:
         """Cancel what is under way and disconnect."""
         self._closed = True
         self._channel.close()
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise errors.PipelineError("the client is closed")
 
     def _result(self, begin: Callable[[], grpc.Future[Response]]) -> Response:
         self._check_open()
@@ -163,28 +243,143 @@ class Transport:
             raise
 
 
-def retrying(call: Callable[[], Result]) -> Result:
-    """Call again while the daemon cannot be reached, about half a second in all.
+class AioTransport(_Channel):
+    """Calls that are awaited. Belongs to the event loop in which the first call is made."""
 
-    Only for calls that a second execution does not hurt. A daemon that answers, be it with
-    UNAVAILABLE, has been reached: that is not tried again.
-    """
-    attempts = Retrying(
-        stop=stop_after_attempt(4),
-        wait=wait_exponential(multiplier=0.07, max=0.5) + wait_random(0, 0.05),
-        retry=retry_if_exception(_unreached),
-        reraise=True,
-    )
-    return attempts(call)
+    _channel: grpc.aio.Channel | None = None
+    _stubs: Stubs | None = None
+
+    @property
+    def stubs(self) -> Stubs:
+        """See Transport. The channel is made here, in a running loop."""
+        if self._stubs is None:
+            # For a channel that is closed there is nothing to make: each call checks that first.
+            target = self._parsed.target
+            if self._credentials is not None:
+                self._channel = grpc.aio.secure_channel(target, self._credentials, options=_OPTIONS)
+            else:
+                self._channel = grpc.aio.insecure_channel(target, options=_OPTIONS)
+            # The stubs' methods have the types of the blocking channel's: one set of operations.
+            self._stubs = Stubs(cast(grpc.Channel, self._channel))
+        return self._stubs
+
+    async def unary(
+        self,
+        method: grpc.UnaryUnaryMultiCallable[Request, Response],
+        request: Request,
+        timeout: float | None,
+    ) -> Response:
+        """See Transport."""
+        call = cast("grpc.aio.UnaryUnaryMultiCallable[Request, Response]", method)
+        self._check_open()
+        return await self._result(
+            call(request, timeout=_positive(timeout), metadata=self._metadata)
+        )
+
+    async def upload(
+        self,
+        method: grpc.StreamUnaryMultiCallable[Request, Response],
+        requests: Iterator[Request],
+        timeout: float | None,
+    ) -> Response:
+        """See Transport."""
+        call = cast("grpc.aio.StreamUnaryMultiCallable[Request, Response]", method)
+        self._check_open()
+        return await self._result(
+            call(_taken(requests), timeout=_positive(timeout), metadata=self._metadata)
+        )
+
+    async def stream(
+        self,
+        method: grpc.UnaryStreamMultiCallable[Request, Response],
+        request: Request,
+        timeout: float | None,
+    ) -> AsyncGenerator[Response, None]:
+        """See Transport."""
+        begin = cast("grpc.aio.UnaryStreamMultiCallable[Request, Response]", method)
+        self._check_open()
+        call = begin(request, timeout=_positive(timeout), metadata=self._metadata)
+        try:
+            async for answer in call:
+                yield answer
+        except grpc.RpcError as error:
+            raise from_call(error, self.address) from None
+        except asyncio.CancelledError:
+            self._check_cancelled()
+            raise
+        finally:
+            call.cancel()
+
+    async def sleep(self, seconds: float) -> None:
+        """See Transport."""
+        await asyncio.sleep(seconds)
+
+    async def work(self, call: Callable[[], Result]) -> Result:
+        """See Transport."""
+        return await asyncio.to_thread(call)
+
+    async def close(self) -> None:
+        """Cancel what is under way and disconnect."""
+        self._closed = True
+        if self._channel is not None:
+            await self._channel.close()
+
+    async def _result(self, call: Awaitable[Response]) -> Response:
+        try:
+            return await call
+        except grpc.RpcError as error:
+            raise from_call(error, self.address) from None
+        except asyncio.CancelledError:
+            self._check_cancelled()
+            raise
+
+    def _check_cancelled(self) -> None:
+        """Tell a call that ended with its channel from one whose task was cancelled."""
+        # Before Python 3.11 a task does not know that it has been asked to end.
+        cancelling = getattr(asyncio.current_task(), "cancelling", int)
+        if self._closed and not cancelling():
+            raise errors.Cancelled("the call was cancelled: its client was closed") from None
 
 
-def _unreached(error: BaseException) -> bool:
-    return isinstance(error, errors.Unavailable) and not error.reason
+async def _taken(requests: Iterator[Request]) -> AsyncGenerator[Request, None]:
+    """Take the items of an iterator that may read files, in another thread."""
+    end = object()
+    while (item := await asyncio.to_thread(next, requests, end)) is not end:
+        yield cast(Request, item)
+
+
+def drive(coroutine: Coroutine[Any, Any, Result]) -> Result:
+    """Run a coroutine to its end that nothing suspends: one of those on a blocking channel."""
+    try:
+        coroutine.send(None)
+    except StopIteration as end:
+        return cast(Result, end.value)
+    coroutine.close()
+    raise RuntimeError("a coroutine on a blocking channel was suspended")
+
+
+def iterate(items: AsyncGenerator[Result, None]) -> Generator[Result, None, None]:
+    """Iterate over what an asynchronous generator on a blocking channel yields; closes it."""
+    try:
+        while True:
+            try:
+                item = drive(anext(items))
+            except StopAsyncIteration:
+                return
+            yield item
+    finally:
+        drive(items.aclose())
 
 
 def _finite(timeout: float | None) -> float | None:
     # gRPC cannot express an infinite deadline as a number.
     return None if timeout is None or math.isinf(timeout) else timeout
+
+
+def _positive(timeout: float | None) -> float | None:
+    # grpc.aio takes 0 for no deadline.
+    finite = _finite(timeout)
+    return None if finite is None else max(finite, 1e-6)
 
 
 def _certificates(tls: bool | str | Path) -> bytes | None:

@@ -12,24 +12,23 @@ Every method raises :class:`pipeline.errors.PipelineError` or one of its subclas
 
 from __future__ import annotations
 
-import time
-import uuid
 import warnings
-from collections.abc import Callable, Generator, Mapping
-from contextlib import closing
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from pipeline import _requests, _responses, errors
-from pipeline._files import Files, Uploads
+from pipeline import _responses, errors
+from pipeline._files import Files
 from pipeline._graph.streams import Stream
-from pipeline._transport import STATE_CALL_SECONDS, Transport, retrying
+from pipeline._operations import Operations
+from pipeline._transport import BlockingTransport, drive, iterate
 from pipeline._values import decode
-from pipelined_api.v1 import daemon_pb2, deployments_pb2, runs_pb2, schema_pb2, values_pb2
+from pipelined_api.v1 import runs_pb2
 
 if TYPE_CHECKING:
     from pipeline._graph.graph import Graph
+    from pipeline._responses import Row
     from pipeline.deployment import DaemonInfo, Deployment
     from pipeline.objects.files import File
     from pipeline.timeline import Stage, Timeline
@@ -61,11 +60,9 @@ class Client:
         tls: bool | str | Path = False,
         on_upload: Callable[[File, int, int], None] | None = None,
     ) -> None:
-        self._transport = Transport(address, token=token, tls=tls)
-        self._files = Files(self._transport)
-        self._on_upload = on_upload
-        # By name. May be older than the daemon's; see _fitted.
-        self._schemas: dict[str, schema_pb2.Schema] = {}
+        self._transport = BlockingTransport(address, token=token, tls=tls)
+        self._operations = Operations(self._transport, on_upload)
+        self._files = Files(self._operations.transfers)
 
     @property
     def address(self) -> str:
@@ -121,29 +118,10 @@ class Client:
             errors.InvalidInput: the name, the environment or the number of instances.
 
         """
-        # Imports cloudpickle, which only deploying needs.
-        from pipeline._graph.pickling import pack
-
-        code, packages = pack(graph)
-        header = _requests.deploy_header(
-            graph,
-            code,
-            packages,
-            name,
-            environment=environment,
-            instances=instances,
-            # One key for all attempts: a second one does not make a second version.
-            idempotency_key=uuid.uuid4().hex,
-        )
-        response = retrying(
-            lambda: self._transport.upload(
-                self._transport.deployments.Deploy, _requests.deploy_stream(header, code), None
-            )
-        )
-        self._schemas[name] = response.deployment.schema
-        for warning in response.warnings:
-            warnings.warn(warning, errors.DeploymentWarning, stacklevel=2)
-        return _responses.deployment(response.deployment)
+        deployment, texts = drive(self._operations.deploy(graph, name, environment, instances))
+        for text in texts:
+            warnings.warn(text, errors.DeploymentWarning, stacklevel=2)
+        return deployment
 
     def run(
         self, name: str, /, *inputs: object, timeout: float | None = None, **named: object
@@ -202,8 +180,8 @@ class Client:
                 everything else that ``run`` raises.
 
         """
-        messages = self._stream(name, inputs, named, timeout)
-        return Stream(_rows(messages, len(self._schemas[name].outputs), self._files.referred))
+        messages, outputs = drive(self._operations.begin_stream(name, inputs, named, timeout))
+        return Stream(self._rows(messages, outputs))
 
     def warm(
         self,
@@ -223,19 +201,7 @@ class Client:
             The timeline of the startup, or of the last one if it was warm.
 
         """
-        request = deployments_pb2.WarmRequest(name=name)
-        # Closed here: a traceback would keep a generator, and with it the call, alive.
-        with closing(
-            self._transport.stream(self._transport.deployments.Warm, request, timeout)
-        ) as messages:
-            for message in messages:
-                if message.HasField("timeline"):
-                    return _responses.timeline(message.timeline)
-                if message.HasField("stage") and on_progress is not None:
-                    on_progress(_responses.stage(message.stage))
-        raise errors.PipelineError(
-            f"the daemon at {self.address} ended the startup of {name!r} without a timeline"
-        )
+        return drive(self._operations.warm(name, on_progress, timeout))
 
     def deployment(self, name: str) -> Deployment:
         """Ask for one deployment.
@@ -244,23 +210,15 @@ class Client:
             errors.NotFound: there is none of that name.
 
         """
-        response = self._get(name, STATE_CALL_SECONDS)
-        return _responses.deployment(response.deployment)
+        return drive(self._operations.deployment(name))
 
     def timeline(self, name: str) -> Timeline | None:
         """Ask for the timeline of a deployment's last startup; None if there was none yet."""
-        response = self._get(name, STATE_CALL_SECONDS)
-        return _responses.timeline(response.timeline) if response.HasField("timeline") else None
+        return drive(self._operations.timeline(name))
 
     def list(self) -> list[Deployment]:
         """Ask for all deployments, ordered by name."""
-        request = deployments_pb2.DeploymentsListRequest()
-        response = retrying(
-            lambda: self._transport.unary(
-                self._transport.deployments.List, request, STATE_CALL_SECONDS
-            )
-        )
-        return [_responses.deployment(message) for message in response.deployments]
+        return drive(self._operations.deployments())
 
     def delete(self, name: str) -> None:
         """Remove a deployment: runs in progress end, new ones are refused.
@@ -269,26 +227,11 @@ class Client:
             errors.NotFound: there is none of that name.
 
         """
-        self._schemas.pop(name, None)
-        request = deployments_pb2.DeploymentsDeleteRequest(name=name)
-        # No deadline: it answers when the runs in progress have ended.
-        self._transport.unary(self._transport.deployments.Delete, request, None)
+        drive(self._operations.delete(name))
 
     def info(self) -> DaemonInfo:
         """Ask what the daemon is and can do."""
-        request = daemon_pb2.InfoRequest()
-        response = retrying(
-            lambda: self._transport.unary(self._transport.daemon.Info, request, STATE_CALL_SECONDS)
-        )
-        return _responses.info(response)
-
-    def _get(self, name: str, timeout: float) -> deployments_pb2.DeploymentsGetResponse:
-        request = deployments_pb2.DeploymentsGetRequest(name=name)
-        response = retrying(
-            lambda: self._transport.unary(self._transport.deployments.Get, request, timeout)
-        )
-        self._schemas[name] = response.deployment.schema
-        return response
+        return drive(self._operations.info())
 
     def _run(
         self,
@@ -298,18 +241,7 @@ class Client:
         timeout: float | None,
     ) -> runs_pb2.RunResponse:
         # The command prints outputs without making tensors of them, hence the message.
-        deadline = None if timeout is None else time.monotonic() + timeout
-        uploads = Uploads(self._files, self._on_upload)
-        request = self._fitted(name, inputs, named, timeout, uploads)
-        try:
-            return uploads.run(
-                lambda left: self._transport.unary(self._transport.runs.Run, request, left),
-                deadline,
-            )
-        except (errors.InvalidInput, errors.NotFound):
-            # Ours is not the schema that the daemon has now.
-            self._schemas.pop(name, None)
-            raise
+        return drive(self._operations.run(name, inputs, named, timeout))
 
     def _stream(
         self,
@@ -318,59 +250,10 @@ class Client:
         named: Mapping[str, object],
         timeout: float | None,
     ) -> Generator[runs_pb2.StreamResponse, None, None]:
-        """Validate the inputs now; send them, and yield the messages, when they are asked for."""
-        uploads = Uploads(self._files, self._on_upload)
-        fitted = self._fitted(name, inputs, named, timeout, uploads)
-        return self._messages(_requests.stream_request(fitted), uploads, timeout)
+        messages, _ = drive(self._operations.begin_stream(name, inputs, named, timeout))
+        return iterate(messages)
 
-    def _messages(
-        self, request: runs_pb2.StreamRequest, uploads: Uploads, timeout: float | None
-    ) -> Generator[runs_pb2.StreamResponse, None, None]:
-        deadline = None if timeout is None else time.monotonic() + timeout
-
-        def begin(
-            left: float | None,
-        ) -> tuple[runs_pb2.StreamResponse | None, Generator[runs_pb2.StreamResponse, None, None]]:
-            messages = self._transport.stream(self._transport.runs.Stream, request, left)
-            return next(messages, None), messages
-
-        try:
-            first, messages = uploads.run(begin, deadline)
-            with closing(messages):
-                if first is not None:
-                    yield first
-                    yield from messages
-        except (errors.InvalidInput, errors.NotFound):
-            # Ours is not the schema that the daemon has now.
-            self._schemas.pop(request.deployment, None)
-            raise
-
-    def _fitted(
-        self,
-        name: str,
-        inputs: tuple[object, ...],
-        named: Mapping[str, object],
-        timeout: float | None,
-        uploads: Uploads,
-    ) -> runs_pb2.RunRequest:
-        known = self._schemas.get(name)
-        if known is not None:
-            try:
-                return _requests.run_request(known, name, inputs, named, uploads.add)
-            except errors.InvalidInput:
-                # Another client may have deployed a version that takes them.
-                pass
-        limit = STATE_CALL_SECONDS if timeout is None else min(timeout, STATE_CALL_SECONDS)
-        schema = self._get(name, limit).deployment.schema
-        return _requests.run_request(schema, name, inputs, named, uploads.add)
-
-
-def _rows(
-    messages: Generator[runs_pb2.StreamResponse, None, None],
-    outputs: int,
-    referred: Callable[[values_pb2.File], File],
-) -> Generator[list[object], None, None]:
-    with closing(messages):
-        for message in messages:
-            if message.outputs:
-                yield _responses.row(message, outputs, referred)
+    def _rows(
+        self, messages: AsyncGenerator[runs_pb2.StreamResponse, None], outputs: int
+    ) -> Generator[Row, None, None]:
+        return iterate(_responses.rows(messages, outputs, self._files.referred))

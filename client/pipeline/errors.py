@@ -197,7 +197,7 @@ class Incompatible(PipelineError):
     """Client and daemon differ in something that has to agree.
 
     Attributes:
-        subject: what differs: ``"python"`` or the name of a package.
+        subject: what differs: ``"python"``, ``"API"`` or the name of a package.
         client_version: the version at this end; empty if unknown.
         daemon_version: the version at the daemon's end; empty if it is not there at all.
 

@@ -19,6 +19,7 @@ from pipelined_api.v1 import (
     deployments_pb2_grpc,
     timeline_pb2,
 )
+from pipelined_api.versions import API_VERSION
 
 Behaviour = Callable[[grpc.ServicerContext], None]
 
@@ -30,6 +31,7 @@ class AbortingDaemon(daemon_pb2_grpc.DaemonServicer, deployments_pb2_grpc.Deploy
         address: of the server.
         behaviour: what happens in a call before it is answered with an empty message.
         calls: how many there were.
+        api_version: what Info says.
         deploy_keys: the idempotency keys of deployments.
         warm_ended: set when a call of Warm has ended, however that was.
     """
@@ -38,6 +40,7 @@ class AbortingDaemon(daemon_pb2_grpc.DaemonServicer, deployments_pb2_grpc.Deploy
         self.behaviour: Behaviour = lambda context: None
         self.calls = 0
         self.deploy_keys: list[str] = []
+        self.api_version = API_VERSION
         self.warm_ended = threading.Event()
         self._server = grpc.server(futures.ThreadPoolExecutor(4))
         daemon_pb2_grpc.add_DaemonServicer_to_server(self, self._server)
@@ -53,7 +56,7 @@ class AbortingDaemon(daemon_pb2_grpc.DaemonServicer, deployments_pb2_grpc.Deploy
         self, request: daemon_pb2.InfoRequest, context: grpc.ServicerContext
     ) -> daemon_pb2.InfoResponse:
         self._behave(context)
-        return daemon_pb2.InfoResponse()
+        return daemon_pb2.InfoResponse(version="0.0.9", api_version=self.api_version)
 
     def Deploy(
         self,

@@ -30,13 +30,6 @@ FAILURE = Failure("ValueError", "bad value", "Traceback (most recent call last):
 
 
 @pytest.fixture
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AbortingDaemon]:
-    running = AbortingDaemon(tmp_path_factory.mktemp("s") / "d.sock")
-    yield running
-    running.stop()
-
-
-@pytest.fixture
 def client(server: AbortingDaemon) -> Iterator[Client]:
     with Client(server.address) as made:
         yield made
@@ -65,6 +58,11 @@ FROM_DAEMON: list[tuple[DomainError, type[errors.PipelineError], dict[str, objec
         domain.PythonMismatch("3.9.1", "3.11.2"),
         errors.Incompatible,
         {"subject": "python", "client_version": "3.9.1", "daemon_version": "3.11.2"},
+    ),
+    (
+        domain.ApiMismatch("2.0", "1.1"),
+        errors.Incompatible,
+        {"subject": "API", "client_version": "2.0", "daemon_version": "1.1"},
     ),
     (
         domain.MissingPackage("PIL", "pillow", "11.0"),

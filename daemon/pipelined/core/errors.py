@@ -105,6 +105,21 @@ class PythonMismatch(DomainError):
         self.daemon_version = daemon_version
 
 
+class ApiMismatch(DomainError):
+    """The caller speaks another major version of the API."""
+
+    def __init__(self, client_version: str, daemon_version: str) -> None:
+        # It may be anything.
+        shown = client_version[:20]
+        older = "newer" if client_version.split(".") > daemon_version.split(".") else "older"
+        super().__init__(
+            f"the client has API {shown}, the daemon API {daemon_version}; the first numbers have "
+            f"to agree: the client is {older}"
+        )
+        self.client_version = shown
+        self.daemon_version = daemon_version
+
+
 class MissingPackage(DomainError):
     """The code imports a package that the daemon's environment lacks."""
 

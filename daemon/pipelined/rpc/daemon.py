@@ -13,8 +13,8 @@ import grpc.aio
 from pipelined.rpc.messages import timestamp
 from pipelined.rpc.status import unary
 from pipelined_api.v1 import daemon_pb2, daemon_pb2_grpc
+from pipelined_api.versions import API_VERSION
 
-API_VERSION = "1.0"
 # What came after the first API, by name.
 FEATURES = ("stream",)
 

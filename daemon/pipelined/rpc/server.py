@@ -12,6 +12,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2
 from pipelined.core.compatibility import Installed
 from pipelined.core.deployments import Deployments
 from pipelined.core.files import FileStore
+from pipelined.rpc.api_version import ApiVersionCheck
 from pipelined.rpc.daemon import DaemonServicer
 from pipelined.rpc.deployments import DeploymentsServicer
 from pipelined.rpc.files import FilesServicer
@@ -57,7 +58,9 @@ def create_server(
     version: str,
 ) -> grpc.aio.Server:
     """Make a server with all services, bound to no address and not started."""
-    server = grpc.aio.server(interceptors=[TolerantParsing(PACKAGE)], options=OPTIONS)
+    server = grpc.aio.server(
+        interceptors=[ApiVersionCheck(PACKAGE), TolerantParsing(PACKAGE)], options=OPTIONS
+    )
     deployments_pb2_grpc.add_DeploymentsServicer_to_server(
         DeploymentsServicer(deployments, installed), server
     )

@@ -90,6 +90,11 @@ TABLE: dict[type[DomainError], Mapping] = {
         "PYTHON_MISMATCH",
         lambda e: {"client_version": e.client_version, "daemon_version": e.daemon_version},
     ),
+    errors.ApiMismatch: Mapping(
+        code_pb2.FAILED_PRECONDITION,
+        "API_MISMATCH",
+        lambda e: {"client_version": e.client_version, "daemon_version": e.daemon_version},
+    ),
     errors.MissingPackage: Mapping(
         code_pb2.FAILED_PRECONDITION,
         "MISSING_PACKAGE",

@@ -1,0 +1,197 @@
+"""The client of a daemon for programs on asyncio.
+
+::
+
+    async with AsyncClient() as client:
+        await client.deploy(graph, "diffusion")
+        [images] = await client.run("diffusion", "a red square", {"height": 64})
+
+It does what :class:`pipeline.Client` does, by the same code; that class documents the arguments and
+the errors.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from pipeline import _responses, errors
+from pipeline._calls import Calls
+from pipeline._files import AsyncFiles, Files
+from pipeline._operations import Operations
+from pipeline._transfers import Transfers
+from pipeline._transport import AioTransport, BlockingTransport
+from pipeline._values import decode
+
+if TYPE_CHECKING:
+    from pipeline._graph.graph import Graph
+    from pipeline._responses import Row
+    from pipeline.deployment import DaemonInfo, Deployment
+    from pipeline.objects.files import File
+    from pipeline.timeline import Stage, Timeline
+    from pipelined_api.v1 import values_pb2
+
+__all__ = ["AsyncClient", "AsyncStream"]
+
+T = TypeVar("T")
+
+
+class AsyncStream(Generic[T]):
+    """An asynchronous iterator that can be closed, which ends whatever makes its elements."""
+
+    def __init__(self, elements: AsyncGenerator[T, None]) -> None:
+        self._elements = elements
+
+    def __aiter__(self) -> AsyncIterator[T]:
+        return self
+
+    async def __anext__(self) -> T:
+        return await anext(self._elements)
+
+    async def aclose(self) -> None:
+        """Ask for no more elements: a generator's ``finally`` is executed. May be called again."""
+        await self._elements.aclose()
+
+    async def __aenter__(self) -> AsyncStream[T]:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+
+class AsyncClient:
+    """A connection to a daemon, made with the first call, in the event loop of that call.
+
+    Any number of tasks may share one. A File that a run gives back is downloaded when it is read,
+    in the thread that reads it and on a connection of its own: ``asyncio.to_thread(file.read)``,
+    or ``await client.files.download(file.sha256, target)``, keeps that out of the event loop.
+
+    Args:
+        address, token, tls, on_upload: see :class:`pipeline.Client`.
+
+    Raises:
+        errors.InvalidInput: the address is none, or the certificates cannot be read.
+
+    """
+
+    def __init__(
+        self,
+        address: str | None = None,
+        *,
+        token: str | None = None,
+        tls: bool | str | Path = False,
+        on_upload: Callable[[File, int, int], None] | None = None,
+    ) -> None:
+        self._transport = AioTransport(address, token=token, tls=tls)
+        self._operations = Operations(self._transport, on_upload)
+        self._files = AsyncFiles(self._operations.transfers)
+        self._blocking: BlockingTransport | None = None
+        self._begin_blocking = partial(BlockingTransport, address, token=token, tls=tls)
+
+    @property
+    def address(self) -> str:
+        """Where the daemon is."""
+        return self._transport.address
+
+    @property
+    def files(self) -> AsyncFiles:
+        """Contents of files in the daemon."""
+        return self._files
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Disconnect. Calls under way in other tasks end with :class:`errors.Cancelled`."""
+        await self._transport.close()
+        if self._blocking is not None:
+            self._blocking.close()
+
+    def __repr__(self) -> str:
+        return f"AsyncClient({self.address!r})"
+
+    async def deploy(
+        self,
+        graph: Graph,
+        name: str,
+        *,
+        environment: Mapping[str, str] | None = None,
+        instances: int = 1,
+    ) -> Deployment:
+        """Make a graph runnable under a name; see :meth:`pipeline.Client.deploy`."""
+        deployment, texts = await self._operations.deploy(graph, name, environment, instances)
+        for text in texts:
+            warnings.warn(text, errors.DeploymentWarning, stacklevel=2)
+        return deployment
+
+    async def run(
+        self, name: str, /, *inputs: object, timeout: float | None = None, **named: object
+    ) -> Row:
+        """Run a deployment and wait for its outputs; see :meth:`pipeline.Client.run`."""
+        response = await self._operations.run(name, inputs, named, timeout)
+        return [decode(value, stored=self._referred) for value in response.outputs]
+
+    async def stream(
+        self, name: str, /, *inputs: object, timeout: float | None = None, **named: object
+    ) -> AsyncStream[Row]:
+        """Run a deployment and give its outputs as they come; see :meth:`pipeline.Client.stream`.
+
+        ::
+
+            async with await client.stream("writer", "a prompt") as parts:
+                async for [token] in parts: ...
+        """
+        messages, outputs = await self._operations.begin_stream(name, inputs, named, timeout)
+        return AsyncStream(_responses.rows(messages, outputs, self._referred))
+
+    async def warm(
+        self,
+        name: str,
+        *,
+        on_progress: Callable[[Stage], None] | None = None,
+        timeout: float | None = None,
+    ) -> Timeline:
+        """Start a deployment and wait until it is started; see :meth:`pipeline.Client.warm`."""
+        return await self._operations.warm(name, on_progress, timeout)
+
+    async def deployment(self, name: str) -> Deployment:
+        """Ask for one deployment; see :meth:`pipeline.Client.deployment`."""
+        return await self._operations.deployment(name)
+
+    async def timeline(self, name: str) -> Timeline | None:
+        """Ask for the timeline of a deployment's last startup; None if there was none yet."""
+        return await self._operations.timeline(name)
+
+    async def list(self) -> list[Deployment]:
+        """Ask for all deployments, ordered by name."""
+        return await self._operations.deployments()
+
+    async def delete(self, name: str) -> None:
+        """Remove a deployment; see :meth:`pipeline.Client.delete`."""
+        await self._operations.delete(name)
+
+    async def info(self) -> DaemonInfo:
+        """Ask what the daemon is and can do."""
+        return await self._operations.info()
+
+    def _referred(self, wire: values_pb2.File) -> File:
+        if self._blocking is None:
+            self._blocking = self._begin_blocking()
+        return Files(Transfers(Calls(self._blocking))).referred(wire)
