@@ -377,9 +377,10 @@ def _finite(timeout: float | None) -> float | None:
 
 
 def _positive(timeout: float | None) -> float | None:
-    # grpc.aio takes 0 for no deadline.
-    finite = _finite(timeout)
-    return None if finite is None else max(finite, 1e-6)
+    # grpc.aio would begin a call whose deadline has passed, and may well end it.
+    if timeout is not None and timeout <= 0:
+        raise errors.DeadlineExceeded("the deadline passed before the call began")
+    return _finite(timeout)
 
 
 def _certificates(tls: bool | str | Path) -> bytes | None:
