@@ -52,15 +52,28 @@ class Files:
         """
         return drive(self._transfers.upload(file, on_progress, timeout))
 
-    def download(self, sha256: str, target: BinaryIO, *, timeout: float | None = None) -> None:
+    def download(
+        self,
+        sha256: str,
+        target: BinaryIO,
+        *,
+        on_progress: Progress | None = None,
+        timeout: float | None = None,
+    ) -> None:
         """Write a content to an open file, and make sure that it is the right one.
+
+        Args:
+            sha256: of the content.
+            target: an open file.
+            on_progress: called with the bytes that have been written and all bytes.
+            timeout: seconds for everything; None for no limit.
 
         Raises:
             errors.NotFound: the daemon does not have it, or not any more.
             errors.PipelineError: something else came.
 
         """
-        drive(self._transfers.download(sha256, target, timeout))
+        drive(self._transfers.download(sha256, target, on_progress, timeout))
 
     def delete(self, sha256: str) -> None:
         """Remove a content from the daemon.
@@ -97,10 +110,15 @@ class AsyncFiles:
         return await self._transfers.upload(file, on_progress, timeout)
 
     async def download(
-        self, sha256: str, target: BinaryIO, *, timeout: float | None = None
+        self,
+        sha256: str,
+        target: BinaryIO,
+        *,
+        on_progress: Progress | None = None,
+        timeout: float | None = None,
     ) -> None:
         """Write a content to an open file; see :meth:`Files.download`."""
-        await self._transfers.download(sha256, target, timeout)
+        await self._transfers.download(sha256, target, on_progress, timeout)
 
     async def delete(self, sha256: str) -> None:
         """Remove a content from the daemon; see :meth:`Files.delete`."""

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import warnings
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from pipeline.cli import exit_codes, terminal
+from pipeline.cli import exit_codes, files, terminal, top
 from pipeline.cli.group import ErrorReportingGroup
-
-if TYPE_CHECKING:
-    from pipeline.client import Client
+from pipeline.cli.options import Address, Json, Name, Timeout, connect
 
 app = typer.Typer(
     cls=ErrorReportingGroup,
@@ -24,31 +23,14 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-
-_ADDRESS_HELP = (
-    "The daemon: unix:/path, /path or host:port. Default: $PIPELINED_ADDRESS, else "
-    "$XDG_RUNTIME_DIR/pipelined.sock, else /run/pipelined/pipelined.sock."
-)
-Address = Annotated[str | None, typer.Option("--address", help=_ADDRESS_HELP)]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
-Name = Annotated[str, typer.Argument(metavar="NAME", help="The deployment.", show_default=False)]
-Timeout = Annotated[
-    float | None,
-    typer.Option("--timeout", metavar="SECONDS", min=0.0, help="Give up after so long."),
-]
+app.add_typer(files.app, name="files")
+app.command()(top.top)
 
 
 @app.callback()
 def common(context: typer.Context, address: Address = None) -> None:
     """Deploy pipelines to a daemon and run them."""
     context.obj = address
-
-
-def _client(context: typer.Context, address: str | None) -> Client:
-    from pipeline.client import Client
-
-    # --address is understood before and after the command's name.
-    return Client(address or context.obj)
 
 
 @app.command()
@@ -74,7 +56,7 @@ def deploy(
 
     environment = printing.pairs(env or [])
     graph = load(target)
-    with _client(context, address) as client, warnings.catch_warnings(record=True) as caught:
+    with connect(context, address) as client, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", DeploymentWarning)
         with terminal.waiting(f"deploying {name}"):
             deployment = client.deploy(graph, name, environment=environment, instances=instances)
@@ -111,16 +93,22 @@ def run(
     With --json and an output that streams, each line is an object with what has come, by name.
     """
     from pipeline.cli import printing
+    from pipeline.cli.transfers import TransferBars
 
-    with _client(context, address) as client:
+    with (
+        TransferBars(f"running {name}") as bars,
+        connect(context, address, bars.uploaded) as client,
+    ):
         schema = client.deployment(name).schema
         if printing.streams(schema):
-            printing.print_stream(
-                client, name, schema, inputs or [], timeout, output_dir, as_json=json
-            )
+            values = printing.inputs(schema, inputs or [])
+            with closing(client._stream(name, (), values, timeout)) as messages:
+                printing.print_stream(
+                    client, schema, bars.until(messages), output_dir, as_json=json
+                )
             return
-        with terminal.waiting(f"running {name}"):
-            response = printing.run(client, name, schema, inputs or [], timeout)
+        response = client._run(name, (), printing.inputs(schema, inputs or []), timeout)
+        bars.close()
         printing.print_outputs(client, name, schema, response, output_dir, as_json=json)
 
 
@@ -129,7 +117,7 @@ def ps(context: typer.Context, json: Json = False, address: Address = None) -> N
     """List the deployments."""
     from pipeline.cli import printing
 
-    with _client(context, address) as client:
+    with connect(context, address) as client:
         deployments = client.list()
     if json:
         terminal.print_json([printing.deployment_json(each) for each in deployments])
@@ -148,7 +136,7 @@ def warm(
     """Start a deployment unless it is started, and show its stages as they end."""
     from pipeline.cli.progress import Progress
 
-    with _client(context, address) as client, Progress(name, quiet=json) as progress:
+    with connect(context, address) as client, Progress(name, quiet=json) as progress:
         timeline = client.warm(name, on_progress=progress.add, timeout=timeout)
         progress.finish(timeline)
     if json:
@@ -163,7 +151,7 @@ def timeline(
     from pipeline.errors import NotFound
     from pipeline.timeline.chart import chart
 
-    with _client(context, address) as client:
+    with connect(context, address) as client:
         found = client.timeline(name)
     if found is None:
         raise NotFound(f"{name!r} has not been started yet; `pipeline warm {name}` starts it")
@@ -191,7 +179,7 @@ def delete(
         if not sys.stdin.isatty():
             raise InvalidInput("deleting without a terminal to ask on wants --yes", field="--yes")
         typer.confirm(f"Delete {name}?", abort=True)
-    with _client(context, address) as client, terminal.waiting(f"deleting {name}"):
+    with connect(context, address) as client, terminal.waiting(f"deleting {name}"):
         client.delete(name)
     terminal.print_text(f"{name} is deleted")
 
@@ -201,7 +189,7 @@ def info(context: typer.Context, json: Json = False, address: Address = None) ->
     """Show what the daemon is and can do."""
     from pipeline.cli import printing
 
-    with _client(context, address) as client:
+    with connect(context, address) as client:
         found = client.info()
         where = client.address
     if json:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from contextlib import closing
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from pipeline.cli import arguments, terminal
 from pipeline.cli.outputs import Outputs
 from pipeline.client import Client
 from pipeline.deployment import DaemonInfo, Deployment
-from pipelined_api.v1.runs_pb2 import RunResponse
+from pipelined_api.v1.runs_pb2 import RunResponse, StreamResponse
 from pipelined_api.v1.schema_pb2 import Schema
 
 _STATE_COLOURS = {"warm": "green", "starting": "yellow", "failed": "red", "draining": "yellow"}
@@ -41,11 +40,9 @@ def pairs(texts: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def run(
-    client: Client, name: str, schema: Schema, texts: Sequence[str], timeout: float | None
-) -> RunResponse:
-    """Read the inputs by the deployment's schema, run it, and return the outputs undecoded."""
-    return client._run(name, (), arguments.parse(schema, texts), timeout)
+def inputs(schema: Schema, texts: Sequence[str]) -> dict[str, object]:
+    """Read ``KEY=VALUE`` by the deployment's schema; see ``arguments.parse``."""
+    return arguments.parse(schema, texts)
 
 
 def streams(schema: Schema) -> bool:
@@ -55,27 +52,24 @@ def streams(schema: Schema) -> bool:
 
 def print_stream(
     client: Client,
-    name: str,
     schema: Schema,
-    texts: Sequence[str],
-    timeout: float | None,
+    messages: Iterable[StreamResponse],
     folder: Path,
     *,
     as_json: bool,
 ) -> None:
-    """Run a deployment and print its outputs as they come; for programs, a JSON object per line."""
+    """Print the outputs of a run as they come; for programs, a JSON object per line."""
     outputs = _outputs(client, folder)
     names = [parameter.name for parameter in schema.outputs]
-    with closing(client._stream(name, (), arguments.parse(schema, texts), timeout)) as messages:
-        for message in messages:
-            # By name; the last message has none.
-            parts = [(_name(names, part.index), part.value) for part in message.outputs]
-            if as_json and parts:
-                terminal.print_json_line({each: outputs.to_json(v, each) for each, v in parts})
-                continue
-            for each, value in parts:
-                text = outputs.to_text(value, each)
-                terminal.print_text(text if len(names) == 1 else f"{each}: {text}", flush=True)
+    for message in messages:
+        # By name; the last message has none.
+        parts = [(_name(names, part.index), part.value) for part in message.outputs]
+        if as_json and parts:
+            terminal.print_json_line({each: outputs.to_json(v, each) for each, v in parts})
+            continue
+        for each, value in parts:
+            text = outputs.to_text(value, each)
+            terminal.print_text(text if len(names) == 1 else f"{each}: {text}", flush=True)
     if not as_json:
         _print_saved(outputs)
 
@@ -133,22 +127,26 @@ def deployment_json(deployment: Deployment) -> dict[str, object]:
     return plain
 
 
-def deployments_table(deployments: Iterable[Deployment]) -> Table:
-    """Make the table of ``pipeline ps``."""
+def deployments_table(
+    deployments: Sequence[Deployment], rates: Sequence[float] | None = None
+) -> Table:
+    """Make the table of ``pipeline ps``, and with runs per second that of ``pipeline top``."""
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
     for heading in ("NAME", "VERSION", "STATE"):
         table.add_column(heading, no_wrap=True)
-    for heading in ("WORKERS", "RUNS", "FAILED", "STARTUPS", "AGE"):
+    speed = ["RUNS/S"] if rates is not None else []
+    for heading in ("WORKERS", "RUNS", *speed, "FAILED", "STARTUPS", "AGE"):
         table.add_column(heading, no_wrap=True, justify="right")
     table.add_column("FAILURE", no_wrap=True, overflow="ellipsis")
     now = datetime.now(timezone.utc)
-    for each in deployments:
+    for index, each in enumerate(deployments):
         table.add_row(
             Text(each.name),
             f"v{each.version}",
             Text(each.state, style=_STATE_COLOURS.get(each.state, "")),
             f"{len(each.worker_pids)}/{each.instances}",
             str(each.runs_succeeded),
+            *([f"{rates[index]:.1f}"] if rates is not None else []),
             str(each.runs_failed),
             str(each.startups),
             _age((now - each.created_at).total_seconds()),
