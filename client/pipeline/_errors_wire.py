@@ -240,14 +240,30 @@ BY_CODE: Mapping[grpc.StatusCode, Build] = {
 }
 
 
+_CODES: Mapping[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
+
+
 def from_call(error: grpc.RpcError, address: str) -> errors.PipelineError:
     """Give a failed call its class; the address is for messages."""
-    wire = read(error)
+    return _of(read(error), address)
+
+
+def _of(wire: WireError, address: str) -> errors.PipelineError:
     build = BY_REASON.get(wire.reason)
     if build is None:
         # A reason that this client does not know: its daemon is newer. The code still tells.
         build = _unavailable if _served_unavailable(wire) else BY_CODE[wire.code]
     return build(wire, address)
+
+
+def from_status(serialised: bytes, address: str) -> errors.PipelineError:
+    """Give its class to the failure of a run that was asked for later."""
+    try:
+        status = status_pb2.Status.FromString(serialised)
+    except DecodeError:
+        return errors.PipelineError("the run failed, and how cannot be read")
+    code = _CODES.get(status.code, grpc.StatusCode.UNKNOWN)
+    return _of(_with_details(code, status.message, status), address)
 
 
 def _served_unavailable(wire: WireError) -> bool:

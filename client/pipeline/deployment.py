@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pipelined_api.v1.schema_pb2 import Schema
 
-__all__ = ["DaemonInfo", "Deployment", "Failure", "NurseryInfo"]
+__all__ = ["DaemonInfo", "Deployment", "Failure", "NurseryInfo", "Pointer"]
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,7 @@ class Deployment:
         runs_succeeded: runs that ended well in the life of the daemon.
         runs_failed: runs that did not.
         startups: startups in the life of the daemon.
+        pointers: that name this version, such as ``"prod"`` for ``NAME:prod``.
 
     """
 
@@ -64,6 +65,29 @@ class Deployment:
     runs_succeeded: int = 0
     runs_failed: int = 0
     startups: int = 0
+    pointers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Pointer:
+    """A name of its own for one version of a deployment, which can be set to another.
+
+    Attributes:
+        pointer: what it is referred to by, ``NAME:POINTER``.
+        name: of the deployment.
+        version: that it names.
+        locked: it is not overwritten or deleted without ``unlock``.
+        created_at: in UTC.
+        updated_at: when it was set last, in UTC.
+
+    """
+
+    pointer: str
+    name: str
+    version: int
+    locked: bool
+    created_at: datetime
+    updated_at: datetime
 
 
 @dataclass(frozen=True)

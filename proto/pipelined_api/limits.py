@@ -12,3 +12,5 @@ MAX_INLINE_FILE_BYTES = 2**20
 FILE_CHUNK_BYTES = 2**20
 # Contents that the inputs of one run may refer to: each is an open file in the worker.
 MAX_FILES_PER_RUN = 256
+# Runs in one answer of Runs.List.
+MAX_RUNS_LISTED = 1000
