@@ -10,7 +10,7 @@ from pipeline._graph.streams import Stream
 from pipeline._transport import drive, iterate
 from pipeline._values import decode
 from pipeline.runs import LogLine, Run, RunInfo
-from pipelined_api.v1 import runs_pb2
+from pipelined_api.v1 import runs_pb2, schema_pb2
 
 if TYPE_CHECKING:
     from pipeline._files import Files
@@ -193,3 +193,19 @@ class RunMethods:
         self, messages: AsyncGenerator[runs_pb2.StreamResponse, None], outputs: int
     ) -> Generator[Row, None, None]:
         return iterate(_responses.rows(messages, outputs, self._files.referred))
+
+    def _schema(self, name: str) -> schema_pb2.Schema:
+        return drive(self._operations.schema(name))
+
+    def _submit(
+        self,
+        name: str,
+        named: Mapping[str, object],
+        timeout: float | None,
+        idempotency_key: str | None,
+    ) -> RunInfo:
+        # What an input is called is no concern of ours: none of these is a keyword argument.
+        return drive(self._operations.submit(name, (), named, timeout, idempotency_key))
+
+    def _result(self, run_id: str, timeout: float | None) -> runs_pb2.RunResponse:
+        return drive(self._operations.result(run_id, timeout))

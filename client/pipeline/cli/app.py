@@ -10,9 +10,9 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli import exit_codes, files, terminal, top
+from pipeline.cli import exit_codes, files, runs, terminal, top, versions
 from pipeline.cli.group import ErrorReportingGroup
-from pipeline.cli.options import Address, Json, Name, Timeout, connect
+from pipeline.cli.options import Address, Inputs, Json, Name, OutputDir, Timeout, connect
 
 app = typer.Typer(
     cls=ErrorReportingGroup,
@@ -23,8 +23,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-app.add_typer(files.app, name="files")
-app.command()(top.top)
 
 
 @app.callback()
@@ -72,20 +70,10 @@ def deploy(
 def run(
     context: typer.Context,
     name: Name,
-    inputs: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[KEY=VALUE]...",
-            help="Inputs by name: JSON or text. key=@path gives a file, kwargs.height=64 sets a "
-            "field of an object.",
-        ),
-    ] = None,
+    inputs: Inputs = None,
     json: Json = False,
     timeout: Timeout = None,
-    output_dir: Annotated[
-        Path,
-        typer.Option("--output-dir", help="Where files and images among the outputs are saved."),
-    ] = Path(),
+    output_dir: OutputDir = Path(),
     address: Address = None,
 ) -> None:
     """Run a deployment once and print its outputs; those that stream as they come.
@@ -99,17 +87,16 @@ def run(
         TransferBars(f"running {name}") as bars,
         connect(context, address, bars.uploaded) as client,
     ):
-        schema = client.deployment(name).schema
+        schema = client._schema(name)
+        names = printing.names(schema.outputs)
+        values = printing.inputs(schema, inputs or [])
         if printing.streams(schema):
-            values = printing.inputs(schema, inputs or [])
             with closing(client._stream(name, (), values, timeout)) as messages:
-                printing.print_stream(
-                    client, schema, bars.until(messages), output_dir, as_json=json
-                )
+                printing.print_stream(client, names, bars.until(messages), output_dir, as_json=json)
             return
-        response = client._run(name, (), printing.inputs(schema, inputs or []), timeout)
+        response = client._run(name, (), values, timeout)
         bars.close()
-        printing.print_outputs(client, name, schema, response, output_dir, as_json=json)
+        printing.print_outputs(client, name, names, response, output_dir, as_json=json)
 
 
 @app.command()
@@ -197,3 +184,9 @@ def info(context: typer.Context, json: Json = False, address: Address = None) ->
         terminal.print_json(plain)
     else:
         terminal.print_rows(printing.info_table(where, found))
+
+
+runs.add_to(app)
+versions.add_to(app)
+app.command()(top.top)
+app.add_typer(files.app, name="files")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -31,6 +32,18 @@ Name = Annotated[
 Timeout = Annotated[
     float | None,
     typer.Option("--timeout", metavar="SECONDS", min=0.0, help="Give up after so long."),
+]
+Inputs = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[KEY=VALUE]...",
+        help="Inputs by name: JSON or text. key=@path gives a file, kwargs.height=64 sets a "
+        "field of an object.",
+    ),
+]
+OutputDir = Annotated[
+    Path,
+    typer.Option("--output-dir", help="Where files and images among the outputs are saved."),
 ]
 
 

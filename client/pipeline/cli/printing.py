@@ -11,13 +11,14 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline import errors
-from pipeline._quantities import size
+from pipeline._quantities import duration, size
 from pipeline.cli import arguments, terminal
 from pipeline.cli.outputs import Outputs
 from pipeline.client import Client
-from pipeline.deployment import DaemonInfo, Deployment
+from pipeline.deployment import DaemonInfo, Deployment, Pointer
+from pipeline.runs import RunInfo
 from pipelined_api.v1.runs_pb2 import RunResponse, StreamResponse
-from pipelined_api.v1.schema_pb2 import Schema
+from pipelined_api.v1.schema_pb2 import Parameter, Schema
 
 _STATE_COLOURS = {"warm": "green", "starting": "yellow", "failed": "red", "draining": "yellow"}
 
@@ -40,9 +41,17 @@ def pairs(texts: Iterable[str]) -> dict[str, str]:
     return found
 
 
+_RUN_COLOURS = {"succeeded": "green", "running": "yellow", "failed": "red", "cancelled": "yellow"}
+
+
 def inputs(schema: Schema, texts: Sequence[str]) -> dict[str, object]:
     """Read ``KEY=VALUE`` by the deployment's schema; see ``arguments.parse``."""
     return arguments.parse(schema, texts)
+
+
+def names(outputs: Iterable[Parameter]) -> list[str]:
+    """Return what the outputs are called."""
+    return [parameter.name for parameter in outputs]
 
 
 def streams(schema: Schema) -> bool:
@@ -52,7 +61,7 @@ def streams(schema: Schema) -> bool:
 
 def print_stream(
     client: Client,
-    schema: Schema,
+    names: Sequence[str],
     messages: Iterable[StreamResponse],
     folder: Path,
     *,
@@ -60,7 +69,6 @@ def print_stream(
 ) -> None:
     """Print the outputs of a run as they come; for programs, a JSON object per line."""
     outputs = _outputs(client, folder)
-    names = [parameter.name for parameter in schema.outputs]
     for message in messages:
         # By name; the last message has none.
         parts = [(_name(names, part.index), part.value) for part in message.outputs]
@@ -81,7 +89,7 @@ def _name(names: Sequence[str], index: int) -> str:
 def print_outputs(
     client: Client,
     name: str,
-    schema: Schema,
+    names: Sequence[str],
     response: RunResponse,
     folder: Path,
     *,
@@ -89,9 +97,7 @@ def print_outputs(
 ) -> None:
     """Print what a run returned, and save its files."""
     outputs = _outputs(client, folder)
-    names = [parameter.name for parameter in schema.outputs]
-    names += [f"output-{index}" for index in range(len(names), len(response.outputs))]
-    named = list(zip(names, response.outputs, strict=False))
+    named = [(_name(names, index), value) for index, value in enumerate(response.outputs)]
     if as_json:
         terminal.print_json(
             {
@@ -152,6 +158,59 @@ def deployments_table(
             _age((now - each.created_at).total_seconds()),
             Text(_failure(each)),
         )
+    return table
+
+
+def runs_table(found: Iterable[RunInfo]) -> Table:
+    """Make the table of ``pipeline runs``."""
+    table = _plain_table("RUN", "DEPLOYMENT", "STATE", "AGE", "TOOK", "FAILURE")
+    now = datetime.now(timezone.utc)
+    for each in found:
+        lines = each.message.splitlines()
+        table.add_row(
+            Text(each.id),
+            Text(f"{each.deployment}:v{each.version}"),
+            Text(each.state, style=_RUN_COLOURS.get(each.state, "")),
+            _age((now - each.created_at).total_seconds()),
+            duration(each.execution_seconds) if each.execution_seconds else "",
+            Text(f"{each.reason} {lines[0] if lines else ''}".strip()),
+        )
+    return table
+
+
+def versions_table(found: Iterable[Deployment]) -> Table:
+    """Make the table of ``pipeline versions``."""
+    table = _plain_table("VERSION", "STATE", "POINTERS", "DIGEST", "AGE")
+    now = datetime.now(timezone.utc)
+    for each in found:
+        table.add_row(
+            f"v{each.version}",
+            Text(each.state, style=_STATE_COLOURS.get(each.state, "")),
+            Text(", ".join(each.pointers)),
+            Text(each.digest[:12]),
+            _age((now - each.created_at).total_seconds()),
+        )
+    return table
+
+
+def pointers_table(found: Iterable[Pointer]) -> Table:
+    """Make the table of ``pipeline pointers list``."""
+    table = _plain_table("POINTER", "VERSION", "LOCKED", "AGE")
+    now = datetime.now(timezone.utc)
+    for each in found:
+        table.add_row(
+            Text(each.pointer),
+            f"v{each.version}",
+            "locked" if each.locked else "",
+            _age((now - each.updated_at).total_seconds()),
+        )
+    return table
+
+
+def _plain_table(*headings: str) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
+    for heading in headings:
+        table.add_column(heading, no_wrap=True, overflow="ellipsis")
     return table
 
 
