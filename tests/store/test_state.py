@@ -55,9 +55,10 @@ async def test_what_was_added_is_there_when_opened_again(tmp_path: Path) -> None
         store = await SqliteDeploymentStore.open(directory)
         assert await store.deployments() == [SPECIFICATION]
         assert store.code_path(CODE).read_bytes() == CONTENT
-        assert await store.seen("key", SPECIFICATION)
-        assert not await store.seen("other", SPECIFICATION)
-        assert not await store.seen("key", replace(SPECIFICATION, digest="cd" * 32))
+        assert await store.deployed("key", SPECIFICATION) == 3
+        assert await store.deployed("other", SPECIFICATION) is None
+        assert await store.deployed("", SPECIFICATION) is None
+        assert await store.deployed("key", replace(SPECIFICATION, digest="cd" * 32)) is None
         await store.close()
 
 

@@ -14,9 +14,10 @@ from pipelined.rpc.messages import timestamp
 from pipelined.rpc.status import unary
 from pipelined_api.v1 import daemon_pb2, daemon_pb2_grpc
 
-API_VERSION = "1.0"
+# A change that old clients notice raises the first number, and one that adds to it the second.
+API_VERSION = "1.1"
 # What came after the first API, by name.
-FEATURES = ("stream",)
+FEATURES = ("stream", "versions", "pointers", "cool")
 
 
 class DaemonServicer(daemon_pb2_grpc.DaemonServicer):
