@@ -14,7 +14,6 @@ from pipelined.core.deployment import Deployment
 from pipelined.core.errors import (
     DeploymentCooled,
     DeploymentDeleted,
-    DeploymentNotFound,
     DomainError,
     InvalidRequest,
     PointerExists,
@@ -27,7 +26,7 @@ from pipelined.core.errors import (
 from pipelined.core.ports import DeploymentStore, WorkerLauncher
 from pipelined.core.references import Pointer
 from pipelined.core.specification import Specification, validate
-from pipelined.core.versions import Versions
+from pipelined.core.versions import Catalogue, Versions
 
 # How long the runs of what is replaced, cooled or deleted may take to end.
 DRAIN_SECONDS = 60.0
@@ -37,8 +36,8 @@ MAX_POINTERS = 100
 Result = TypeVar("Result")
 
 
-class Deployments:
-    """The deployments of this daemon. Belongs to one event loop.
+class Deployments(Catalogue):
+    """The deployments of this daemon, and how they change. Belongs to one event loop.
 
     A version that is not the newest of its name, and that no pointer names, drains to cold when
     that becomes so; it is started again by whoever asks for it by its number.
@@ -58,11 +57,11 @@ class Deployments:
         on_change: Callable[[str, Deployment | None], None],
         versions_kept: int,
     ) -> None:
+        super().__init__()
         self._store = store
         self._launcher = launcher
         self._on_change = on_change
         self._versions_kept = versions_kept
-        self._by_name: dict[str, Versions] = {}
         self._changing = asyncio.Lock()
         # Of versions that were deleted or forgotten.
         self._drains: dict[asyncio.Task[None], Deployment] = {}
@@ -88,43 +87,6 @@ class Deployments:
             await self._forget_surplus(versions)
             self._changed(versions.newest)
         return len(self._by_name)
-
-    def get(self, reference: str, field: str = "deployment") -> Deployment:
-        """The version that a reference stands for.
-
-        Args:
-            reference: NAME, NAME:latest, NAME:vN or NAME:POINTER.
-            field: Of the request that has it, for errors.
-
-        Raises:
-            InvalidRequest: It is no reference.
-            DeploymentNotFound, VersionNotFound, PointerNotFound: It stands for nothing.
-        """
-        wanted = references.parse(reference, field)
-        return self._versions(wanted.name).find(wanted)
-
-    def list(self, *, all_versions: bool = False) -> Sequence[Deployment]:
-        """The newest version of each name, or all of them; ordered by name and version."""
-        names = [self._by_name[name] for name in sorted(self._by_name)]
-        if all_versions:
-            return [deployment for versions in names for deployment in versions.ordered()]
-        return [versions.newest for versions in names]
-
-    def pointers(self, name: str = "") -> Sequence[Pointer]:
-        """The pointers of a name, or of all names if it is empty; ordered by name and tag.
-
-        Raises:
-            DeploymentNotFound: There is no such name.
-        """
-        names = [self._versions(name)] if name else self._by_name.values()
-        pointers = [pointer for versions in names for pointer in versions.pointers.values()]
-        return sorted(pointers, key=lambda pointer: (pointer.name, pointer.tag))
-
-    def pointers_to(self, deployment: Deployment) -> Sequence[str]:
-        """The tags of the pointers that name a version, in order."""
-        specification = deployment.specification
-        versions = self._by_name.get(specification.name)
-        return [] if versions is None else versions.pointers_to(specification.version)
 
     async def deploy(
         self, specification: Specification, chunks: AsyncIterator[bytes], idempotency_key: str = ""
@@ -333,12 +295,6 @@ class Deployments:
             newest = versions.newest.specification.version
             self._let_cool(versions, versions.by_number[before.version], newest)
             await self._forget_surplus(versions)
-
-    def _versions(self, name: str) -> Versions:
-        try:
-            return self._by_name[name]
-        except KeyError:
-            raise DeploymentNotFound(name, sorted(self._by_name)) from None
 
     def _made(self, specification: Specification) -> Deployment:
         code_path = self._store.code_path(specification.code)

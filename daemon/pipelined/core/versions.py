@@ -1,4 +1,4 @@
-"""All that is known under one name: its versions, and the pointers to them."""
+"""What is deployed: the versions of each name, and the pointers to them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from pipelined.core import references
 from pipelined.core.deployment import Deployment
+from pipelined.core.errors import DeploymentNotFound
 from pipelined.core.references import Pointer, Reference
 
 
@@ -59,3 +60,53 @@ class Versions:
     def surplus(self, kept: int) -> Sequence[Deployment]:
         """What is neither among the newest ``kept`` versions nor named by a pointer."""
         return [d for d in self.ordered()[:-kept] if not self.pointers_to(d.specification.version)]
+
+
+class Catalogue:
+    """All names, looked up. Belongs to one event loop."""
+
+    def __init__(self) -> None:
+        self._by_name: dict[str, Versions] = {}
+
+    def get(self, reference: str, field: str = "deployment") -> Deployment:
+        """The version that a reference stands for.
+
+        Args:
+            reference: NAME, NAME:latest, NAME:vN or NAME:POINTER.
+            field: Of the request that has it, for errors.
+
+        Raises:
+            InvalidRequest: It is no reference.
+            DeploymentNotFound, VersionNotFound, PointerNotFound: It stands for nothing.
+        """
+        wanted = references.parse(reference, field)
+        return self._versions(wanted.name).find(wanted)
+
+    def list(self, *, all_versions: bool = False) -> Sequence[Deployment]:
+        """The newest version of each name, or all of them; ordered by name and version."""
+        names = [self._by_name[name] for name in sorted(self._by_name)]
+        if all_versions:
+            return [deployment for versions in names for deployment in versions.ordered()]
+        return [versions.newest for versions in names]
+
+    def pointers(self, name: str = "") -> Sequence[Pointer]:
+        """The pointers of a name, or of all names if it is empty; ordered by name and tag.
+
+        Raises:
+            DeploymentNotFound: There is no such name.
+        """
+        names = [self._versions(name)] if name else self._by_name.values()
+        pointers = [pointer for versions in names for pointer in versions.pointers.values()]
+        return sorted(pointers, key=lambda pointer: (pointer.name, pointer.tag))
+
+    def pointers_to(self, deployment: Deployment) -> Sequence[str]:
+        """The tags of the pointers that name a version, in order."""
+        specification = deployment.specification
+        versions = self._by_name.get(specification.name)
+        return [] if versions is None else versions.pointers_to(specification.version)
+
+    def _versions(self, name: str) -> Versions:
+        try:
+            return self._by_name[name]
+        except KeyError:
+            raise DeploymentNotFound(name, sorted(self._by_name)) from None
