@@ -11,8 +11,8 @@ import psutil
 import pytest
 
 from pipeline import Graph, _values
-from pipelined.core.deployment import Deployment
-from pipelined.core.errors import DeploymentCooled, DeploymentDeleted, DomainError
+from pipelined.core.deployment import QUEUE_LIMIT, Deployment
+from pipelined.core.errors import DeploymentCooled, DeploymentDeleted, DomainError, QueueFull
 from pipelined.core.specification import Code, Specification
 from pipelined.core.states import State
 from pipelined_api.v1 import runs_pb2
@@ -136,3 +136,29 @@ async def test_cooling_what_is_cold_begins_nothing(nursery: Launching, tmp_path:
     await deployed.deployment.begin_cooling(COOLED, 3600.0)
     assert deployed.deployment.state is State.COLD
     assert deployed.deployment.startups == 0
+
+
+async def test_no_more_wait_for_the_end_of_a_cooling_than_may_wait(
+    nursery: Launching, tmp_path: Path
+) -> None:
+    deployed = Deployed(tmp_path, nursery, waiting(), 1)
+    executing = deployed.run("executing")
+    await deployed.executing("executing")
+    cooling = deployed.deployment.begin_cooling(COOLED, 3600.0)
+    held_up = [deployed.run(f"held-up-{number}") for number in range(QUEUE_LIMIT)]
+    await asyncio.sleep(0)
+    with pytest.raises(QueueFull, match=str(QUEUE_LIMIT)) as caught:
+        await deployed.run("one-more")
+    assert caught.value.retry_after >= 1.0
+    # Who leaves makes room.
+    held_up[0].cancel()
+    await asyncio.wait({held_up[0]})
+    another = deployed.run("another")
+    await asyncio.sleep(0)
+    assert not another.done()
+    deployed.release.touch()
+    await cooling
+    pids = set(await asyncio.gather(*held_up[1:], another))
+    assert len(pids) == 1
+    assert await executing not in pids
+    await deployed.deployment.drain(DeploymentDeleted("test"), 0.0)
