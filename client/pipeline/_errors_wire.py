@@ -192,7 +192,13 @@ def _daemon_failed(wire: WireError, address: str) -> errors.PipelineError:
 
 BY_REASON: Mapping[str, Build] = {
     "DEPLOYMENT_NOT_FOUND": _plain(errors.NotFound),
+    "VERSION_NOT_FOUND": _plain(errors.NotFound),
+    "POINTER_NOT_FOUND": _plain(errors.NotFound),
     "DEPLOYMENT_DELETED": _plain(errors.NotFound),
+    "DEPLOYMENT_COOLED": _plain(errors.Cancelled),
+    "VERSION_IN_USE": _plain(errors.PipelineError),
+    "POINTER_EXISTS": _plain(errors.AlreadyExists),
+    "POINTER_LOCKED": _plain(errors.PipelineError),
     "INVALID_INPUT": _invalid_input,
     "INVALID_REQUEST": _invalid_input,
     "PYTHON_MISMATCH": _mismatch("python"),

@@ -46,7 +46,7 @@ async def serve(settings: Settings) -> None:
         limits = Limits(pinned_bytes=settings.pinned_bytes, device_bytes=settings.device_bytes)
         nursery = Nursery(preload=settings.preload, limits=limits, files=files)
         health = Health()
-        deployments = Deployments(store, nursery, health.deployment_changed)
+        deployments = Deployments(store, nursery, health.deployment_changed, settings.versions_kept)
         version = metadata.version("pipelined")
         server = create_server(
             deployments, files, InstalledPackages(), health, nursery.status, version

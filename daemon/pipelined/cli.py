@@ -14,6 +14,7 @@ from pipelined.core.files import FileLimits
 from pipelined.observe.logs import LogFormat, configure
 from pipelined.settings import (
     DEFAULT_PINNED_BYTES,
+    DEFAULT_VERSIONS_KEPT,
     LEAST_PINNED_BYTES,
     InvalidDuration,
     InvalidSize,
@@ -158,6 +159,16 @@ def serve(
             f"Default: {DEFAULT_FILES.ttl_seconds / 3600:.0f}h.",
         ),
     ] = DEFAULT_FILES.ttl_seconds,
+    versions_kept: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            metavar="N",
+            envvar="PIPELINED_VERSIONS_KEPT",
+            help="How many versions of each deployment are kept, the newest; those that pointers "
+            "name are kept anyway.",
+        ),
+    ] = DEFAULT_VERSIONS_KEPT,
     log_format: Annotated[LogFormat, typer.Option(help="How the log looks.")] = LogFormat.CONSOLE,
     debug: Annotated[bool, typer.Option("--debug", help="Log more.")] = False,
 ) -> None:
@@ -170,6 +181,7 @@ def serve(
         pinned_bytes=pinned_memory,
         device_bytes=device_memory,
         files=FileLimits(file_max_size, file_store_size, file_ttl),
+        versions_kept=versions_kept,
     )
     configure(log_format, debug=debug)
     # Imported late, so that --help does not wait for gRPC.

@@ -101,6 +101,30 @@ class AbortingDaemon(daemon_pb2_grpc.DaemonServicer, deployments_pb2_grpc.Deploy
         yield deployments_pb2.WarmResponse(state=state, stage=stage)
         self._behave(context)
 
+    def Cool(
+        self, request: deployments_pb2.CoolRequest, context: grpc.ServicerContext
+    ) -> deployments_pb2.CoolResponse:
+        self._behave(context)
+        return deployments_pb2.CoolResponse()
+
+    def SetPointer(
+        self, request: deployments_pb2.SetPointerRequest, context: grpc.ServicerContext
+    ) -> deployments_pb2.SetPointerResponse:
+        self._behave(context)
+        return deployments_pb2.SetPointerResponse()
+
+    def ListPointers(
+        self, request: deployments_pb2.ListPointersRequest, context: grpc.ServicerContext
+    ) -> deployments_pb2.ListPointersResponse:
+        self._behave(context)
+        return deployments_pb2.ListPointersResponse()
+
+    def DeletePointer(
+        self, request: deployments_pb2.DeletePointerRequest, context: grpc.ServicerContext
+    ) -> deployments_pb2.DeletePointerResponse:
+        self._behave(context)
+        return deployments_pb2.DeletePointerResponse()
+
     def _behave(self, context: grpc.ServicerContext) -> None:
         self.calls += 1
         self.behaviour(context)

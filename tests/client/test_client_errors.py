@@ -46,7 +46,13 @@ def failure_of(call: Callable[[], object]) -> errors.PipelineError:
 
 FROM_DAEMON: list[tuple[DomainError, type[errors.PipelineError], dict[str, object]]] = [
     (domain.DeploymentNotFound("x"), errors.NotFound, {}),
+    (domain.VersionNotFound("x", 3, [1]), errors.NotFound, {}),
+    (domain.PointerNotFound("x", "p", []), errors.NotFound, {}),
     (domain.DeploymentDeleted("x"), errors.NotFound, {}),
+    (domain.DeploymentCooled("x", 3), errors.Cancelled, {}),
+    (domain.VersionInUse("x", 3, ["p"]), errors.PipelineError, {}),
+    (domain.PointerExists("x:p", 3), errors.AlreadyExists, {}),
+    (domain.PointerLocked("x:p", 3), errors.PipelineError, {}),
     (domain.InvalidRequest("name", "is bad"), errors.InvalidInput, {"field": "name"}),
     (
         domain.InvalidInput("kwargs.height", "too big", "le=1024"),

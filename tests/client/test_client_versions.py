@@ -48,7 +48,7 @@ def test_every_version_can_be_run(client: Client) -> None:
     assert client.deployment("kept").version == 3
     assert client.warm("kept:v1").version == 1
     assert [each.version for each in client.list() if each.name == "kept"] == [3]
-    with pytest.raises(errors.NotFound, match="v4"):
+    with pytest.raises(errors.NotFound, match="no version 4"):
         client.run("kept:v4", 1)
     with pytest.raises(errors.NotFound):
         client.versions("kept-by-nobody")

@@ -18,7 +18,13 @@ FAILURE = Failure("ValueError", "bad value", "Traceback …", "Model.load")
 # One of each, with the reason and the code that clients rely on: changing one breaks them.
 EXAMPLES: list[tuple[DomainError, str, int]] = [
     (errors.DeploymentNotFound("x"), "DEPLOYMENT_NOT_FOUND", code_pb2.NOT_FOUND),
+    (errors.VersionNotFound("x", 3, [1]), "VERSION_NOT_FOUND", code_pb2.NOT_FOUND),
+    (errors.PointerNotFound("x", "p", []), "POINTER_NOT_FOUND", code_pb2.NOT_FOUND),
     (errors.DeploymentDeleted("x"), "DEPLOYMENT_DELETED", code_pb2.NOT_FOUND),
+    (errors.DeploymentCooled("x", 3), "DEPLOYMENT_COOLED", code_pb2.ABORTED),
+    (errors.VersionInUse("x", 3, ["p"]), "VERSION_IN_USE", code_pb2.FAILED_PRECONDITION),
+    (errors.PointerExists("x:p", 3), "POINTER_EXISTS", code_pb2.ALREADY_EXISTS),
+    (errors.PointerLocked("x:p", 3), "POINTER_LOCKED", code_pb2.FAILED_PRECONDITION),
     (errors.InvalidRequest("name", "is bad"), "INVALID_REQUEST", code_pb2.INVALID_ARGUMENT),
     (errors.InvalidInput("a.b", "too big", "le=3"), "INVALID_INPUT", code_pb2.INVALID_ARGUMENT),
     (errors.PythonMismatch("3.9", "3.11"), "PYTHON_MISMATCH", code_pb2.FAILED_PRECONDITION),
@@ -111,6 +117,8 @@ def test_a_status_fits_into_the_headers_that_most_clients_take() -> None:
         errors.StartupFailed(long, failure, cause=long, subject=long, retry_after=1.0),
         errors.RunFailed(long, failure),
         errors.InvalidInput(long, long, long),
+        errors.DeploymentNotFound(long, [long]),
+        errors.VersionInUse(long, 3, [long, long]),
     ):
         rich = rpc_status.to_status(status_of(error))
         [(_, details)] = rich.trailing_metadata

@@ -6,7 +6,13 @@ The edge (``rpc/status.py``) maps each of them to a gRPC status in one table; no
 
     DomainError
       ├─ DeploymentNotFound      no deployment of that name
+      ├─ VersionNotFound         the deployment has no version of that number
+      ├─ PointerNotFound         the deployment has no pointer of that name
       ├─ DeploymentDeleted       it was deleted or replaced while the call waited for it
+      ├─ DeploymentCooled        its workers were stopped while the call waited for them
+      ├─ VersionInUse            a version that is to be deleted is named by a pointer
+      ├─ PointerExists           a pointer that is to be made is there already
+      ├─ PointerLocked           a pointer that is to be changed is locked
       ├─ InvalidRequest          a field of a request that is not an input of a run
       ├─ InvalidInput            an input of a run does not fit the schema
       ├─ PythonMismatch          code made by another minor version of Python
@@ -32,7 +38,11 @@ The edge (``rpc/status.py``) maps each of them to a gRPC status in one table; no
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+# Of what there is in place of what was asked for.
+_MOST_LISTED = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,21 +67,87 @@ class DomainError(Exception):
 
 
 class DeploymentNotFound(DomainError):
-    """There is no deployment of that name."""
+    """There is no deployment of that name; ``known`` are the names that there are."""
 
-    def __init__(self, name: str) -> None:
-        super().__init__(f"there is no deployment named {name!r}")
+    def __init__(self, name: str, known: Sequence[str] = ()) -> None:
+        there_are = f"there are {_listed(known)}" if known else "there are none at all"
+        super().__init__(f"there is no deployment named {name!r}; {there_are}")
         self.name = name
+
+
+class VersionNotFound(DomainError):
+    """The deployment has no version of that number, or not any more."""
+
+    def __init__(self, name: str, version: int, known: Sequence[int]) -> None:
+        # The newest are of more use than the oldest.
+        there_are = _listed([f"v{number}" for number in reversed(known)])
+        super().__init__(f"deployment {name!r} has no version {version}; it has {there_are}")
+        self.name = name
+        self.version = version
+
+
+class PointerNotFound(DomainError):
+    """The deployment has no pointer of that name."""
+
+    def __init__(self, name: str, pointer: str, known: Sequence[str]) -> None:
+        there_are = f"it has {_listed(known)}" if known else "it has none"
+        super().__init__(f"deployment {name!r} has no pointer {pointer!r}; {there_are}")
+        self.name = name
+        self.pointer = pointer
 
 
 class DeploymentDeleted(DomainError):
-    """The deployment was deleted, or replaced by its next version, during the call."""
+    """The deployment, or the version, was deleted or replaced by the next one, during the call."""
 
-    def __init__(self, name: str, replaced_by: int | None = None) -> None:
+    def __init__(
+        self, name: str, *, version: int | None = None, replaced_by: int | None = None
+    ) -> None:
+        which = "" if version is None else f"version {version} of "
         what = "deleted" if replaced_by is None else f"replaced by version {replaced_by}"
-        super().__init__(f"deployment {name!r} has been {what}")
+        super().__init__(f"{which}deployment {name!r} has been {what}")
         self.name = name
+        self.version = version
         self.replaced_by = replaced_by
+
+
+class DeploymentCooled(DomainError):
+    """The workers were stopped, because somebody asked for that, before the call had ended."""
+
+    def __init__(self, name: str, version: int) -> None:
+        super().__init__(f"deployment {name!r} has been cooled: the workers of v{version} stopped")
+        self.name = name
+        self.version = version
+
+
+class VersionInUse(DomainError):
+    """A version cannot be deleted while pointers name it."""
+
+    def __init__(self, name: str, version: int, pointers: Sequence[str]) -> None:
+        super().__init__(
+            f"version {version} of deployment {name!r} is what {_listed(pointers)} "
+            f"{'points' if len(pointers) == 1 else 'point'} to; set or delete that first"
+        )
+        self.name = name
+        self.version = version
+        self.pointers = tuple(pointers)
+
+
+class PointerExists(DomainError):
+    """There is such a pointer, and the request does not say that it may be overwritten."""
+
+    def __init__(self, pointer: str, version: int) -> None:
+        super().__init__(f"pointer {pointer!r} exists already and names version {version}")
+        self.pointer = pointer
+        self.version = version
+
+
+class PointerLocked(DomainError):
+    """A locked pointer is neither overwritten nor deleted unless the request unlocks it."""
+
+    def __init__(self, pointer: str, version: int) -> None:
+        super().__init__(f"pointer {pointer!r} is locked and stays at version {version}; unlock it")
+        self.pointer = pointer
+        self.version = version
 
 
 class InvalidRequest(DomainError):
@@ -330,3 +406,8 @@ class FileDigestMismatch(DomainError):
     def __init__(self, sha256: str, what: str) -> None:
         super().__init__(f"the file with sha256 {sha256} arrived damaged: {what}")
         self.sha256 = sha256
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - _MOST_LISTED
+    return ", ".join(names[:_MOST_LISTED]) + (f" and {more} more" if more > 0 else "")

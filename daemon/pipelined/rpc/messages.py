@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from pipelined.core.deployment import Deployment
 from pipelined.core.errors import InvalidRequest
+from pipelined.core.references import Pointer
 from pipelined.core.specification import Code, Specification
 from pipelined.core.stages import Stage, Timeline
 from pipelined_api.v1 import deployments_pb2, schema_pb2, timeline_pb2
@@ -20,8 +22,10 @@ def timestamp(seconds: float) -> Timestamp:
     return message
 
 
-def deployment_message(deployment: Deployment) -> deployments_pb2.Deployment:
-    """A deployment as it is now."""
+def deployment_message(
+    deployment: Deployment, pointers: Sequence[str]
+) -> deployments_pb2.Deployment:
+    """A deployment as it is now, with the tags of the pointers to it."""
     specification = deployment.specification
     message = deployments_pb2.Deployment(
         name=specification.name,
@@ -36,6 +40,7 @@ def deployment_message(deployment: Deployment) -> deployments_pb2.Deployment:
         runs_succeeded=deployment.runs_succeeded,
         runs_failed=deployment.runs_failed,
         startups=deployment.startups,
+        pointers=pointers,
     )
     if (failure := deployment.failure) is not None:
         message.failure.type = failure.type
@@ -43,6 +48,18 @@ def deployment_message(deployment: Deployment) -> deployments_pb2.Deployment:
         message.failure.traceback = failure.traceback
         message.failure.node = failure.node
     return message
+
+
+def pointer_message(pointer: Pointer) -> deployments_pb2.Pointer:
+    """One pointer."""
+    return deployments_pb2.Pointer(
+        pointer=pointer.reference,
+        name=pointer.name,
+        version=pointer.version,
+        locked=pointer.locked,
+        created_at=timestamp(pointer.created_at),
+        updated_at=timestamp(pointer.updated_at),
+    )
 
 
 def stage_message(stage: Stage) -> timeline_pb2.Stage:

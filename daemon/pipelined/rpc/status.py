@@ -70,8 +70,42 @@ TABLE: dict[type[DomainError], Mapping] = {
     errors.DeploymentNotFound: Mapping(
         code_pb2.NOT_FOUND, "DEPLOYMENT_NOT_FOUND", lambda e: {"name": e.name}
     ),
+    errors.VersionNotFound: Mapping(
+        code_pb2.NOT_FOUND,
+        "VERSION_NOT_FOUND",
+        lambda e: {"name": e.name, "version": str(e.version)},
+    ),
+    errors.PointerNotFound: Mapping(
+        code_pb2.NOT_FOUND,
+        "POINTER_NOT_FOUND",
+        lambda e: {"name": e.name, "pointer": e.pointer},
+    ),
     errors.DeploymentDeleted: Mapping(
         code_pb2.NOT_FOUND, "DEPLOYMENT_DELETED", lambda e: {"name": e.name}
+    ),
+    errors.DeploymentCooled: Mapping(
+        code_pb2.ABORTED,
+        "DEPLOYMENT_COOLED",
+        lambda e: {"name": e.name, "version": str(e.version)},
+    ),
+    errors.VersionInUse: Mapping(
+        code_pb2.FAILED_PRECONDITION,
+        "VERSION_IN_USE",
+        lambda e: {
+            "name": e.name,
+            "version": str(e.version),
+            "pointers": ",".join(e.pointers),
+        },
+    ),
+    errors.PointerExists: Mapping(
+        code_pb2.ALREADY_EXISTS,
+        "POINTER_EXISTS",
+        lambda e: {"pointer": e.pointer, "version": str(e.version)},
+    ),
+    errors.PointerLocked: Mapping(
+        code_pb2.FAILED_PRECONDITION,
+        "POINTER_LOCKED",
+        lambda e: {"pointer": e.pointer, "version": str(e.version)},
     ),
     errors.InvalidRequest: Mapping(
         code_pb2.INVALID_ARGUMENT,

@@ -54,7 +54,9 @@ class InfoResponse(_message.Message):
     version: _builtins.str
     """Of the distribution, "0.1.0"."""
     api_version: _builtins.str
-    """Of this API, "1.0": a change that old clients notice raises the first number."""
+    """Of this API, "1.1": a change that old clients notice raises the first number, and one that adds
+    to it the second.
+    """
     pid: _builtins.int
     python_version: _builtins.str
     """Of the Python that runs the workers, "3.11.7"."""
@@ -62,7 +64,9 @@ class InfoResponse(_message.Message):
     """The largest message taken or sent, in bytes."""
     @_builtins.property
     def features(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """What is served beyond the first API, by name."""
+        """What is served beyond the first API, by name: "stream" (Runs.Stream), "versions" (references to
+        versions that are not the newest), "pointers", "cool" (Deployments.Cool).
+        """
 
     @_builtins.property
     def started_at(self) -> _timestamp_pb2.Timestamp: ...
