@@ -9,6 +9,7 @@ import pytest
 
 from pipeline import File, Pipeline, Variable, pipe
 from pipeline.errors import GraphError
+from pipelined_api.schema import check_schema
 from tests.client.pipes import (
     Model,
     Options,
@@ -229,7 +230,52 @@ def test_a_builder_is_entered_once() -> None:
         pass
 
 
-def test_an_error_inside_the_with_closes_the_builder() -> None:
-    with pytest.raises(RuntimeError), Pipeline():
-        raise RuntimeError
+def test_an_error_inside_the_with_closes_the_builder_for_good() -> None:
+    builder = Pipeline()
+
+    def build() -> None:
+        with builder:
+            builder.output(Variable(int))
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        build()
     assert half(3) == 1.5
+    with pytest.raises(GraphError, match="RuntimeError ended the `with"):
+        builder.get_pipeline()
+
+
+def test_a_pipe_given_a_variable_where_no_builder_is_open_says_so() -> None:
+    with Pipeline():
+        x = Variable(int)
+    with pytest.raises(GraphError, match=r"test_graph_builder.py:\d+: pipe 'half' .*no `with"):
+        half(x)
+    with pytest.raises(GraphError, match="pipe 'join' is called with <Variable str"):
+        join("a", second=_variable_of_a_builder_that_is_closed())
+
+
+def _variable_of_a_builder_that_is_closed() -> str:
+    with Pipeline():
+        return Variable(str)
+
+
+def test_outputs_have_distinct_names_and_inputs_too() -> None:
+    with Pipeline() as builder:
+        output_1 = Variable(float)
+        input_0 = half(output_1)
+        builder.output(input_0, half(output_1), output_1, input_0)
+    graph = builder.get_pipeline()
+    check_schema(graph.schema())
+    assert [each.name for each in graph.outputs] == ["input_0", "output_1_", "output_1", "output_3"]
+    with Pipeline() as builder:
+        input_1 = Variable(int)
+        builder.output(join(Variable(str)), input_1)
+    assert [each.name for each in builder.get_pipeline().inputs] == ["input_1", "input_1_"]
+
+
+def test_keyword_arguments_may_be_called_what_the_library_calls_its_own() -> None:
+    with Pipeline() as builder:
+        x = Variable(str)
+        builder.output(join("a", self=x, pipe="b", args="c", kwargs="d"))
+    assert builder.get_pipeline().run("A") == ["a!Abcd"]
+    assert join("a", self="b") == "a!b"

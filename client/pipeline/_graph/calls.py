@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from pipeline._arguments import reviver, without_schemas
-from pipeline._graph.annotations import describe, lenient_type, pipe_annotations
-from pipeline._graph.compatibility import compatible
+from pipeline._graph.annotations import pipe_annotations
 from pipeline._graph.decorators import Pipe, is_entity
-from pipeline._graph.nodes import replace
+from pipeline._graph.fitting import Fitting, variables_in
 from pipeline._graph.streams import stream_annotation
-from pipeline._graph.variables import GraphVariable
-from pipeline.errors import GraphError, InvalidInput
-from pipelined_api.schema import SchemaViolation, validate_value
-from pipelined_api.v1.schema_pb2 import Type
+from pipeline.errors import GraphError
 
 __all__ = ["check_arguments", "result_annotations"]
 
@@ -50,7 +45,9 @@ def check_arguments(
             continue
         value = bound.arguments[name]
         where = f"{prefix}: parameter {name!r}"
-        check = _Check(annotations.get(name, inspect.Parameter.empty), parameter.default, where)
+        check = Fitting(annotations.get(name, inspect.Parameter.empty), name, prefix)
+        if value is parameter.default:
+            continue
         if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
             bound.arguments[name] = tuple(check(item) for item in value)
         elif parameter.kind is inspect.Parameter.VAR_KEYWORD:
@@ -62,59 +59,8 @@ def check_arguments(
     return bound.args, bound.kwargs
 
 
-class _Check:
-    """Checks what one parameter is given."""
-
-    def __init__(self, annotation: Any, default: Any, where: str) -> None:
-        self._annotation = annotation
-        self._type = lenient_type(annotation)
-        self._default = default
-        self._where = where
-
-    def __call__(self, value: Any) -> Any:
-        if self._type.kind == Type.KIND_ANY or value is self._default or is_entity(value):
-            return value
-        if type(value) is GraphVariable:
-            self._check_variable(value)
-            return value
-        if any(True for _ in _variables(value)):
-            # Part of it has no value yet; the pipe sees it when it has.
-            return value
-        return self._check_literal(value)
-
-    def _check_variable(self, variable: GraphVariable) -> None:
-        # A pipe gets a stream as the iterator that it is.
-        if variable.parameter.stream or not compatible(variable.wire_type, self._type):
-            raise GraphError(
-                f"{self._where} is annotated {describe(self._annotation)}, "
-                f"but {variable!r} is {describe(variable.annotation)}"
-            )
-
-    def _check_literal(self, value: Any) -> Any:
-        try:
-            validate_value(self._type, without_schemas(value), "")
-            revive = reviver(self._annotation)
-            return value if revive is None else revive(value, "")
-        except (SchemaViolation, InvalidInput) as error:
-            raise GraphError(
-                f"{self._where} is annotated {describe(self._annotation)}: {error}"
-            ) from None
-
-
-def _variables(value: Any) -> Iterator[GraphVariable]:
-    found: list[GraphVariable] = []
-
-    def note(item: Any) -> Any:
-        if type(item) is GraphVariable:
-            found.append(item)
-        return item
-
-    replace(value, note)
-    yield from found
-
-
 def _check_startup(value: Any, where: str) -> None:
-    for variable in _variables(value):
+    for variable in variables_in(value):
         if not variable.at_startup:
             raise GraphError(
                 f"{where}: {variable!r} has a value only in a run, but this pipe runs on startup; "

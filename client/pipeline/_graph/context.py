@@ -13,7 +13,19 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pipeline._graph.builder import Pipeline
 
-__all__ = ["current_builder", "open_builder", "plain_calls", "source_line", "user_frame"]
+__all__ = [
+    "Placeholder",
+    "current_builder",
+    "open_builder",
+    "plain_calls",
+    "source_line",
+    "user_frame",
+]
+
+
+class Placeholder:
+    """Base of what stands for a value while a graph is built."""
+
 
 open_builder: ContextVar[Pipeline | None] = ContextVar("pipeline_open_builder", default=None)
 
