@@ -113,7 +113,7 @@ def run(
     from pipeline.cli import printing
 
     with _client(context, address) as client:
-        schema = client.deployment(name).schema
+        schema = client.deployment(name).schema.wire()
         if printing.streams(schema):
             printing.print_stream(
                 client, name, schema, inputs or [], timeout, output_dir, as_json=json
