@@ -53,6 +53,7 @@ lint: venv  ## Every linter, as errors
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 	$(BIN)/buf lint proto
 	$(BIN)/clang-format --dry-run --Werror $(CPP) $(TEST_CPP)

@@ -30,7 +30,7 @@ class ParameterSchema:
 
     @property
     def type(self) -> str:
-        """As Python writes it, such as ``"list[int] | None"``; of a stream, that of its elements."""
+        """As Python writes it, such as ``"list[int]"``; of a stream, that of its elements."""
         return type_text(self._wire.type)
 
     @property
