@@ -93,6 +93,32 @@ def test_a_caller_may_change_what_a_run_returned() -> None:
     assert graph.run() == [[7]]
 
 
+def test_outputs_are_what_they_were_when_they_were_given() -> None:
+    @entity
+    class Log:
+        def __init__(self) -> None:
+            self.lines: list[int] = []
+
+        @pipe
+        def add(self, x: int) -> list[int]:
+            self.lines.append(x)
+            return self.lines
+
+    @pipe
+    def growing(x: int) -> Iterator[list[int]]:
+        items: list[int] = []
+        for number in range(x):
+            items.append(number)
+            yield items
+
+    with Pipeline() as builder:
+        x = Variable(int)
+        builder.output(Log().add(x), growing(x))
+    graph = builder.get_pipeline()
+    first, second = graph.run(1), graph.run(2)
+    assert (first, second) == ([[1], [[0]]], [[1, 2], [[0], [0, 1]]])
+
+
 def test_a_caller_keeps_its_inputs_as_they_were() -> None:
     with Pipeline() as builder:
         value = Variable(list[int])

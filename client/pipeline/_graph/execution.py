@@ -128,7 +128,10 @@ class Execution:
                     results[index] = self._call_once(index, node, values, results, observer)
                 else:
                     results[index] = self._call(node, values, results, observer, opened)
-            outputs = [self._resolve(each.reference, values, results) for each in self._outputs]
+            # Copies, as entities may go on changing lists that the caller has by then.
+            outputs = [
+                fresh(self._resolve(each.reference, values, results)) for each in self._outputs
+            ]
             yield from rows(self._nodes, self._outputs, outputs)
 
     def _call_once(
