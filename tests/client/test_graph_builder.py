@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+import contextvars
 import threading
 from contextlib import ExitStack
 from pathlib import Path
@@ -7,7 +9,7 @@ from typing import Any, Tuple  # noqa: UP035  # users write these
 
 import pytest
 
-from pipeline import File, Pipeline, Variable, pipe
+from pipeline import File, Pipeline, Stream, Variable, pipe
 from pipeline.errors import GraphError
 from pipelined_api.schema import check_schema
 from tests.client.pipes import (
@@ -279,3 +281,59 @@ def test_keyword_arguments_may_be_called_what_the_library_calls_its_own() -> Non
         builder.output(join("a", self=x, pipe="b", args="c", kwargs="d"))
     assert builder.get_pipeline().run("A") == ["a!Abcd"]
     assert join("a", self="b") == "a!b"
+
+
+def test_builders_may_be_closed_in_any_order_and_in_another_context() -> None:
+    one, other = Pipeline(), Pipeline()
+    one.__enter__()
+    contextvars.copy_context().run(other.__enter__)
+    other.__exit__(None, None, None)
+    x = Variable(int)
+    one.output(half(x))
+    two = Pipeline().__enter__()
+    one.__exit__(None, None, None)
+    two.output(Variable(int))
+    two.__exit__(None, None, None)
+    assert half(3) == 1.5
+    assert (one.get_pipeline().run(3), two.get_pipeline().run(3)) == ([1.5], [3])
+
+
+def test_tasks_that_take_turns_have_builders_of_their_own() -> None:
+    async def build(count: int) -> list[Any]:
+        with Pipeline() as builder:
+            last: Any = Variable(float)
+            for _ in range(count):
+                await asyncio.sleep(0)
+                last = half(last)
+            builder.output(last)
+        return builder.get_pipeline().run(16)
+
+    async def every() -> list[list[Any]]:
+        return await asyncio.gather(*map(build, range(4)))
+
+    assert asyncio.run(every()) == [[16.0], [8.0], [4.0], [2.0]]
+
+
+def test_the_graph_may_be_taken_before_the_with_ends() -> None:
+    with Pipeline() as builder:
+        x = Variable(float)
+        builder.output(half(x))
+        first = builder.get_pipeline()
+        builder.output(x)
+    assert (first.run(x=3.0), builder.get_pipeline().run(3.0)) == ([1.5], [1.5, 3.0])
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: (n for n in (1, 2)), lambda: [iter([1])], lambda: {"a": Stream([1])}]
+)
+def test_an_iterator_is_no_constant_as_the_first_run_would_use_it_up(make: Any) -> None:
+    message = "pipe 'anything': parameter 'value' is given a .*, which the first run would use up"
+    with Pipeline(), pytest.raises(GraphError, match=message):
+        anything(make())  # type: ignore[no-untyped-call]
+
+
+def test_an_argument_that_contains_itself_is_refused() -> None:
+    endless: list[Any] = []
+    endless.append(endless)
+    with Pipeline(), pytest.raises(GraphError, match="pipe 'anything': an argument contains it"):
+        anything(endless)  # type: ignore[no-untyped-call]

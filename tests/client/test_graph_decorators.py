@@ -237,6 +237,29 @@ def test_a_pipe_may_be_a_property_a_lambda_or_wrapped() -> None:
     assert builder.get_pipeline().run(5) == [3, -5, 11, -5]
 
 
+def test_a_function_that_a_class_refers_to_stays_a_function() -> None:
+    @pipe
+    def tripled(x: int) -> int:
+        return 3 * x
+
+    class Registry:
+        function = tripled
+
+    with Pipeline() as builder:
+        builder.output(tripled(Variable(int)), Registry.function(2))
+    assert builder.get_pipeline().run(5) == [15, 6]
+
+
+def test_a_method_may_be_called_on_its_class() -> None:
+    with Pipeline() as builder:
+        n = Variable(int)
+        counter = Counter()
+        builder.output(Counter.add(counter, n), Counter.add(n=n, self=counter))
+        with pytest.raises(GraphError, match="'Counter.add' is a method, called on nothing"):
+            Counter.add()  # type: ignore[call-arg]  # that is the test
+    assert builder.get_pipeline().run(2) == [2, 4]
+
+
 def test_positional_only_parameters_and_defaults() -> None:
     @pipe
     def power(base: int, /, exponent: int = 2, *, negate: bool = False) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from contextvars import Token
 from types import TracebackType
 from typing import Any
 
@@ -46,15 +45,17 @@ class Pipeline:
         self._outputs: list[GraphVariable] = []
         self._entities: list[Any] = []
         self._names: dict[int, str] = {}
-        self._token: Token[Pipeline | None] | None = None
+        self._outer: Pipeline | None = None
         self._entered = False
+        self.is_open = False
         self._failure = ""
 
     def __enter__(self) -> Pipeline:
         if self._entered:
             raise GraphError(f"{source_line()}: this Pipeline has been built; make another one")
-        self._entered = True
-        self._token = open_builder.set(self)
+        self._entered = self.is_open = True
+        self._outer = open_builder.get()
+        open_builder.set(self)
         return self
 
     def __exit__(
@@ -63,13 +64,19 @@ class Pipeline:
         exception: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        assert self._token is not None
-        open_builder.reset(self._token)
-        self._token = None
+        self.is_open = False
+        # Another one, if they are closed in another order, or in another context, than opened.
+        if open_builder.get() is self:
+            open_builder.set(self._outer)
         if exception_type is None:
             self._find_names()
         else:
             self._failure = exception_type.__qualname__
+
+    @property
+    def outer(self) -> Pipeline | None:
+        """The builder that was open when this one was entered."""
+        return self._outer
 
     def add_input(self, parameter: Parameter, annotation: Any) -> GraphVariable:
         """Add an input. Called by ``Variable``."""
@@ -90,7 +97,12 @@ class Pipeline:
 
         """
         line = source_line()
-        args, kwargs = check_arguments(pipe, args, kwargs, line)
+        try:
+            args, kwargs = check_arguments(pipe, args, kwargs, line)
+        except RecursionError:
+            raise GraphError(
+                f"{line}: pipe {pipe.name!r}: an argument contains itself, or is nested too deeply"
+            ) from None
 
         def reference(value: Any) -> Any:
             return self._reference(value, line)
@@ -172,7 +184,7 @@ class Pipeline:
             )
         if not self._outputs:
             raise GraphError(f"{source_line()}: the pipeline has no output; call builder.output()")
-        if self._token is not None:
+        if self.is_open:
             self._find_names()
         self._check_streams()
         entities, nodes = snapshot(self._entities, self._nodes)

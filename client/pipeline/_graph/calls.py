@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pipeline._graph.annotations import pipe_annotations
 from pipeline._graph.decorators import Pipe, is_entity
 from pipeline._graph.fitting import Fitting, variables_in
-from pipeline._graph.streams import stream_annotation
+from pipeline._graph.nodes import replace
+from pipeline._graph.streams import Stream, stream_annotation
 from pipeline.errors import GraphError
 
 __all__ = ["check_arguments", "result_annotations"]
@@ -29,12 +30,11 @@ def check_arguments(
 
     """
     prefix = f"{line}: pipe {pipe.name!r}"
-    if pipe.is_method and not (args and is_entity(args[0])):
-        owner = f"an instance of {type(args[0]).__qualname__}" if args else "nothing"
-        raise GraphError(
-            f"{prefix} is a method, called on {owner}; its class has to be decorated with @entity"
-        )
     signature = inspect.signature(pipe.function)
+    if pipe.is_method:
+        _check_owner(
+            args or [kwargs[name] for name in signature.parameters if name in kwargs], prefix
+        )
     try:
         bound = signature.bind(*args, **kwargs)
     except TypeError as error:
@@ -45,6 +45,7 @@ def check_arguments(
             continue
         value = bound.arguments[name]
         where = f"{prefix}: parameter {name!r}"
+        _check_iterators(value, where)
         check = Fitting(annotations.get(name, inspect.Parameter.empty), name, prefix)
         if value is parameter.default:
             continue
@@ -57,6 +58,29 @@ def check_arguments(
         if pipe.on_startup:
             _check_startup(bound.arguments[name], where)
     return bound.args, bound.kwargs
+
+
+def _check_owner(arguments: Sequence[Any], prefix: str) -> None:
+    if arguments and is_entity(arguments[0]):
+        return
+    owner = f"an instance of {type(arguments[0]).__qualname__}" if arguments else "nothing"
+    raise GraphError(
+        f"{prefix} is a method, called on {owner}; its class has to be decorated with @entity"
+    )
+
+
+def _check_iterators(value: Any, where: str) -> None:
+    def check(item: Any) -> Any:
+        # Those of users' own classes may know how to begin again.
+        used_up = isinstance(item, Iterator) and type(item).__module__ in ("builtins", "itertools")
+        if used_up or isinstance(item, Stream):
+            raise GraphError(
+                f"{where} is given a {type(item).__qualname__}, which the first run would use up; "
+                "give it a list"
+            )
+        return item
+
+    replace(value, check)
 
 
 def _check_startup(value: Any, where: str) -> None:

@@ -34,7 +34,10 @@ _LIBRARY = str(Path(__file__).resolve().parent.parent)
 
 def current_builder() -> Pipeline | None:
     """Return the innermost builder whose ``with`` is open in this thread or task."""
-    return open_builder.get()
+    builder = open_builder.get()
+    while builder is not None and not builder.is_open:
+        builder = builder.outer
+    return builder
 
 
 @contextmanager

@@ -44,7 +44,9 @@ class Pipe:
         self.is_method = is_method
 
     def __set_name__(self, owner: type, name: str) -> None:
-        self.is_method = True
+        # A function that a class only refers to stays a function.
+        if self._function.__qualname__.rpartition(".")[0] == owner.__qualname__:
+            self.is_method = True
 
     def __get__(self, instance: object, owner: type | None = None) -> Any:
         return self if instance is None else MethodType(self, instance)
