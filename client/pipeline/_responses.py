@@ -10,6 +10,7 @@ from pipeline._graph.streams import ABSENT
 from pipeline._values import decode
 from pipeline.deployment import DaemonInfo, Deployment, Failure, NurseryInfo, Pointer
 from pipeline.runs import LogLine, RunInfo
+from pipeline.schema import DeploymentSchema
 from pipeline.timeline import Stage, Timeline
 from pipelined_api.v1 import daemon_pb2, deployments_pb2, runs_pb2, timeline_pb2, values_pb2
 
@@ -31,7 +32,7 @@ def deployment(message: deployments_pb2.Deployment) -> Deployment:
         version=message.version,
         state=_word(deployments_pb2.DeploymentState.DESCRIPTOR, message.state),
         digest=message.digest,
-        schema=message.schema,
+        schema=DeploymentSchema(message.schema),
         created_at=_time(message.created_at),
         instances=message.instances,
         environment=tuple(message.environment),

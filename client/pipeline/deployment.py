@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from pipelined_api.v1.schema_pb2 import Schema
+from pipeline.schema import DeploymentSchema
 
 __all__ = ["DaemonInfo", "Deployment", "Failure", "NurseryInfo", "Pointer"]
 
@@ -39,7 +37,7 @@ class Deployment:
         version: 1 for the first version under the name, then 2, and so on.
         state: ``"cold"``, ``"starting"``, ``"warm"``, ``"asleep"``, ``"failed"`` or ``"draining"``.
         digest: hexadecimal digest of the graph's topology, constants and code.
-        schema: what it takes and gives.
+        schema: what it takes and gives; ``schema()`` is the JSON Schema of that.
         created_at: when this version was deployed, in UTC.
         instances: workers that run it at once.
         environment: names of the environment variables that it sets; values are never shown.
@@ -56,7 +54,7 @@ class Deployment:
     version: int
     state: str
     digest: str
-    schema: Schema
+    schema: DeploymentSchema
     created_at: datetime
     instances: int = 1
     environment: tuple[str, ...] = ()

@@ -111,7 +111,8 @@ def test_deploy_describes_the_deployment(client: Client) -> None:
     deployment = client.deploy(graph, "describe", environment={"A": "secret"}, instances=2)
     assert (deployment.name, deployment.version, deployment.state) == ("describe", 1, "cold")
     assert deployment.digest == graph.digest()
-    assert deployment.schema == graph.schema()
+    assert deployment.schema.wire() == graph.schema()
+    assert deployment.schema() == graph.json_schema()
     assert deployment.environment == ("A",)
     assert deployment.instances == 2
     assert abs(datetime.now(timezone.utc) - deployment.created_at) < timedelta(minutes=5)

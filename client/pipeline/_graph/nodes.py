@@ -18,6 +18,7 @@ __all__ = [
     "Node",
     "Reference",
     "ResultRef",
+    "fresh",
     "references",
     "replace",
 ]
@@ -174,3 +175,16 @@ def references(value: Any) -> Iterator[Reference]:
             yield from references(item)
     elif isinstance(value, (InputRef, ResultRef, EntityRef)):
         yield value
+
+
+def fresh(value: Any) -> Any:
+    """Copy the containers of a value that outlives a run, but not what is in them.
+
+    What a run does to a list, dict, set or bytearray stays in that run. Everything else is shared:
+    a model, an array or an object of the user's own may be too large to be copied for each run.
+    """
+    return replace(value, _fresh_leaf)
+
+
+def _fresh_leaf(value: Any) -> Any:
+    return type(value)(value) if type(value) in (set, bytearray) else value

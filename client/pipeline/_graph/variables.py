@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
 
 from pipeline._graph.annotations import NotAWireType, describe, members, wire_type
 from pipeline._graph.constraints import given
-from pipeline._graph.context import current_builder, source_line
+from pipeline._graph.context import Placeholder, current_builder, source_line
 from pipeline._graph.nodes import InputRef, ResultRef
 from pipeline._values import encode
 from pipeline.errors import GraphError, SerialisationError
@@ -28,7 +28,7 @@ class _NoValueYet(GraphError, AttributeError):
     """A Variable was used as if it had a value; also what attribute look-up expects."""
 
 
-class GraphVariable:
+class GraphVariable(Placeholder):
     """Stands for a value while a graph is built: an input, or what a pipe will return.
 
     It can be given to pipes, alone or inside a list, tuple or dict, and to ``builder.output``.

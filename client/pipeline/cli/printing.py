@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
-from google.protobuf.json_format import MessageToDict
 from rich.table import Table
 from rich.text import Text
 
@@ -125,9 +124,9 @@ def _print_saved(outputs: Outputs) -> None:
 
 
 def deployment_json(deployment: Deployment) -> dict[str, object]:
-    """Make plain data of a deployment; the schema as protobuf's JSON has it."""
+    """Make plain data of a deployment; its schema is JSON Schema."""
     plain = dict(vars(deployment))
-    plain["schema"] = MessageToDict(deployment.schema, preserving_proto_field_name=True)
+    plain["schema"] = deployment.schema()
     plain["created_at"] = deployment.created_at.isoformat()
     plain["failure"] = None if deployment.failure is None else vars(deployment.failure)
     return plain
