@@ -226,6 +226,40 @@ def test_versions_and_pointers_outlive_the_daemon(own_daemon: RunningDaemon, how
         assert deploy(client, "lasting", "d").version == 4
 
 
+def test_what_was_answered_outlives_a_kill_at_any_time(own_daemon: RunningDaemon) -> None:
+    # The versions whose deployment, and then whose pointer, was answered.
+    answered = [0]
+
+    def deploy_on(client: Client) -> None:
+        with grpc.insecure_channel(own_daemon.address) as channel:
+            while True:
+                number = answered[-1] + 1
+                assert deploy(client, "killed", f"v{number}").version == number
+                point(channel, "killed:newest", "killed", overwrite=True)
+                answered.append(number)
+
+    for _ in range(3):
+        enough = len(answered) + 5
+        with own_daemon.client() as client, ThreadPoolExecutor(1) as pool:
+            deploying = pool.submit(deploy_on, client)
+            wait_until(lambda enough=enough: len(answered) >= enough)  # type: ignore[misc]
+            own_daemon.kill()
+            with pytest.raises((errors.Unavailable, grpc.RpcError)):
+                deploying.result()
+        own_daemon.start()
+        with own_daemon.client() as client, grpc.insecure_channel(own_daemon.address) as channel:
+            versions = kept(channel, "killed")
+            # One more may have been made, but not told.
+            newest, last = versions[-1], answered[-1]
+            assert newest in (last, last + 1)
+            assert versions == list(range(max(1, newest - 9), newest + 1))
+            pointed = client.deployment("killed:newest").version
+            assert pointed in (last, newest)
+            assert client.run("killed:newest") == [f"v{pointed}"]
+            assert client.run("killed") == [f"v{newest}"]
+            answered.append(newest)
+
+
 def test_one_version_is_deleted(daemon: RunningDaemon) -> None:
     service = "deployments/one-gone"
     with daemon.client() as client, grpc.insecure_channel(daemon.address) as channel:
