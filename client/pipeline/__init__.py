@@ -25,6 +25,7 @@ with Client() as client:
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from pipeline import errors
@@ -54,13 +55,15 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    # Building and running a graph needs no gRPC; importing it would double the time of an import.
-    if name == "Client":
-        from pipeline.client import Client
+# Building and running a graph needs no gRPC; importing it would double the time of an import.
+_LAZY = {"Client": "pipeline.client"}
 
-        return Client
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __getattr__(name: str) -> Any:
+    module = _LAZY.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(module), name)
 
 
 def __dir__() -> list[str]:
