@@ -319,8 +319,10 @@ class TestErrors:
         with pytest.raises(errors.NotFound):
             in_daemon.client.run("missing")
         started = in_daemon.start(graph_of(lambda: waits(Variable(str))))
-        with pytest.raises(errors.DeadlineExceeded):
-            in_daemon.client.run(started.name, str(tmp_path / "go"), timeout=0.1)
-        (tmp_path / "go").touch()
+        try:
+            with pytest.raises(errors.DeadlineExceeded):
+                in_daemon.client.run(started.name, str(tmp_path / "go"), timeout=0.1)
+        finally:
+            (tmp_path / "go").touch()
         with Client("unix:/nonexistent/s") as client, pytest.raises(errors.Unavailable):
             client.run("name")
