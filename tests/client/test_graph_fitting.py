@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Protocol, TypedDict
+from typing import Annotated, Any, Generic, Protocol, TypedDict, TypeVar
 
 import pytest
 
-from pipeline import InputSchema, Pipeline, Variable, entity, pipe
+from pipeline import InputSchema, Pipeline, Stream, Variable, entity, pipe
 from pipeline.errors import GraphError
+
+T = TypeVar("T")
 
 
 class Shape:
@@ -23,6 +25,10 @@ class Square(Shape):
 
 class Colour(enum.Enum):
     RED = 1
+
+
+class Box(Generic[T]):
+    pass
 
 
 class Named(Protocol):
@@ -112,6 +118,12 @@ FITS: list[tuple[object, Any]] = [
     (complex, lambda v: 1.5),
     (float | Shape, lambda v: 1),
     (Iterator[int], lambda v: v["numbers"]),
+    (Iterable[int], lambda v: v["numbers"]),
+    (Stream[int], lambda v: v["numbers"]),
+    (Iterable[str], lambda v: v["texts"]),
+    (Sequence[int], lambda v: [v["int"], 3]),
+    (Callable[[int], int], lambda v: len),
+    (Box[int], lambda v: Box()),
     (Any, lambda v: [v["int"], {"a": (v["text"],)}]),
     (list[int], lambda v: [v["int"], 3, v["maybe"]]),
     (list, lambda v: [v["int"], "x"]),
@@ -142,6 +154,11 @@ MISFITS: list[tuple[object, Any, str]] = [
     (int, lambda v: Model(), "is annotated int: .*got Model"),
     (int, lambda v: v["square"], "is annotated int, but .* is Square"),
     (int, lambda v: v["numbers"], "is annotated int, but .*Iterator"),
+    (Shape, lambda v: v["numbers"], "is annotated Shape, but .*Iterator"),
+    (Iterator[int], lambda v: v["int"], r"Iterator\[int\], but .* is int"),
+    (Sequence[int], lambda v: 3, r"Sequence\[int\], but this is int"),
+    (Callable[[int], int], lambda v: "len", "but this is str"),
+    (Box[int], lambda v: Square(), r"Box\[int\], but this is Square"),
     (list[str], lambda v: [v["int"], "x"], r"'value'\[0\] is annotated str, but .* is int"),
     (list[str], lambda v: [v["text"], 3], r"annotated list\[str\]: value\[1\]: .*got int"),
     (list[str], lambda v: {"a": v["text"]}, r"is annotated list\[str\], but this is dict"),

@@ -7,7 +7,7 @@ from typing import Any, Tuple  # noqa: UP035  # users write this
 
 import pytest
 
-from pipeline import Graph, Pipeline, Variable, entity, pipe
+from pipeline import Graph, InputSchema, Pipeline, Variable, entity, pipe
 from pipeline.errors import StartupFailed
 
 
@@ -55,9 +55,29 @@ def drained(lists: Iterator[list[str]]) -> int:
     return total
 
 
+class Options(InputSchema):
+    height: int = 8
+    tags: list[str] = []
+    label: str | None = None
+
+
+@pipe(run_once=True)
+def default_options() -> Options:
+    return Options()
+
+
+@pipe
+def changed(options: Options) -> list[Any]:
+    before = options.to_dict()
+    options.height += 1
+    options.tags.append("x")
+    return [options.height, len(options.tags), before]
+
+
 def graph_of(make: Any) -> Graph:
     with Pipeline() as builder:
-        builder.output(make())
+        made = make()
+        builder.output(made)
     return builder.get_pipeline()
 
 
@@ -71,6 +91,8 @@ def graph_of(make: Any) -> Graph:
         (lambda: grown({3}), {3, 1}),
         (lambda: grown(bytearray(b"a")), bytearray(b"a\x01")),
         (lambda: drained(words()), 3),
+        (lambda: changed(Options()), [9, 1, {"height": 8, "tags": []}]),
+        (lambda: changed(default_options()), [9, 1, {"height": 8, "tags": []}]),
     ],
 )
 def test_kept_results_and_constants_are_the_same_in_each_run(make: Any, expected: object) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import typing
+from collections.abc import Iterator
 from typing import Any
 
 from pipeline._arguments import reviver, without_schemas
@@ -12,6 +13,7 @@ from pipeline._graph.annotations import describe, lenient_type, members
 from pipeline._graph.compatibility import compatible
 from pipeline._graph.input_schema import InputSchema
 from pipeline._graph.nodes import replace
+from pipeline._graph.streams import Stream
 from pipeline._graph.variables import GraphVariable
 from pipeline.errors import GraphError, InvalidInput
 from pipelined_api.schema import SchemaViolation, validate_value
@@ -37,7 +39,7 @@ class Fitting:
     """Checks what one parameter is given.
 
     What cannot be told while the graph is built passes: a Variable that may be None, values of
-    unannotated pipes, generics of classes that do not cross the wire.
+    unannotated pipes, what is inside generic classes that do not cross the wire.
 
     Args:
         annotation: the parameter's.
@@ -149,12 +151,15 @@ def _item_annotations(
 def _may_be(variable: GraphVariable, annotation: Any) -> bool:
     """Whether some value of a Variable fits an annotation."""
     type_ = lenient_type(annotation)
-    if variable.parameter.stream:
-        # A pipe gets a stream as the iterator that it is.
-        return type_.kind == Type.KIND_ANY
+    stream = variable.parameter.stream
+    if stream and type_.kind != Type.KIND_ANY:
+        return False
     if type_.kind != Type.KIND_ANY and variable.wire_type.kind != Type.KIND_ANY:
         return compatible(variable.wire_type, type_)
     expected, given = _classes(annotation), _classes(variable.annotation)
+    if stream:
+        # A pipe gets a stream as the iterator that it is.
+        given = (Iterator, Stream)
     if expected is None or given is None:
         return True
     return any(
@@ -170,10 +175,7 @@ def _classes(annotation: Any) -> tuple[type, ...] | None:
     result: list[type] = []
     for each in members(annotation) or (annotation,):
         each = type(None) if each is None else each
-        if typing.get_origin(each) in (list, tuple, dict):
-            each = typing.get_origin(each)
-        elif typing.get_origin(each) is not None:
-            return None
+        each = typing.get_origin(each) or each
         if (
             not isinstance(each, type)
             or each in (Any, object, complex, inspect.Parameter.empty)
