@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipelined.core.files import FileLimits
+from pipelined.core.runs import RunLimits
 from pipelined_api.address import Address
 
 DEFAULT_PINNED_BYTES = 256 << 20
@@ -86,6 +87,7 @@ class Settings:
         pinned_bytes: Host memory that each worker may pin to load weights onto devices.
         device_bytes: What each worker's weights may take of each device; None for all that it has.
         files: What may be kept of uploaded files and of those that runs give back.
+        runs: What may be kept of runs that have ended.
     """
 
     addresses: tuple[Address, ...]
@@ -95,3 +97,4 @@ class Settings:
     pinned_bytes: int = DEFAULT_PINNED_BYTES
     device_bytes: int | None = None
     files: FileLimits = field(default_factory=FileLimits)
+    runs: RunLimits = field(default_factory=RunLimits)

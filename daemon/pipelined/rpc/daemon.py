@@ -16,7 +16,7 @@ from pipelined_api.v1 import daemon_pb2, daemon_pb2_grpc
 
 API_VERSION = "1.0"
 # What came after the first API, by name.
-FEATURES = ("stream",)
+FEATURES = ("stream", "submit", "logs")
 
 
 class DaemonServicer(daemon_pb2_grpc.DaemonServicer):
