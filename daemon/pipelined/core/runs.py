@@ -179,7 +179,7 @@ class Runs:
     def succeeded(self, run: Run, result: RunResult) -> None:
         """Take note of its end, and keep the outputs of a submitted one."""
         run.execution_seconds = result.seconds
-        if run.submitted:
+        if run.submitted and len(result.response) <= self._limits.store_bytes:
             run.response = bytes(result.response)
             self._with_outputs[run.id] = run
             self._output_bytes += len(run.response)

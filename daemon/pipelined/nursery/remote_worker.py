@@ -291,8 +291,10 @@ class RemoteWorker:
             if self._on_stage is not None:
                 self._on_stage(messages.stage(message.stage))
         elif kind == "started":
+            self._output.drain()
             self._starting.set_result(None)
         elif kind == "start_failed":
+            self._output.drain()
             error = messages.start_error(self._deployment, message.start_failed)
             self._starting.set_exception(error)
         else:

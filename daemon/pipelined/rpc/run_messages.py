@@ -46,7 +46,7 @@ def get_response(run: Run, *, info_only: bool) -> bytes:
             length: bytes = encoder._VarintBytes(len(run.response))  # type: ignore[attr-defined]
             return b"".join([message.SerializeToString(), _RESPONSE_KEY, length, run.response])
         why = (
-            "they have made room for newer ones"
+            "they have made room for newer ones, or are larger than all that may be kept"
             if run.submitted
             else "the caller that ran it has got them"
         )
