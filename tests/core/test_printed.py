@@ -10,9 +10,14 @@ from pipelined.core.printed import (
     MAX_DEPLOYMENTS,
     MAX_LINES,
     Journal,
+    Line,
     LineBuffer,
     Printed,
 )
+
+
+def lines(*texts: str, at: float = 0.0) -> list[Line]:
+    return [Line(at, text) for text in texts]
 
 
 def printed(*texts: str, run_id: str = "", deployment: str = "") -> Printed:
@@ -20,14 +25,14 @@ def printed(*texts: str, run_id: str = "", deployment: str = "") -> Printed:
 
 
 async def texts(buffer: LineBuffer, tail: int | None = None) -> list[str]:
-    return [line.text async for lines in buffer.read(tail=tail) for line in lines]
+    return [line.text async for batch in buffer.read(tail=tail) for line in batch]
 
 
 async def test_a_reader_gets_all_lines_or_the_newest() -> None:
     buffer = LineBuffer()
     assert await texts(buffer) == []
     numbers = [str(number) for number in range(1000)]
-    buffer.add(1.0, printed(*numbers))
+    buffer.add(lines(*numbers, at=1.0))
     assert await texts(buffer) == numbers
     assert await texts(buffer, 3) == ["997", "998", "999"]
     assert await texts(buffer, 0) == []
@@ -37,69 +42,70 @@ async def test_a_reader_gets_all_lines_or_the_newest() -> None:
 async def test_the_oldest_lines_are_dropped_and_counted() -> None:
     buffer = LineBuffer()
     for number in range(MAX_LINES + 5):
-        buffer.add(float(number), printed(str(number)))
-    [note, *lines] = await texts(buffer)
+        buffer.add(lines(str(number), at=float(number)))
+    [note, *kept] = await texts(buffer)
     assert note == "… 5 lines not kept …"
-    assert lines == [str(number) for number in range(5, MAX_LINES + 5)]
+    assert kept == [str(number) for number in range(5, MAX_LINES + 5)]
     # Who asks for the newest has missed nothing.
-    assert await texts(buffer, MAX_LINES) == lines
+    assert await texts(buffer, MAX_LINES) == kept
 
 
 async def test_more_at_once_than_is_kept() -> None:
-    buffer = LineBuffer()
-    buffer.add(0.0, printed("old"))
-    buffer.add(1.0, printed(*(str(number) for number in range(3 * MAX_LINES))))
-    [note, *lines] = await texts(buffer)
+    journal = Journal(lambda: 0.0)
+    buffer = journal.open("run")
+    journal.add(printed("old", run_id="run"))
+    journal.add(printed(*(str(number) for number in range(3 * MAX_LINES)), run_id="run"))
+    [note, *kept] = await texts(buffer)
     assert note == f"… {2 * MAX_LINES + 1} lines not kept …"
-    assert (len(lines), lines[0]) == (MAX_LINES, str(2 * MAX_LINES))
+    assert (len(kept), kept[0]) == (MAX_LINES, str(2 * MAX_LINES))
 
 
 async def test_bytes_are_bounded() -> None:
     buffer = LineBuffer()
     for text in ("a" * 1000, "ü" * 500):
         for _ in range(2 * MAX_BYTES // 1000):
-            buffer.add(0.0, printed(text))
-        lines = [line for batch in [b async for b in buffer.read()] for line in batch]
-        assert lines[0].note
-        assert sum(len(line.text.encode()) for line in lines[1:]) == MAX_BYTES // 1000 * 1000
+            buffer.add(lines(text, at=0.0))
+        [note, *kept] = [line async for batch in buffer.read() for line in batch]
+        assert note.note
+        assert sum(len(line.text.encode()) for line in kept) == MAX_BYTES // 1000 * 1000
 
 
 async def test_a_follower_gets_what_comes_until_the_end() -> None:
     buffer = LineBuffer()
-    buffer.add(0.0, printed("before"))
+    buffer.add(lines("before", at=0.0))
     followers = [buffer.read(follow=True) for _ in range(2)]
     for follower in followers:
         assert [line.text for line in await anext(follower)] == ["before"]
     waiting = [asyncio.create_task(follower.__anext__()) for follower in followers]
     await asyncio.sleep(0)
-    buffer.add(1.0, printed("after"))
+    buffer.add(lines("after", at=1.0))
     for task in waiting:
         assert [line.text for line in await task] == ["after"]
-    buffer.add(2.0, printed("last"))
+    buffer.add(lines("last", at=2.0))
     buffer.close()
     for follower in followers:
-        assert [[line.text for line in lines] async for lines in follower] == [["last"]]
+        assert [[line.text for line in batch] async for batch in follower] == [["last"]]
 
 
 async def test_a_follower_that_is_late_is_told_what_it_missed() -> None:
     buffer = LineBuffer()
-    buffer.add(0.0, printed("first"))
+    buffer.add(lines("first", at=0.0))
     follower = buffer.read(follow=True)
     assert [line.text for line in await anext(follower)] == ["first"]
-    buffer.add(1.0, printed(*("x" for _ in range(MAX_LINES + 7))))
+    buffer.add(lines(*("x" for _ in range(MAX_LINES + 7)), at=1.0))
     buffer.close()
     [note] = await anext(follower)
     assert (note.note, note.text, note.at) == (True, "… 7 lines not kept …", 1.0)
-    assert sum([len(lines) async for lines in follower]) == MAX_LINES
+    assert sum([len(batch) async for batch in follower]) == MAX_LINES
 
 
 async def test_a_reader_that_does_not_follow_ends_though_more_comes() -> None:
     buffer = LineBuffer()
-    buffer.add(0.0, printed("one"))
+    buffer.add(lines("one", at=0.0))
     reader = buffer.read()
     assert [line.text for line in await anext(reader)] == ["one"]
-    buffer.add(0.0, printed("two"))
-    assert [lines async for lines in reader] == []
+    buffer.add(lines("two", at=0.0))
+    assert [batch async for batch in reader] == []
 
 
 async def test_all_runs_together_are_bounded() -> None:
@@ -135,4 +141,4 @@ async def test_deployments_printed_under_least_recently_are_forgotten() -> None:
         journal.add(printed("new", deployment=f"d{number}"))
     assert await texts(journal.of_deployment("d5")) == ["new"]
     assert await texts(journal.of_deployment("first")) == []
-    assert [lines async for lines in followed] == []
+    assert [batch async for batch in followed] == []

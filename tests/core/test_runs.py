@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
+import weakref
 
 import pytest
 
@@ -147,3 +149,26 @@ async def test_lines_go_with_their_run() -> None:
         async for lines in remembering.journal.of_deployment("d").read()
     ]
     assert kept == [["one", "two", "three"]]
+
+
+def test_what_is_remembered_of_a_failure_keeps_no_request() -> None:
+    class Request:
+        """Large, perhaps."""
+
+    def fail(request: Request) -> None:
+        raise failure(run)
+
+    remembering = Remembering()
+    run = remembering.create()
+    request = Request()
+    left = weakref.ref(request)
+    try:
+        fail(request)
+    except RunFailed as error:
+        remembering.runs.failed(run, error)
+    del request
+    gc.collect()
+    assert left() is None
+    assert isinstance(run.error, RunFailed)
+    assert (str(run.error), run.error.run_id) == (str(failure(run)), run.id)
+    assert run.error.failure == failure(run).failure

@@ -71,6 +71,15 @@ def endless(ready: str, closed: str) -> Iterator[int]:
 
 
 @pipe
+def large_elements(closed: str) -> Iterator[bytes]:
+    try:
+        while True:
+            yield bytes(MAX_INLINE_FILE_BYTES)
+    finally:
+        Path(closed).write_text("closed")
+
+
+@pipe
 def size_of(file: File, release: str) -> int:
     while not Path(release).exists():
         pass
@@ -321,6 +330,23 @@ def test_the_generators_of_a_cancelled_run_are_closed(
         wait_until(closed.exists)
 
 
+def test_a_stream_whose_reader_is_slow_can_be_cancelled(
+    daemon: RunningDaemon, tmp_path: Path
+) -> None:
+    closed = tmp_path / "closed"
+    with daemon.client() as client, runs_of(daemon) as stub:
+        client.deploy(graph_of(large_elements, str), "cancel-slow")
+        stream = client.stream("cancel-slow", str(closed))
+        next(stream)
+        [run] = listed(stub, "cancel-slow")
+        cancel(stub, run.run_id)
+        # The worker is released though nobody reads.
+        wait_until(closed.exists)
+        with pytest.raises(errors.Cancelled) as caught:
+            list(stream)
+        assert caught.value.reason == "RUN_CANCELLED"
+
+
 def test_a_caller_that_leaves_ends_its_run(daemon: RunningDaemon, paths: Paths) -> None:
     with daemon.client() as client, runs_of(daemon) as stub:
         client.deploy(two_nodes(), "left")
@@ -461,20 +487,29 @@ def test_what_is_not_remembered(own_daemon: RunningDaemon) -> None:
         assert listed(stub, "") == []
 
 
-def test_outputs_make_room_and_runs_run_out(tmp_path: Path) -> None:
-    options = [*LIGHT_PRELOAD, "--run-store-size=1MB", "--run-ttl=1s"]
-    daemon = RunningDaemon(tmp_path, options=options)
+def test_outputs_make_room_for_newer_ones(tmp_path: Path) -> None:
+    daemon = RunningDaemon(tmp_path, options=[*LIGHT_PRELOAD, "--run-store-size=1MB"])
     try:
         with daemon.client() as client, runs_of(daemon) as stub:
             client.deploy(graph_of(repeated, str, int), "small-store")
-            client.warm("small-store")
             runs = [submit(stub, "small-store", "x", 700_000).run_id for _ in range(2)]
             assert outputs(ended(stub, runs[1])) == ["x" * 700_000]
             response = get(stub, runs[0])
             assert response.run.state == runs_pb2.RUN_STATE_SUCCEEDED
             assert told(response.status).reason == "OUTPUTS_NOT_KEPT"
-            wait_until(lambda: listed(stub, "small-store") == [])
-            error, _ = refused(lambda: get(stub, runs[1]))
+    finally:
+        daemon.close()
+
+
+def test_a_run_is_forgotten_after_its_time(tmp_path: Path) -> None:
+    daemon = RunningDaemon(tmp_path, options=[*LIGHT_PRELOAD, "--run-ttl=0.2s"])
+    try:
+        with daemon.client() as client, runs_of(daemon) as stub:
+            client.deploy(graph_of(repeated, str, int), "short-lived")
+            run = submit(stub, "short-lived", "x", 1)
+            wait_until(lambda: listed(stub, "short-lived") == [])
+            assert client.deployment("short-lived").runs_succeeded == 1
+            error, _ = refused(lambda: get(stub, run.run_id))
             assert error.reason == "RUN_NOT_FOUND"
     finally:
         daemon.close()

@@ -7,6 +7,7 @@ from collections import OrderedDict, deque
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import NamedTuple
 
 # What is kept of one run, and of one deployment.
 MAX_LINES = 10_000
@@ -26,7 +27,7 @@ class Printed:
 
     Attributes:
         process: Id of a worker, or "nursery".
-        lines: Without their ends.
+        lines: One or more, without their ends.
         deployment: That the worker was started for; empty if none is known.
         run_id: Of the run that the worker was on; empty outside of runs.
     """
@@ -37,8 +38,7 @@ class Printed:
     run_id: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """One line.
 
     Attributes:
@@ -77,15 +77,19 @@ class LineBuffer:
         """Bytes that its lines take, about."""
         return self._bytes + LINE_BYTES * len(self._lines)
 
-    def add(self, at: float, printed: Printed) -> None:
-        """Take lines; the oldest make room."""
-        if len(printed.lines) > MAX_LINES:
+    def add(self, lines: Sequence[Line], left_out: int = 0) -> None:
+        """Take lines; the oldest make room.
+
+        Args:
+            lines: One or more.
+            left_out: How many came before them and after those that are here.
+        """
+        if left_out:
             self.clear()
-        self._come += len(printed.lines)
-        self._newest_at = at
-        for text in printed.lines[-MAX_LINES:]:
-            self._lines.append(Line(at, text, printed.run_id, printed.process))
-            self._bytes += _size(text)
+        self._come += left_out + len(lines)
+        self._newest_at = lines[-1].at
+        self._lines.extend(lines)
+        self._bytes += sum(_size(line.text) for line in lines)
         while len(self._lines) > MAX_LINES or self._bytes > MAX_BYTES:
             self._drop_oldest()
         self._wake()
@@ -191,14 +195,17 @@ class Journal:
 
     def add(self, printed: Printed) -> None:
         """Take what a process has printed."""
-        at = self._clock()
+        at, run_id, process = self._clock(), printed.run_id, printed.process
+        # Of more than are kept the first need not be made at all.
+        lines = [Line(at, text, run_id, process) for text in printed.lines[-MAX_LINES:]]
+        left_out = len(printed.lines) - len(lines)
         if printed.deployment:
-            self.of_deployment(printed.deployment).add(at, printed)
+            self.of_deployment(printed.deployment).add(lines, left_out)
         buffer = self._runs.get(printed.run_id)
         if buffer is None:
             return
         before = buffer.cost
-        buffer.add(at, printed)
+        buffer.add(lines, left_out)
         self._cost += buffer.cost - before
         self._costly.setdefault(printed.run_id, buffer)
         # All of the oldest ones', but never of the one that has just come.

@@ -10,7 +10,7 @@ from pipelined.core.deployment import Deployment
 from pipelined.core.errors import DomainError, RunCancelled, RunTimedOut
 from pipelined.core.files import StoredFile
 from pipelined.core.ports import RunResult
-from pipelined.core.runs import Run, Runs
+from pipelined.core.runs import Run, Runs, detached
 
 
 class RunExecution:
@@ -106,7 +106,7 @@ class RunExecution:
         await asyncio.sleep(0)
         if task.done() and run.started_at is None and isinstance(run.error, DomainError):
             self._runs.discard(run)
-            raise run.error
+            raise detached(run.error)
 
     def cancel(self, run_id: str) -> Run:
         """End a run, unless it has ended; whoever waits for it is told.
@@ -155,7 +155,7 @@ class RunExecution:
 def _check(run: Run) -> None:
     """Raise what the run has been ended with, if it has."""
     if run.error is not None:
-        raise run.error.with_traceback(None) from None
+        raise detached(run.error) from None
 
 
 def _report(task: asyncio.Task[RunResult]) -> None:

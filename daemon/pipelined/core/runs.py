@@ -90,6 +90,14 @@ def steady_clock() -> Callable[[], float]:
     return lambda: offset + time.monotonic()
 
 
+def detached(error: Exception) -> Exception:
+    """An equal error that was never raised: the traceback of one that was keeps whole requests."""
+    copy = type(error).__new__(type(error))
+    copy.args = error.args
+    copy.__dict__.update(error.__dict__)
+    return copy
+
+
 class Runs:
     """The registry. Belongs to one event loop.
 
@@ -189,12 +197,12 @@ class Runs:
 
     def failed(self, run: Run, error: Exception) -> None:
         """Take note of its end."""
-        run.error = error
+        run.error = detached(error)
         self._end(run, RunState.FAILED)
 
     def cancelled(self, run: Run, error: Exception) -> None:
         """Take note of its end."""
-        run.error = error
+        run.error = detached(error)
         self._end(run, RunState.CANCELLED)
 
     def discard(self, run: Run) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from google.protobuf.internal import encoder
-
 from pipelined.core.errors import OutputsNotKept
 from pipelined.core.printed import Line
 from pipelined.core.runs import Run, RunState
@@ -43,7 +41,7 @@ def get_response(run: Run, *, info_only: bool) -> bytes:
         message.status = status_of(run.error, run.id).SerializeToString()
     elif run.state is RunState.SUCCEEDED and not info_only:
         if run.response is not None:
-            length: bytes = encoder._VarintBytes(len(run.response))  # type: ignore[attr-defined]
+            length = _varint(len(run.response))
             return b"".join([message.SerializeToString(), _RESPONSE_KEY, length, run.response])
         why = (
             "they have made room for newer ones, or are larger than all that may be kept"
@@ -52,6 +50,16 @@ def get_response(run: Run, *, info_only: bool) -> bytes:
         )
         message.status = status_of(OutputsNotKept(run.id, why), run.id).SerializeToString()
     return message.SerializeToString()
+
+
+def _varint(number: int) -> bytes:
+    """A number as the wire format has lengths: seven bits a byte, the lowest first."""
+    encoded = bytearray()
+    while number > 0x7F:
+        encoded.append(number & 0x7F | 0x80)
+        number >>= 7
+    encoded.append(number)
+    return bytes(encoded)
 
 
 def line_message(line: Line) -> runs_pb2.LogLine:
