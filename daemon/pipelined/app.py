@@ -11,9 +11,11 @@ from typing import Any
 import structlog
 
 from pipelined.core.deployments import Deployments
+from pipelined.core.printed import Journal, Printed
+from pipelined.core.runs import Runs, steady_clock
 from pipelined.installed import InstalledPackages
 from pipelined.nursery.limits import Limits
-from pipelined.nursery.supervisor import Nursery
+from pipelined.nursery.supervisor import Nursery, log_output
 from pipelined.rpc.health import Health
 from pipelined.rpc.listener import Listener
 from pipelined.rpc.server import create_server
@@ -44,12 +46,28 @@ async def serve(settings: Settings) -> None:
         stack.push_async_callback(_cancelled, asyncio.create_task(files.keep_swept()))
 
         limits = Limits(pinned_bytes=settings.pinned_bytes, device_bytes=settings.device_bytes)
-        nursery = Nursery(preload=settings.preload, limits=limits, files=files)
+        clock = steady_clock()
+        journal = Journal(clock)
+        runs = Runs(journal, settings.runs, clock)
+        stack.push_async_callback(_cancelled, asyncio.create_task(runs.keep_swept()))
+
+        def on_output(printed: Printed) -> None:
+            log_output(printed)
+            journal.add(printed)
+
+        nursery = Nursery(preload=settings.preload, on_output=on_output, limits=limits, files=files)
         health = Health()
         deployments = Deployments(store, nursery, health.deployment_changed, settings.versions_kept)
         version = metadata.version("pipelined")
         server = create_server(
-            deployments, files, InstalledPackages(), health, nursery.status, version
+            deployments,
+            files,
+            runs,
+            journal,
+            InstalledPackages(),
+            health,
+            nursery.status,
+            version,
         )
         stack.push_async_callback(server.stop, None)
         listener = stack.enter_context(contextlib.closing(Listener()))

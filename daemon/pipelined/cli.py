@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from pipelined.core.files import FileLimits
+from pipelined.core.runs import RunLimits
 from pipelined.observe.logs import LogFormat, configure
 from pipelined.settings import (
     DEFAULT_PINNED_BYTES,
@@ -27,6 +28,7 @@ from pipelined.settings import (
 from pipelined_api.address import Address, InvalidAddress, default_address, parse_address
 
 DEFAULT_FILES = FileLimits()
+DEFAULT_RUNS = RunLimits()
 application = typer.Typer(
     name="pipelined",
     help="A daemon that owns the GPUs of a machine and keeps models warm.",
@@ -169,6 +171,28 @@ def serve(
             "name are kept anyway.",
         ),
     ] = DEFAULT_VERSIONS_KEPT,
+    run_ttl: Annotated[
+        float,
+        typer.Option(
+            parser=_duration,
+            metavar="TIME",
+            envvar="PIPELINED_RUN_TTL",
+            show_default=False,
+            help="How long a run is remembered after its end, with its outputs if it was "
+            f"submitted and with what it printed. Default: {DEFAULT_RUNS.ttl_seconds / 3600:.0f}h.",
+        ),
+    ] = DEFAULT_RUNS.ttl_seconds,
+    run_store_size: Annotated[
+        int,
+        typer.Option(
+            parser=_device_memory,
+            metavar="SIZE",
+            envvar="PIPELINED_RUN_STORE_SIZE",
+            show_default=False,
+            help="What the outputs of submitted runs that have ended may take of the daemon's "
+            f"memory; the oldest go first. Default: {DEFAULT_RUNS.store_bytes >> 20}MiB.",
+        ),
+    ] = DEFAULT_RUNS.store_bytes,
     log_format: Annotated[LogFormat, typer.Option(help="How the log looks.")] = LogFormat.CONSOLE,
     debug: Annotated[bool, typer.Option("--debug", help="Log more.")] = False,
 ) -> None:
@@ -182,6 +206,7 @@ def serve(
         device_bytes=device_memory,
         files=FileLimits(file_max_size, file_store_size, file_ttl),
         versions_kept=versions_kept,
+        runs=RunLimits(run_ttl, run_store_size),
     )
     configure(log_format, debug=debug)
     # Imported late, so that --help does not wait for gRPC.

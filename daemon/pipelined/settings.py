@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipelined.core.files import FileLimits
+from pipelined.core.runs import RunLimits
 from pipelined_api.address import Address
 
 DEFAULT_PINNED_BYTES = 256 << 20
@@ -88,6 +89,7 @@ class Settings:
         device_bytes: What each worker's weights may take of each device; None for all that it has.
         files: What may be kept of uploaded files and of those that runs give back.
         versions_kept: Newest versions of each deployment that are kept; at least 1.
+        runs: What may be kept of runs that have ended.
     """
 
     addresses: tuple[Address, ...]
@@ -98,3 +100,4 @@ class Settings:
     device_bytes: int | None = None
     files: FileLimits = field(default_factory=FileLimits)
     versions_kept: int = DEFAULT_VERSIONS_KEPT
+    runs: RunLimits = field(default_factory=RunLimits)

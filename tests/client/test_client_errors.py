@@ -104,6 +104,11 @@ FROM_DAEMON: list[tuple[DomainError, type[errors.PipelineError], dict[str, objec
         errors.RunFailed,
         {"node": "Model.load", "remote_traceback": FAILURE.traceback},
     ),
+    (domain.RunNotFound("id"), errors.NotFound, {"metadata": {"run_id": "id"}}),
+    (domain.RunCancelled("id"), errors.Cancelled, {"metadata": {"run_id": "id"}}),
+    (domain.RunTimedOut("id", 1.5), errors.DeadlineExceeded, {}),
+    (domain.OutputsNotKept("id", "why"), errors.NotFound, {"metadata": {"run_id": "id"}}),
+    (domain.KeyReused("key", "id"), errors.AlreadyExists, {}),
     (
         domain.OutputNotSendable("id", "outputs[0]", "no"),
         errors.SerialisationError,

@@ -153,12 +153,14 @@ class Deployment:
         request: bytes,
         seconds_left: float | None = None,
         files: Sequence[StoredFile] = (),
+        on_begin: Callable[[], None] = lambda: None,
     ) -> RunResult:
         """Execute the graph once, on the first instance that is free; starts a cold one.
 
         A caller that is cancelled while it waits leaves the queue. One that is cancelled while its
-        run is executed is released at once; the instance takes the next run when this one is over.
-        The files are those that the request refers to, held by the caller.
+        run is executed is released at once, and the worker is told; the instance takes the next run
+        when this one is over. The files are those that the request refers to, held by the caller.
+        ``on_begin`` is called when an instance has been found.
 
         Raises:
             QueueFull: Too many runs wait already.
@@ -168,9 +170,20 @@ class Deployment:
             DeploymentDeleted, ShuttingDown: It is being stopped.
         """
         life = await self._admitted()
-        future = await self._begun(lambda worker: worker.run(run_id, request, files), seconds_left)
-        with self._deaths_told(life):
-            return await asyncio.shield(future)
+        workers: list[Worker] = []
+
+        def begin(worker: Worker) -> asyncio.Future[RunResult]:
+            workers.append(worker)
+            on_begin()
+            return worker.run(run_id, request, files)
+
+        future = await self._begun(begin, seconds_left)
+        try:
+            with self._deaths_told(life):
+                return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            workers[0].cancel(run_id)
+            raise
 
     async def stream(
         self,
@@ -179,11 +192,13 @@ class Deployment:
         send: Callable[[bytes], Awaitable[None]],
         seconds_left: float | None = None,
         files: Sequence[StoredFile] = (),
-    ) -> None:
+        on_begin: Callable[[], None] = lambda: None,
+    ) -> RunResult:
         """Execute the graph once, as ``run`` does, and send its messages as they come.
 
-        What ``send`` does not take holds up the run. When it fails, or the caller is cancelled, the
-        run is called back; the instance takes the next one when the worker has heeded that.
+        Returns the last one, too. What ``send`` does not take holds up the run. When it fails, or
+        the caller is cancelled, the run is called back; the instance takes the next one when the
+        worker has heeded that.
 
         Raises:
             As ``run``, after the messages before the failure, and what ``send`` raises.
@@ -192,6 +207,7 @@ class Deployment:
         streams: list[RunStream] = []
 
         def begin(worker: Worker) -> asyncio.Future[RunResult]:
+            on_begin()
             streams.append(worker.stream(run_id, request, files))
             return streams[0].ended
 
@@ -200,8 +216,9 @@ class Deployment:
             with self._deaths_told(life):
                 while (message := await streams[0].next()) is not None:
                     await send(message)
-                last = ended.result().response
-            await send(bytes(last))
+                result = ended.result()
+            await send(bytes(result.response))
+            return result
         finally:
             for stream in streams:
                 stream.cancel()

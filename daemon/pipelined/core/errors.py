@@ -21,7 +21,12 @@ The edge (``rpc/status.py``) maps each of them to a gRPC status in one table; no
       ├─ CodeTooLarge            more code than the limit
       ├─ StartupFailed           a startup node, or the loading of the code, failed
       │   └─ StartupOutOfMemory  it needed more memory than there is or may be
+      ├─ RunNotFound             no run of that id is remembered
       ├─ RunFailed               a node raised
+      ├─ RunCancelled            the run was ended before it was over
+      ├─ RunTimedOut             its time was over before it was
+      ├─ OutputsNotKept          the outputs of the run are not here
+      ├─ KeyReused               an idempotency key was given for two different things
       ├─ OutputNotSendable       an output is of a type that cannot cross the wire
       ├─ OutputTooLarge          the outputs exceed the message limit
       ├─ WorkerDied              the worker's process ended under a run or a startup
@@ -270,6 +275,51 @@ class RunFailed(DomainError):
         super().__init__(f"the run failed{where}: {failure.type}: {failure.message}")
         self.run_id = run_id
         self.failure = failure
+
+
+class RunNotFound(DomainError):
+    """No run of that id is remembered: there was none, or it was too long ago."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(f"there is no run {run_id!r}, or not any more")
+        self.run_id = run_id
+
+
+class RunCancelled(DomainError):
+    """The run was ended from outside before it was over."""
+
+    def __init__(self, run_id: str, why: str = "") -> None:
+        super().__init__(f"the run was cancelled{f': {why}' if why else ''}")
+        self.run_id = run_id
+
+
+class RunTimedOut(DomainError):
+    """The time that a submitted run was given, in seconds, passed before it had ended."""
+
+    def __init__(self, run_id: str, seconds: float) -> None:
+        super().__init__(f"the run had not ended {seconds:g} s after it was submitted")
+        self.run_id = run_id
+        self.seconds = seconds
+
+
+class OutputsNotKept(DomainError):
+    """The run succeeded, but its outputs are not here."""
+
+    def __init__(self, run_id: str, why: str) -> None:
+        super().__init__(f"the outputs of the run are not kept: {why}")
+        self.run_id = run_id
+
+
+class KeyReused(DomainError):
+    """An idempotency key that a run was submitted with was given for something else."""
+
+    def __init__(self, key: str, run_id: str) -> None:
+        super().__init__(
+            f"a run of another deployment or with other inputs was submitted with the idempotency "
+            f"key {key!r}"
+        )
+        self.key = key
+        self.run_id = run_id
 
 
 class OutputNotSendable(DomainError):

@@ -106,11 +106,12 @@ class Worker(Protocol):
         The files are those that its inputs refer to, each once; they are opened here, and the
         worker gets them as file descriptors.
 
-        One at a time: the next run may be sent once the future is done. The run cannot be called
-        back: cancelling the future only drops the result.
+        One at a time: the next run may be sent once the future is done. Cancelling the future only
+        drops the result; see ``cancel``.
 
         The future raises:
-            InvalidInput, RunFailed, OutputNotSendable, OutputTooLarge: The worker lives on.
+            InvalidInput, RunFailed, OutputNotSendable, OutputTooLarge, RunCancelled: The worker
+                lives on.
             WorkerDied: The process ended.
             FileMissing: A file is gone; the worker was not asked.
             FileTooLarge, FilesFull, FileDigestMismatch, StorageFailed: A file among the outputs
@@ -122,6 +123,9 @@ class Worker(Protocol):
 
         It counts as a run: the next one may be sent once ``ended`` is done.
         """
+
+    def cancel(self, run_id: str) -> None:
+        """Ask for no more of a run: no further node is begun. Never raises."""
 
     async def stop(self, grace_seconds: float) -> None:
         """End the process: ask, and after the grace period kill its group. Never raises."""

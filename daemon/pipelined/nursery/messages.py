@@ -12,6 +12,7 @@ from pipelined.core.errors import (
     InvalidInput,
     OutputNotSendable,
     OutputTooLarge,
+    RunCancelled,
     RunFailed,
     StartupFailed,
     StartupOutOfMemory,
@@ -80,6 +81,8 @@ def run_error(run_id: str, failed: worker_pb2.RunFailed, limit: int) -> DomainEr
         return OutputNotSendable(run_id, failed.subject, failure.message)
     if failed.cause == worker_pb2.RunFailed.CAUSE_OUTPUT_TOO_LARGE:
         return OutputTooLarge(run_id, failed.size, limit)
+    if failed.cause == worker_pb2.RunFailed.CAUSE_CANCELLED:
+        return RunCancelled(run_id)
     return RunFailed(run_id, failure)
 
 

@@ -16,7 +16,7 @@ from pipelined_api.v1 import daemon_pb2, daemon_pb2_grpc
 from pipelined_api.versions import API_VERSION
 
 # What came after the first API, by name.
-FEATURES = ("stream", "versions", "pointers", "cool")
+FEATURES = ("stream", "versions", "pointers", "cool", "submit", "logs")
 
 
 class DaemonServicer(daemon_pb2_grpc.DaemonServicer):

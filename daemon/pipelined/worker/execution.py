@@ -13,7 +13,7 @@ from pipeline.objects.graph import ABSENT
 from pipelined.worker.channel import ChannelClosed, ProtocolError
 from pipelined.worker.failures import describe, text
 from pipelined.worker.framing import MAX_PAYLOAD
-from pipelined.worker.link import Link
+from pipelined.worker.link import Cancelled, Link
 from pipelined.worker.run_files import RunFiles
 from pipelined_api.v1 import runs_pb2
 from pipelined_api.v1.values_pb2 import ListValue, Value
@@ -30,6 +30,8 @@ def execute(
     max_response_bytes: int = 0,
     link: Link | None = None,
     files: RunFiles | None = None,
+    *,
+    stream: bool = False,
 ) -> tuple[worker_pb2.FromWorker, bytes]:
     """Run the graph on a serialised request; return the answer and its payload.
 
@@ -41,28 +43,32 @@ def execute(
         run_id: of the run.
         request: a RunRequest, or a StreamRequest, which has the same fields.
         max_response_bytes: of the response, or of each message of a stream; 0 for no limit.
-        link: takes the outputs as they come; the payload is the last StreamResponse then. Without
-            it they are all in the payload, a RunResponse.
+        link: tells, before each node and each element of a stream, whether the run is to go on.
+            Without it it does.
         files: has the large contents that the inputs refer to, and takes those of the outputs.
             Without it none goes beside the message.
+        stream: send the outputs over the link as they come; the payload is the last StreamResponse
+            then. Else they are all in the payload, a RunResponse.
 
     Raises:
-        ChannelClosed: The daemon went away during a stream.
+        ChannelClosed: The daemon went away during the run.
     """
-    current = CurrentNode()
+    current = CurrentNode(link)
     limit = min(max_response_bytes or MAX_PAYLOAD, MAX_PAYLOAD)
     try:
         outputs = _Outputs(graph, request, current, files)
-        if link is None:
-            response: _Response = _collect(outputs, run_id, limit)
+        if stream and link is not None:
+            response: _Response = _send(outputs, run_id, limit, link)
         else:
-            response = _send(outputs, run_id, limit, link)
+            response = _collect(outputs, run_id, limit, link)
         succeeded = worker_pb2.RunSucceeded(
             run_id=run_id, execution_seconds=response.execution_seconds
         )
         return worker_pb2.FromWorker(run_succeeded=succeeded), response.SerializeToString()
     except (ChannelClosed, ProtocolError):
         raise
+    except Cancelled:
+        failed = worker_pb2.RunFailed(cause=Cause.CAUSE_CANCELLED)
     except _Failed as known:
         failed = known.answer
     except BaseException as error:  # user code may raise anything
@@ -76,13 +82,19 @@ class CurrentNode:
     """An Observer of a graph that knows which node is being executed.
 
     The graph names the node of an Exception; of SystemExit and the like it does not.
+
+    Args:
+        link: tells whether the run is to go on.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, link: Link | None) -> None:
         self.node = ""
+        self._link = link
 
     def node_started(self, name: str) -> None:
-        """Take note of the node."""
+        """Take note of the node. Raises Cancelled if it is not to be executed."""
+        if self._link is not None:
+            self._link.check()
         self.node = name
 
     def node_finished(self, name: str, seconds: float) -> None:
@@ -161,7 +173,7 @@ class _Outputs:
             self.seconds += time.perf_counter() - began
 
 
-def _collect(outputs: _Outputs, run_id: str, limit: int) -> runs_pb2.RunResponse:
+def _collect(outputs: _Outputs, run_id: str, limit: int, link: Link | None) -> runs_pb2.RunResponse:
     response = runs_pb2.RunResponse(run_id=run_id)
     size = 0
     with outputs:
@@ -177,6 +189,8 @@ def _collect(outputs: _Outputs, run_id: str, limit: int) -> runs_pb2.RunResponse
                     response.outputs[index].list_value.items.append(value)
                 else:
                     response.outputs[index].CopyFrom(value)
+            if link is not None:
+                link.check()
     response.execution_seconds = outputs.seconds
     _check_size(response.ByteSize(), limit)
     return response

@@ -449,8 +449,9 @@ Global___Credit: _TypeAlias = Credit  # noqa: Y015
 
 @_typing.final
 class Cancel(_message.Message):
-    """Nobody reads the stream any more: close its generators when they yield next, and answer with
-    RunSucceeded. May come after the run has ended.
+    """Nobody waits for the run any more: begin no further node, and take no further element of a stream. The
+    answer is a RunFailed with CAUSE_CANCELLED; or RunSucceeded if it had come to the elements of a run that
+    streams, whose generators are closed. May come after the run has ended.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -777,6 +778,8 @@ class RunFailed(_message.Message):
         """An output is of a type that cannot cross the wire."""
         CAUSE_OUTPUT_TOO_LARGE: RunFailed._Cause.ValueType  # 4
         """The outputs exceed the message limit."""
+        CAUSE_CANCELLED: RunFailed._Cause.ValueType  # 5
+        """A Cancel came."""
 
     class Cause(_Cause, metaclass=_CauseEnumTypeWrapper):
         """What failed."""
@@ -790,6 +793,8 @@ class RunFailed(_message.Message):
     """An output is of a type that cannot cross the wire."""
     CAUSE_OUTPUT_TOO_LARGE: RunFailed.Cause.ValueType  # 4
     """The outputs exceed the message limit."""
+    CAUSE_CANCELLED: RunFailed.Cause.ValueType  # 5
+    """A Cancel came."""
 
     RUN_ID_FIELD_NUMBER: _builtins.int
     CAUSE_FIELD_NUMBER: _builtins.int
