@@ -7,17 +7,16 @@ import signal
 from collections.abc import Iterator
 
 import numpy as np
-import psutil
 import pytest
 
 import stateful
 from pipeline import Client
 from pipeline.errors import InvalidInput
 from stateful import HISTORY, Reading
+from tests.e2e.test_crashes import wait_until
 from tests.running_daemon import RunningDaemon
 
 NAME = "watch"
-END_SECONDS = 30
 
 
 @pytest.fixture
@@ -78,11 +77,11 @@ def test_each_deployment_has_a_state_of_its_own(client: Client) -> None:
 def test_a_worker_that_replaces_one_that_died_begins_anew(client: Client) -> None:
     assert [observe(client, "kitchen", 20.0)[1]["readings"] for _ in range(2)] == [1, 2]
     [pid] = client.deployment(NAME).worker_pids
-    worker = psutil.Process(pid)
     os.kill(pid, signal.SIGKILL)
-    psutil.wait_procs([worker], timeout=END_SECONDS)
+    # A run that is sent before the daemon has noticed fails as its worker did.
+    wait_until(lambda: client.deployment(NAME).startups == 2)
     assert observe(client, "kitchen", 20.0)[1]["readings"] == 1
-    assert client.deployment(NAME).startups == 2
+    assert pid not in client.deployment(NAME).worker_pids
 
 
 @pytest.mark.parametrize(

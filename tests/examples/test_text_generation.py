@@ -15,6 +15,7 @@ from language_checkpoints import small_writer
 from pipeline import Client, Pipeline, Variable, entity, pipe
 from pipeline.errors import InvalidInput
 from pipeline.objects.graph import ABSENT
+from tests.e2e.test_crashes import wait_until
 from tests.running_daemon import RunningDaemon
 from text_generation import Options, Writer
 
@@ -36,8 +37,16 @@ class DictatedWriter(Writer):
     """Reads a line of a fifo before each token, so that a test decides when it is written."""
 
     @pipe(on_startup=True)
-    def listen(self, fifo: str) -> None:
+    def listen(self, fifo: str, closed: str) -> None:
         self.lines = Path(fifo).open()  # noqa: SIM115
+        self.closed = Path(closed)
+
+    @pipe
+    def write(self, prompt: str, options: Options) -> Iterator[str]:
+        try:
+            yield from super().write(prompt, options)
+        finally:
+            self.closed.touch()
 
     def _read(self, tokens: torch.Tensor, past: object) -> tuple[torch.Tensor, object]:
         self.lines.readline()
@@ -101,15 +110,15 @@ def test_of_a_long_prompt_the_end_is_read(client: Client) -> None:
 
 
 def test_pieces_come_one_by_one_and_closing_ends_the_generator(
-    daemon: RunningDaemon, lines: tuple[Path, int]
+    daemon: RunningDaemon, lines: tuple[Path, int], tmp_path: Path
 ) -> None:
-    path, descriptor = lines
+    (path, descriptor), closed = lines, tmp_path / "closed"
     with Pipeline() as builder:
         prompt = Variable(str)
         options = Variable(Options)
         writer = DictatedWriter()
         writer.load(str(small_writer()))
-        writer.listen(str(path))
+        writer.listen(str(path), str(closed))
         account = writer.account()
         builder.output(account, writer.write(prompt, options))
     name = "dictated"
@@ -123,8 +132,17 @@ def test_pieces_come_one_by_one_and_closing_ends_the_generator(
                 # No token is made before this; each is there before the next one is made.
                 os.write(descriptor, b"\n")
                 assert next(stream) == [ABSENT, piece]
-        # For a generator that had not heard of the end yet.
-        os.write(descriptor, b"\n" * 1000)
+            assert not closed.exists()
+
+        def one_more_token() -> bool:
+            # The answer comes after the daemon has heard of the end: the worker will, too, before
+            # there are lines for all tokens.
+            os.write(descriptor, b"\n")
+            client.deployment(name)
+            return closed.exists()
+
+        wait_until(one_more_token)
+        os.write(descriptor, b"\n")
         with client.stream(name, PROMPT, Options(temperature=0, max_new_tokens=1)) as stream:
             [before, _] = next(stream)
         assert isinstance(before, dict)
