@@ -145,6 +145,58 @@ class Client:
             warnings.warn(warning, errors.DeploymentWarning, stacklevel=2)
         return _responses.deployment(response.deployment)
 
+    def deploy_folder(
+        self,
+        folder: str | Path,
+        target: str | None = None,
+        *,
+        name: str | None = None,
+        environment: Mapping[str, str] | None = None,
+        instances: int | None = None,
+        allow_differing: bool = False,
+    ) -> Deployment:
+        """Make the graph of a folder runnable under a name; nothing is pickled.
+
+        The folder's files are sent as they are, without hidden ones and what ``.pipelineignore``
+        names. Its ``pipeline.yaml`` gives what is not given here. In the workers the folder is the
+        current one, and the first in which modules are looked for. See also ``deploy``.
+
+        Args:
+            folder: with the module and all of its files.
+            target: the graph, ``"module:variable"``.
+            name: of the deployment.
+            environment: variables for its workers, besides those of ``pipeline.yaml``.
+            instances: workers that run it at once.
+            allow_differing: warn about packages that the folder requires and that the daemon lacks
+                or has in other versions, instead of refusing.
+
+        Raises:
+            errors.InvalidInput: folder, target, name, ``pipeline.yaml``, or too many files.
+            errors.GraphError: the module cannot be imported here, or the variable is no graph.
+            errors.Incompatible: a required package is not there, or in another version.
+
+        """
+        from pipeline._bundle import prepare
+
+        header, code = prepare(
+            Path(folder),
+            target,
+            name=name,
+            environment=environment,
+            instances=instances,
+            allow_differing=allow_differing,
+            idempotency_key=uuid.uuid4().hex,
+        )
+        response = retrying(
+            lambda: self._transport.upload(
+                self._transport.deployments.Deploy, _requests.deploy_stream(header, code), None
+            )
+        )
+        self._schemas[header.name] = response.deployment.schema
+        for warning in response.warnings:
+            warnings.warn(warning, errors.DeploymentWarning, stacklevel=2)
+        return _responses.deployment(response.deployment)
+
     def run(
         self, name: str, /, *inputs: object, timeout: float | None = None, **named: object
     ) -> list[object]:

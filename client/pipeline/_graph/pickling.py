@@ -1,12 +1,12 @@
-"""Graphs as bytes: cloudpickle behind a readable header, by value for the user's own modules.
+r"""Graphs as bytes: cloudpickle behind a readable header, by value for the user's own modules.
 
 Those of them that functions import when they run travel as source between header and pickle, and
 the pickle refers to them by name: what is imported and what is pickled is then one thing.
 
 ::
 
-    pipeline-graph 1 python 3.11.7\\n PICKLE
-    pipeline-graph 2 python 3.11.7 sources SIZE\\n JSON PICKLE
+    pipeline-graph 1 python 3.11.7\n PICKLE
+    pipeline-graph 2 python 3.11.7 sources SIZE\n JSON PICKLE
 """
 
 from __future__ import annotations
@@ -211,8 +211,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no
                 return _module(obj)
         elif isinstance(obj, (type, FunctionType, BuiltinFunctionType)):
             self._note_module(obj)
-        elif isinstance(obj, Pipe) and self._is_found_by_name(obj):
-            return pickled.attribute, (obj.__module__, obj.__qualname__)
+        elif isinstance(obj, Pipe) and (found := self._found_by_name(obj)) is not None:
+            return pickled.attribute, found
         reduced = super().reducer_override(obj)
         if isinstance(obj, type) and isinstance(reduced, tuple):
             return _untracked(obj, reduced)
@@ -234,15 +234,16 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no
         if module is not None:
             _refuse_extension(module)
 
-    def _is_found_by_name(self, pipe: Pipe) -> bool:
+    def _found_by_name(self, pipe: Pipe) -> tuple[str, str] | None:
         # A function's own name stands for its pipe, and so cloudpickle would not find it.
-        module, qualname = getattr(pipe, "__module__", None), getattr(pipe, "__qualname__", "")
+        module, qualname = pipe.function.__module__, pipe.function.__qualname__
         if module not in self._by_name or "<" in qualname:
-            return False
+            return None
         try:
-            return pickled.attribute(module, qualname) is pipe
+            found = pickled.attribute(module, qualname)
         except (AttributeError, ImportError):
-            return False
+            return None
+        return (module, qualname) if found is pipe else None
 
 
 def _module(module: ModuleType) -> tuple[object, ...]:

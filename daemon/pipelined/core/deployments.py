@@ -20,10 +20,13 @@ from pipelined.core.errors import (
     StorageFailed,
 )
 from pipelined.core.ports import DeploymentStore, WorkerLauncher
-from pipelined.core.specification import Specification
+from pipelined.core.specification import BUNDLE, Specification
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+TARGET = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
+MAX_TARGET_LENGTH = 1000
+MAX_TOPOLOGY_CHARACTERS = 2**20
 MAX_INSTANCES = 64
 MAX_CODE_BYTES = 256 * 2**20
 MAX_ENVIRONMENT_BYTES = 64 * 2**10
@@ -62,6 +65,13 @@ def validate(specification: Specification) -> None:
         raise InvalidRequest(
             "environment", f"{size} characters are more than {MAX_ENVIRONMENT_BYTES}"
         )
+    code = specification.code
+    if code.format == BUNDLE and (
+        len(code.target) > MAX_TARGET_LENGTH or not TARGET.fullmatch(code.target)
+    ):
+        raise InvalidRequest("target", f"{code.target[:200]!r} is not of the form module:variable")
+    if sum(map(len, code.topology)) > MAX_TOPOLOGY_CHARACTERS:
+        raise InvalidRequest("topology", f"has more than {MAX_TOPOLOGY_CHARACTERS} characters")
     if specification.code.size > MAX_CODE_BYTES:
         raise CodeTooLarge(specification.code.size, MAX_CODE_BYTES)
     if specification.code.size < 1:

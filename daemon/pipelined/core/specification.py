@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+# Name of the wire's CodeFormat for the archive of a folder.
+BUNDLE = "CODE_FORMAT_BUNDLE"
+
 
 @dataclass(frozen=True, slots=True)
 class Code:
@@ -14,11 +17,15 @@ class Code:
         format: Name of the wire's CodeFormat, such as "CODE_FORMAT_CLOUDPICKLE".
         size: Bytes.
         sha256: Hexadecimal.
+        target: Of a bundle, the variable with the graph: "module:variable". Else empty.
+        topology: Of a bundle, what was announced of the graph, line by line; opaque here.
     """
 
     format: str
     size: int
     sha256: str
+    target: str = ""
+    topology: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,7 +62,7 @@ def create_server(
         DeploymentsServicer(deployments, installed), server
     )
     daemon_pb2_grpc.add_DaemonServicer_to_server(
-        DaemonServicer(version, nursery, MAX_MESSAGE_BYTES), server
+        DaemonServicer(version, nursery, installed, MAX_MESSAGE_BYTES), server
     )
     server.add_generic_rpc_handlers((RunsService(deployments, files).handler(),))
     files_pb2_grpc.add_FilesServicer_to_server(FilesServicer(files), server)

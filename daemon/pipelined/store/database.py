@@ -33,6 +33,11 @@ MIGRATIONS: tuple[str, ...] = (
         created_at REAL NOT NULL
     ) STRICT;
     """,
+    # Of bundles: the variable with the graph, and what was announced of it, a JSON list of lines.
+    """
+    ALTER TABLE deployments ADD COLUMN code_target TEXT NOT NULL DEFAULT '';
+    ALTER TABLE deployments ADD COLUMN code_topology TEXT NOT NULL DEFAULT '[]';
+    """,
 )
 VERSION = len(MIGRATIONS)
 

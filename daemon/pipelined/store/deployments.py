@@ -75,7 +75,8 @@ class SqliteDeploymentStore:
         with _storage("read the deployments"):
             cursor = await self._connection.execute(
                 "SELECT name, version, digest, schema, code_format, code_size, code_sha256, "
-                "environment, instances, created_at FROM deployments ORDER BY name"
+                "environment, instances, created_at, code_target, code_topology "
+                "FROM deployments ORDER BY name"
             )
             rows = await cursor.fetchall()
         specifications = [
@@ -84,7 +85,13 @@ class SqliteDeploymentStore:
                 version=row[1],
                 digest=row[2],
                 schema=row[3],
-                code=Code(format=row[4], size=row[5], sha256=row[6]),
+                code=Code(
+                    format=row[4],
+                    size=row[5],
+                    sha256=row[6],
+                    target=row[10],
+                    topology=tuple(json.loads(row[11])),
+                ),
                 environment=json.loads(row[7]),
                 instances=row[8],
                 created_at=row[9],
@@ -108,6 +115,8 @@ class SqliteDeploymentStore:
             json.dumps(dict(specification.environment)),
             specification.instances,
             specification.created_at,
+            code.target,
+            json.dumps(code.topology),
         )
         now = time.time()
         statements: list[tuple[str, tuple[object, ...]]] = [

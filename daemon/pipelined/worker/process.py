@@ -16,7 +16,7 @@ import threading
 import time
 
 from pipelined import weights
-from pipelined.worker import last_words
+from pipelined.worker import bundle, last_words
 from pipelined.worker.channel import Channel, ChannelClosed
 from pipelined.worker.execution import execute
 from pipelined.worker.link import Link
@@ -28,6 +28,7 @@ _STDERR = 2
 # What the client library imports on first use.
 IMPORTED_LATE = (
     "pipeline._arrays",
+    "pipeline._bundle_load",
     "pipeline._graph.pickling",
     "pipeline._graph.user_code",
     "pipeline.objects.graph",
@@ -98,6 +99,7 @@ def _end_with_the_daemon(channel: int) -> None:
     # Not for input: the main thread reads that.
     poll.register(channel, select.POLLRDHUP)
     poll.poll()
+    bundle.remove_files()
     os._exit(1)
 
 

@@ -27,7 +27,7 @@ from pipelined_api.v1 import schema_pb2 as pipelined__api_dot_v1_dot_schema__pb2
 from pipelined_api.v1 import timeline_pb2 as pipelined__api_dot_v1_dot_timeline__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"pipelined_api/v1/deployments.proto\x12\x0cpipelined.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dpipelined_api/v1/schema.proto\x1a\x1fpipelined_api/v1/timeline.proto\"\xe3\x02\n\nDeployment\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\x12,\n\x05state\x18\x03 \x01(\x0e\x32\x1d.pipelined.v1.DeploymentState\x12\x0e\n\x06\x64igest\x18\x04 \x01(\t\x12$\n\x06schema\x18\x05 \x01(\x0b\x32\x14.pipelined.v1.Schema\x12.\n\ncreated_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tinstances\x18\x07 \x01(\r\x12\x13\n\x0b\x65nvironment\x18\x08 \x03(\t\x12&\n\x07\x66\x61ilure\x18\t \x01(\x0b\x32\x15.pipelined.v1.Failure\x12\x13\n\x0bworker_pids\x18\n \x03(\x03\x12\x16\n\x0eruns_succeeded\x18\x0b \x01(\x04\x12\x13\n\x0bruns_failed\x18\x0c \x01(\x04\x12\x10\n\x08startups\x18\r \x01(\r\"I\n\x07\x46\x61ilure\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x11\n\ttraceback\x18\x03 \x01(\t\x12\x0c\n\x04node\x18\x04 \x01(\t\"U\n\rDeployRequest\x12,\n\x06header\x18\x01 \x01(\x0b\x32\x1a.pipelined.v1.DeployHeaderH\x00\x12\x0e\n\x04\x63ode\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"\xe1\x03\n\x0c\x44\x65ployHeader\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12$\n\x06schema\x18\x03 \x01(\x0b\x32\x14.pipelined.v1.Schema\x12:\n\x0b\x63ode_format\x18\x04 \x01(\x0e\x32%.pipelined.v1.DeployHeader.CodeFormat\x12\x11\n\tcode_size\x18\x05 \x01(\x04\x12\x13\n\x0b\x63ode_sha256\x18\x06 \x01(\x0c\x12\x16\n\x0epython_version\x18\x07 \x01(\t\x12\'\n\x08packages\x18\x08 \x03(\x0b\x32\x15.pipelined.v1.Package\x12@\n\x0b\x65nvironment\x18\t \x03(\x0b\x32+.pipelined.v1.DeployHeader.EnvironmentEntry\x12\x11\n\tinstances\x18\n \x01(\r\x12\x17\n\x0fidempotency_key\x18\x0b \x01(\t\x1a\x32\n\x10\x45nvironmentEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"F\n\nCodeFormat\x12\x1b\n\x17\x43ODE_FORMAT_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x43ODE_FORMAT_CLOUDPICKLE\x10\x01\"@\n\x07Package\x12\x0e\n\x06module\x18\x01 \x01(\t\x12\x14\n\x0c\x64istribution\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\"a\n\x0e\x44\x65ployResponse\x12,\n\ndeployment\x18\x01 \x01(\x0b\x32\x18.pipelined.v1.Deployment\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08\x12\x10\n\x08warnings\x18\x03 \x03(\t\"%\n\x15\x44\x65ploymentsGetRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"p\n\x16\x44\x65ploymentsGetResponse\x12,\n\ndeployment\x18\x01 \x01(\x0b\x32\x18.pipelined.v1.Deployment\x12(\n\x08timeline\x18\x02 \x01(\x0b\x32\x16.pipelined.v1.Timeline\"\x18\n\x16\x44\x65ploymentsListRequest\"H\n\x17\x44\x65ploymentsListResponse\x12-\n\x0b\x64\x65ployments\x18\x01 \x03(\x0b\x32\x18.pipelined.v1.Deployment\"(\n\x18\x44\x65ploymentsDeleteRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x1b\n\x19\x44\x65ploymentsDeleteResponse\"\x1b\n\x0bWarmRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x8a\x01\n\x0cWarmResponse\x12,\n\x05state\x18\x01 \x01(\x0e\x32\x1d.pipelined.v1.DeploymentState\x12\"\n\x05stage\x18\x02 \x01(\x0b\x32\x13.pipelined.v1.Stage\x12(\n\x08timeline\x18\x03 \x01(\x0b\x32\x16.pipelined.v1.Timeline*\xe1\x01\n\x0f\x44\x65ploymentState\x12 \n\x1c\x44\x45PLOYMENT_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15\x44\x45PLOYMENT_STATE_COLD\x10\x01\x12\x1d\n\x19\x44\x45PLOYMENT_STATE_STARTING\x10\x02\x12\x19\n\x15\x44\x45PLOYMENT_STATE_WARM\x10\x03\x12\x1b\n\x17\x44\x45PLOYMENT_STATE_ASLEEP\x10\x04\x12\x1b\n\x17\x44\x45PLOYMENT_STATE_FAILED\x10\x05\x12\x1d\n\x19\x44\x45PLOYMENT_STATE_DRAINING\x10\x06\x32\x97\x03\n\x0b\x44\x65ployments\x12\x45\n\x06\x44\x65ploy\x12\x1b.pipelined.v1.DeployRequest\x1a\x1c.pipelined.v1.DeployResponse(\x01\x12P\n\x03Get\x12#.pipelined.v1.DeploymentsGetRequest\x1a$.pipelined.v1.DeploymentsGetResponse\x12S\n\x04List\x12$.pipelined.v1.DeploymentsListRequest\x1a%.pipelined.v1.DeploymentsListResponse\x12Y\n\x06\x44\x65lete\x12&.pipelined.v1.DeploymentsDeleteRequest\x1a\'.pipelined.v1.DeploymentsDeleteResponse\x12?\n\x04Warm\x12\x19.pipelined.v1.WarmRequest\x1a\x1a.pipelined.v1.WarmResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"pipelined_api/v1/deployments.proto\x12\x0cpipelined.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dpipelined_api/v1/schema.proto\x1a\x1fpipelined_api/v1/timeline.proto\"\xe3\x02\n\nDeployment\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\x12,\n\x05state\x18\x03 \x01(\x0e\x32\x1d.pipelined.v1.DeploymentState\x12\x0e\n\x06\x64igest\x18\x04 \x01(\t\x12$\n\x06schema\x18\x05 \x01(\x0b\x32\x14.pipelined.v1.Schema\x12.\n\ncreated_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tinstances\x18\x07 \x01(\r\x12\x13\n\x0b\x65nvironment\x18\x08 \x03(\t\x12&\n\x07\x66\x61ilure\x18\t \x01(\x0b\x32\x15.pipelined.v1.Failure\x12\x13\n\x0bworker_pids\x18\n \x03(\x03\x12\x16\n\x0eruns_succeeded\x18\x0b \x01(\x04\x12\x13\n\x0bruns_failed\x18\x0c \x01(\x04\x12\x10\n\x08startups\x18\r \x01(\r\"I\n\x07\x46\x61ilure\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x11\n\ttraceback\x18\x03 \x01(\t\x12\x0c\n\x04node\x18\x04 \x01(\t\"U\n\rDeployRequest\x12,\n\x06header\x18\x01 \x01(\x0b\x32\x1a.pipelined.v1.DeployHeaderH\x00\x12\x0e\n\x04\x63ode\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"\xca\x04\n\x0c\x44\x65ployHeader\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12$\n\x06schema\x18\x03 \x01(\x0b\x32\x14.pipelined.v1.Schema\x12:\n\x0b\x63ode_format\x18\x04 \x01(\x0e\x32%.pipelined.v1.DeployHeader.CodeFormat\x12\x11\n\tcode_size\x18\x05 \x01(\x04\x12\x13\n\x0b\x63ode_sha256\x18\x06 \x01(\x0c\x12\x16\n\x0epython_version\x18\x07 \x01(\t\x12\'\n\x08packages\x18\x08 \x03(\x0b\x32\x15.pipelined.v1.Package\x12@\n\x0b\x65nvironment\x18\t \x03(\x0b\x32+.pipelined.v1.DeployHeader.EnvironmentEntry\x12\x11\n\tinstances\x18\n \x01(\r\x12\x17\n\x0fidempotency_key\x18\x0b \x01(\t\x12\x0e\n\x06target\x18\x14 \x01(\t\x12\x10\n\x08topology\x18\x15 \x03(\t\x12\x14\n\x0crequirements\x18\x16 \x03(\t\x12\x17\n\x0f\x61llow_differing\x18\x17 \x01(\x08\x1a\x32\n\x10\x45nvironmentEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"^\n\nCodeFormat\x12\x1b\n\x17\x43ODE_FORMAT_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x43ODE_FORMAT_CLOUDPICKLE\x10\x01\x12\x16\n\x12\x43ODE_FORMAT_BUNDLE\x10\x02\"@\n\x07Package\x12\x0e\n\x06module\x18\x01 \x01(\t\x12\x14\n\x0c\x64istribution\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\"a\n\x0e\x44\x65ployResponse\x12,\n\ndeployment\x18\x01 \x01(\x0b\x32\x18.pipelined.v1.Deployment\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08\x12\x10\n\x08warnings\x18\x03 \x03(\t\"%\n\x15\x44\x65ploymentsGetRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"p\n\x16\x44\x65ploymentsGetResponse\x12,\n\ndeployment\x18\x01 \x01(\x0b\x32\x18.pipelined.v1.Deployment\x12(\n\x08timeline\x18\x02 \x01(\x0b\x32\x16.pipelined.v1.Timeline\"\x18\n\x16\x44\x65ploymentsListRequest\"H\n\x17\x44\x65ploymentsListResponse\x12-\n\x0b\x64\x65ployments\x18\x01 \x03(\x0b\x32\x18.pipelined.v1.Deployment\"(\n\x18\x44\x65ploymentsDeleteRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x1b\n\x19\x44\x65ploymentsDeleteResponse\"\x1b\n\x0bWarmRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x8a\x01\n\x0cWarmResponse\x12,\n\x05state\x18\x01 \x01(\x0e\x32\x1d.pipelined.v1.DeploymentState\x12\"\n\x05stage\x18\x02 \x01(\x0b\x32\x13.pipelined.v1.Stage\x12(\n\x08timeline\x18\x03 \x01(\x0b\x32\x16.pipelined.v1.Timeline*\xe1\x01\n\x0f\x44\x65ploymentState\x12 \n\x1c\x44\x45PLOYMENT_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15\x44\x45PLOYMENT_STATE_COLD\x10\x01\x12\x1d\n\x19\x44\x45PLOYMENT_STATE_STARTING\x10\x02\x12\x19\n\x15\x44\x45PLOYMENT_STATE_WARM\x10\x03\x12\x1b\n\x17\x44\x45PLOYMENT_STATE_ASLEEP\x10\x04\x12\x1b\n\x17\x44\x45PLOYMENT_STATE_FAILED\x10\x05\x12\x1d\n\x19\x44\x45PLOYMENT_STATE_DRAINING\x10\x06\x32\x97\x03\n\x0b\x44\x65ployments\x12\x45\n\x06\x44\x65ploy\x12\x1b.pipelined.v1.DeployRequest\x1a\x1c.pipelined.v1.DeployResponse(\x01\x12P\n\x03Get\x12#.pipelined.v1.DeploymentsGetRequest\x1a$.pipelined.v1.DeploymentsGetResponse\x12S\n\x04List\x12$.pipelined.v1.DeploymentsListRequest\x1a%.pipelined.v1.DeploymentsListResponse\x12Y\n\x06\x44\x65lete\x12&.pipelined.v1.DeploymentsDeleteRequest\x1a\'.pipelined.v1.DeploymentsDeleteResponse\x12?\n\x04Warm\x12\x19.pipelined.v1.WarmRequest\x1a\x1a.pipelined.v1.WarmResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,8 +36,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_DEPLOYHEADER_ENVIRONMENTENTRY']._loaded_options = None
   _globals['_DEPLOYHEADER_ENVIRONMENTENTRY']._serialized_options = b'8\001'
-  _globals['_DEPLOYMENTSTATE']._serialized_start=1813
-  _globals['_DEPLOYMENTSTATE']._serialized_end=2038
+  _globals['_DEPLOYMENTSTATE']._serialized_start=1918
+  _globals['_DEPLOYMENTSTATE']._serialized_end=2143
   _globals['_DEPLOYMENT']._serialized_start=150
   _globals['_DEPLOYMENT']._serialized_end=505
   _globals['_FAILURE']._serialized_start=507
@@ -45,31 +45,31 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DEPLOYREQUEST']._serialized_start=582
   _globals['_DEPLOYREQUEST']._serialized_end=667
   _globals['_DEPLOYHEADER']._serialized_start=670
-  _globals['_DEPLOYHEADER']._serialized_end=1151
-  _globals['_DEPLOYHEADER_ENVIRONMENTENTRY']._serialized_start=1029
-  _globals['_DEPLOYHEADER_ENVIRONMENTENTRY']._serialized_end=1079
-  _globals['_DEPLOYHEADER_CODEFORMAT']._serialized_start=1081
-  _globals['_DEPLOYHEADER_CODEFORMAT']._serialized_end=1151
-  _globals['_PACKAGE']._serialized_start=1153
-  _globals['_PACKAGE']._serialized_end=1217
-  _globals['_DEPLOYRESPONSE']._serialized_start=1219
-  _globals['_DEPLOYRESPONSE']._serialized_end=1316
-  _globals['_DEPLOYMENTSGETREQUEST']._serialized_start=1318
-  _globals['_DEPLOYMENTSGETREQUEST']._serialized_end=1355
-  _globals['_DEPLOYMENTSGETRESPONSE']._serialized_start=1357
-  _globals['_DEPLOYMENTSGETRESPONSE']._serialized_end=1469
-  _globals['_DEPLOYMENTSLISTREQUEST']._serialized_start=1471
-  _globals['_DEPLOYMENTSLISTREQUEST']._serialized_end=1495
-  _globals['_DEPLOYMENTSLISTRESPONSE']._serialized_start=1497
-  _globals['_DEPLOYMENTSLISTRESPONSE']._serialized_end=1569
-  _globals['_DEPLOYMENTSDELETEREQUEST']._serialized_start=1571
-  _globals['_DEPLOYMENTSDELETEREQUEST']._serialized_end=1611
-  _globals['_DEPLOYMENTSDELETERESPONSE']._serialized_start=1613
-  _globals['_DEPLOYMENTSDELETERESPONSE']._serialized_end=1640
-  _globals['_WARMREQUEST']._serialized_start=1642
-  _globals['_WARMREQUEST']._serialized_end=1669
-  _globals['_WARMRESPONSE']._serialized_start=1672
-  _globals['_WARMRESPONSE']._serialized_end=1810
-  _globals['_DEPLOYMENTS']._serialized_start=2041
-  _globals['_DEPLOYMENTS']._serialized_end=2448
+  _globals['_DEPLOYHEADER']._serialized_end=1256
+  _globals['_DEPLOYHEADER_ENVIRONMENTENTRY']._serialized_start=1110
+  _globals['_DEPLOYHEADER_ENVIRONMENTENTRY']._serialized_end=1160
+  _globals['_DEPLOYHEADER_CODEFORMAT']._serialized_start=1162
+  _globals['_DEPLOYHEADER_CODEFORMAT']._serialized_end=1256
+  _globals['_PACKAGE']._serialized_start=1258
+  _globals['_PACKAGE']._serialized_end=1322
+  _globals['_DEPLOYRESPONSE']._serialized_start=1324
+  _globals['_DEPLOYRESPONSE']._serialized_end=1421
+  _globals['_DEPLOYMENTSGETREQUEST']._serialized_start=1423
+  _globals['_DEPLOYMENTSGETREQUEST']._serialized_end=1460
+  _globals['_DEPLOYMENTSGETRESPONSE']._serialized_start=1462
+  _globals['_DEPLOYMENTSGETRESPONSE']._serialized_end=1574
+  _globals['_DEPLOYMENTSLISTREQUEST']._serialized_start=1576
+  _globals['_DEPLOYMENTSLISTREQUEST']._serialized_end=1600
+  _globals['_DEPLOYMENTSLISTRESPONSE']._serialized_start=1602
+  _globals['_DEPLOYMENTSLISTRESPONSE']._serialized_end=1674
+  _globals['_DEPLOYMENTSDELETEREQUEST']._serialized_start=1676
+  _globals['_DEPLOYMENTSDELETEREQUEST']._serialized_end=1716
+  _globals['_DEPLOYMENTSDELETERESPONSE']._serialized_start=1718
+  _globals['_DEPLOYMENTSDELETERESPONSE']._serialized_end=1745
+  _globals['_WARMREQUEST']._serialized_start=1747
+  _globals['_WARMREQUEST']._serialized_end=1774
+  _globals['_WARMRESPONSE']._serialized_start=1777
+  _globals['_WARMRESPONSE']._serialized_end=1915
+  _globals['_DEPLOYMENTS']._serialized_start=2146
+  _globals['_DEPLOYMENTS']._serialized_end=2553
 # @@protoc_insertion_point(module_scope)
