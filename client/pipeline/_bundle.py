@@ -137,7 +137,7 @@ def _run(place: Path, arguments: Sequence[str]) -> subprocess.CompletedProcess[s
     environment = dict(os.environ)
     if paths := environment.get("PYTHONPATH"):
         # It starts elsewhere.
-        absolute = [os.path.abspath(path) for path in paths.split(os.pathsep) if path]
+        absolute = [str(Path(path).absolute()) for path in paths.split(os.pathsep) if path]
         environment["PYTHONPATH"] = os.pathsep.join(absolute)
     try:
         return subprocess.run(

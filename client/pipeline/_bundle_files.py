@@ -229,7 +229,7 @@ def _unpack_entry(tar: tarfile.TarFile, entry: tarfile.TarInfo, folder: Path) ->
         descriptor = os.open(path, flags, mode)
     except (FileExistsError, NotADirectoryError):
         raise _damaged(f"{entry.name!r} is there twice") from None
-    with open(descriptor, "wb") as target:
+    with os.fdopen(descriptor, "wb") as target:
         while chunk := source.read(_UNPACKING_CHUNK):
             target.write(chunk)
 

@@ -51,6 +51,8 @@ def run(channel: Channel) -> int:
         channel.send(worker_pb2.FromWorker(hello=hello).SerializeToString())
         code = _serve(channel)
     except ChannelClosed:
+        # The watch sees it too, but may not be done by the time that this thread ends the process.
+        bundle.remove_files()
         return 1
     with contextlib.suppress(BaseException):
         atexit._run_exitfuncs()
