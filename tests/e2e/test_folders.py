@@ -1,4 +1,4 @@
-"""Folders deployed to a real daemon: nothing pickled, checked in the worker, and removed after it."""
+"""Folders on a real daemon: nothing pickled, checked in the worker, and removed after it."""
 
 from __future__ import annotations
 
