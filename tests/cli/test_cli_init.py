@@ -59,9 +59,12 @@ def test_the_starter_project_is_tested_deployed_and_run(
 def test_the_starter_project_keeps_to_the_style(light: RunningDaemon, tmp_path: Path) -> None:
     done(light, "init", str(tmp_path / "starter"))
     ruff = Path(sys.executable).with_name("ruff")
-    for command in (["check", "--isolated"], ["format", "--check", "--isolated"]):
-        options = ["--line-length=100", str(tmp_path / "starter")]
-        subprocess.run([str(ruff), *command, *options], check=True)
+    for command in (
+        ["check", "--isolated", "--extend-select=I"],
+        ["format", "--check", "--isolated"],
+    ):
+        options = ["--line-length=100", "."]
+        subprocess.run([str(ruff), *command, *options], cwd=tmp_path / "starter", check=True)
 
 
 @pytest.mark.parametrize("taken", FILES)
@@ -126,8 +129,6 @@ def test_force_warns_instead(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     done(light, "init", "forced")
-    with (tmp_path / "forced" / "pipeline.yaml").open("a") as file:
-        file.write("\n")
     text = (tmp_path / "forced" / "pipeline.yaml").read_text()
     demanding = text.replace("requirements: []", "requirements: ['nowhere-at-all']")
     (tmp_path / "forced" / "pipeline.yaml").write_text(demanding)

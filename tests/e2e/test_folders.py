@@ -80,9 +80,9 @@ def write(folder: Path, files: Mapping[str, str]) -> Path:
     return folder
 
 
-def output(client: Client, name: str, *inputs: str, **named: str) -> list[str]:
+def output(client: Client, name: str, text: str) -> list[str]:
     """The one output of a run, a list."""
-    [found] = client.run(name, *inputs, **named)
+    [found] = client.run(name, text=text)
     assert isinstance(found, list)
     return found
 
