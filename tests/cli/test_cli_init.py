@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -65,6 +66,20 @@ def test_the_starter_project_keeps_to_the_style(light: RunningDaemon, tmp_path: 
     ):
         options = ["--line-length=100", "."]
         subprocess.run([str(ruff), *command, *options], cwd=tmp_path / "starter", check=True)
+
+
+def test_an_installed_package_has_the_starter_project(tmp_path: Path) -> None:
+    root = Path(__file__).parents[2]
+    for name in ("client", "daemon", "proto"):
+        ignored = shutil.ignore_patterns("__pycache__", "*.so", "*.egg-info")
+        shutil.copytree(root / name, tmp_path / name, ignore=ignored)
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
+        shutil.copy(root / name, tmp_path)
+    run_python(["setup.py", "--quiet", "build_py", "--build-lib", "built"], cwd=tmp_path)
+    built = tmp_path / "built" / "pipeline" / "cli" / "starter"
+    assert sorted(path.name for path in built.iterdir()) == sorted(
+        [*(f"{name}.template" for name in FILES), "__init__.py"]
+    )
 
 
 @pytest.mark.parametrize("taken", FILES)

@@ -27,7 +27,7 @@ def write_starter(folder: Path) -> list[str]:
         each.name.removesuffix(_SUFFIX): each.read_text("utf-8").replace(
             _NAME, deployment_name(folder)
         )
-        for each in resources.files("pipeline.cli").joinpath("starter").iterdir()
+        for each in resources.files("pipeline.cli.starter").iterdir()
         if each.name.endswith(_SUFFIX)
     }
     for name in sorted(files):
