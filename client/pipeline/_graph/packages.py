@@ -42,6 +42,8 @@ class Package:
 def _installed_folders() -> tuple[str, ...]:
     folders = {*site.getsitepackages(), site.getusersitepackages()}
     folders |= {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    # Where Python's own modules lie in an archive.
+    folders |= {path for path in sys.path if path.startswith(sys.base_prefix) and ".zip" in path}
     return tuple(f"{Path(folder).resolve()}/" for folder in folders if folder)
 
 

@@ -2,8 +2,9 @@
 
 A function that is pickled by value has its globals with it, but what it imports in its body it
 imports where it runs. These modules, and all of the user's own that they import in turn, travel as
-source. What the import system would find here is what counts: a file of the user's that has the
-name of an installed module travels if, and only if, it is the one that is imported here.
+source, and begin with the state that executing it gives. What the import system would find here is
+what counts: a file of the user's that has the name of an installed module travels if, and only if,
+it is the one that is imported here.
 """
 
 from __future__ import annotations

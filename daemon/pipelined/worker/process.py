@@ -28,7 +28,6 @@ _STDERR = 2
 # What the client library imports on first use.
 IMPORTED_LATE = (
     "pipeline._arrays",
-    "pipeline._bundle_load",
     "pipeline._graph.pickling",
     "pipeline._graph.user_code",
     "pipeline.objects.graph",
