@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline import _requests, _responses, errors
 from pipeline._calls import STATE_CALL_SECONDS, Calls
+from pipeline._requirements import RequirementStatus, requirement_status
 from pipelined_api.v1 import daemon_pb2, deployments_pb2, schema_pb2
 
 if TYPE_CHECKING:
@@ -51,6 +53,38 @@ class Deploying:
             idempotency_key=uuid.uuid4().hex,
         )
         return await self._deploy(header, code)
+
+    async def deploy_folder(
+        self,
+        folder: str | Path,
+        target: str | None,
+        name: str | None,
+        environment: Mapping[str, str] | None,
+        instances: int | None,
+        allow_differing: bool,
+    ) -> tuple[Deployment, list[str]]:
+        """Return the deployment and what is to be warned about."""
+        # Imports yaml and packaging, which only this needs.
+        from pipeline._bundle import prepare
+
+        header, code = await self.transport.work(
+            lambda: prepare(
+                Path(folder),
+                target,
+                name=name,
+                environment=environment,
+                instances=instances,
+                allow_differing=allow_differing,
+                idempotency_key=uuid.uuid4().hex,
+            )
+        )
+        return await self._deploy(header, code)
+
+    async def check_requirements(self, requirements: Sequence[str]) -> list[RequirementStatus]:
+        """See ``Client.check_requirements``."""
+        request = daemon_pb2.CheckRequirementsRequest(requirements=requirements)
+        response = await self.calls.state(self.transport.stubs.daemon.CheckRequirements, request)
+        return [requirement_status(message) for message in response.statuses]
 
     async def _deploy(
         self, header: deployments_pb2.DeployHeader, code: bytes

@@ -79,6 +79,17 @@ def _missing_package(wire: WireError, address: str) -> errors.PipelineError:
     )
 
 
+def _requirements_not_met(wire: WireError, address: str) -> errors.PipelineError:
+    return errors.Incompatible(
+        wire.message,
+        subject=wire.metadata.get("package", ""),
+        client_version=wire.metadata.get("requirement", ""),
+        daemon_version=wire.metadata.get("installed_version", ""),
+        reason=wire.reason,
+        metadata=wire.metadata,
+    )
+
+
 def _not_sendable(wire: WireError, address: str) -> errors.PipelineError:
     return errors.SerialisationError(
         wire.message,
@@ -204,6 +215,7 @@ BY_REASON: Mapping[str, Build] = {
     "PYTHON_MISMATCH": _mismatch("python"),
     "API_MISMATCH": _mismatch("API"),
     "MISSING_PACKAGE": _missing_package,
+    "REQUIREMENTS_NOT_MET": _requirements_not_met,
     "CODE_DIGEST_MISMATCH": _plain(errors.PipelineError),
     "CODE_TOO_LARGE": _code_too_large,
     "STARTUP_FAILED": _startup_failed,

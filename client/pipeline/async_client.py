@@ -31,6 +31,7 @@ from pipeline.runs import AsyncRun, LogLine, RunInfo
 
 if TYPE_CHECKING:
     from pipeline._graph.graph import Graph
+    from pipeline._requirements import RequirementStatus
     from pipeline._responses import Row
     from pipeline.deployment import DaemonInfo, Deployment, Pointer
     from pipeline.objects.files import File
@@ -112,6 +113,28 @@ class AsyncClient:
         for text in texts:
             warnings.warn(text, errors.DeploymentWarning, stacklevel=2)
         return deployment
+
+    async def deploy_folder(
+        self,
+        folder: str | Path,
+        target: str | None = None,
+        *,
+        name: str | None = None,
+        environment: Mapping[str, str] | None = None,
+        instances: int | None = None,
+        allow_differing: bool = False,
+    ) -> Deployment:
+        """Make the graph of a folder runnable; see :meth:`pipeline.Client.deploy_folder`."""
+        deployment, texts = await self._operations.deploy_folder(
+            folder, target, name, environment, instances, allow_differing
+        )
+        for text in texts:
+            warnings.warn(text, errors.DeploymentWarning, stacklevel=2)
+        return deployment
+
+    async def check_requirements(self, requirements: Sequence[str]) -> list[RequirementStatus]:
+        """Compare requirements; see :meth:`pipeline.Client.check_requirements`."""
+        return await self._operations.check_requirements(requirements)
 
     async def run(
         self, name: str, /, *inputs: object, timeout: float | None = None, **named: object

@@ -13,7 +13,7 @@ Every method raises :class:`pipeline.errors.PipelineError` or one of its subclas
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -26,6 +26,7 @@ from pipeline._transport import BlockingTransport, drive
 
 if TYPE_CHECKING:
     from pipeline._graph.graph import Graph
+    from pipeline._requirements import RequirementStatus
     from pipeline.deployment import DaemonInfo, Deployment, Pointer
     from pipeline.objects.files import File
     from pipeline.timeline import Stage, Timeline
@@ -122,6 +123,61 @@ class Client(RunMethods):
         for text in texts:
             warnings.warn(text, errors.DeploymentWarning, stacklevel=2)
         return deployment
+
+    def deploy_folder(
+        self,
+        folder: str | Path,
+        target: str | None = None,
+        *,
+        name: str | None = None,
+        environment: Mapping[str, str] | None = None,
+        instances: int | None = None,
+        allow_differing: bool = False,
+    ) -> Deployment:
+        """Make the graph of a folder runnable under a name; nothing is pickled.
+
+        The folder's files are sent as they are, without hidden ones and what ``.pipelineignore``
+        names. Its ``pipeline.yaml`` gives what is not given here. In the workers the folder is the
+        current one, and the first in which modules are looked for. See also ``deploy``.
+
+        Args:
+            folder: with the module and all of its files.
+            target: the graph, ``"module:variable"``.
+            name: of the deployment.
+            environment: variables for its workers, besides those of ``pipeline.yaml``.
+            instances: workers that run it at once.
+            allow_differing: warn about packages that the folder requires and that the daemon lacks
+                or has in other versions, instead of refusing.
+
+        Raises:
+            errors.InvalidInput: folder, target, name, ``pipeline.yaml``, or too many files.
+            errors.GraphError: the module cannot be imported here, or the variable is no graph.
+            errors.Incompatible: a required package is not there, or in another version.
+
+        """
+        deployment, texts = drive(
+            self._operations.deploy_folder(
+                folder, target, name, environment, instances, allow_differing
+            )
+        )
+        for text in texts:
+            warnings.warn(text, errors.DeploymentWarning, stacklevel=2)
+        return deployment
+
+    def check_requirements(self, requirements: Sequence[str]) -> list[RequirementStatus]:
+        """Compare requirements with the packages that the daemon's workers have.
+
+        Args:
+            requirements: as PEP 508 has them, such as ``"torch>=2.4"``.
+
+        Returns:
+            One status for each, in their order.
+
+        Raises:
+            errors.InvalidInput: one is no requirement, names a URL, or there are over 1,000.
+
+        """
+        return drive(self._operations.check_requirements(requirements))
 
     def warm(
         self,

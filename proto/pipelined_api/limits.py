@@ -10,6 +10,9 @@ CODE_CHUNK_BYTES = 2**20
 MAX_INLINE_FILE_BYTES = 2**20
 # The largest chunk of a file in one message of an Upload or a Download.
 FILE_CHUNK_BYTES = 2**20
+# The largest archive of a folder, in bytes, and how many files and folders it may have.
+MAX_BUNDLE_BYTES = 256 * 2**20
+MAX_BUNDLE_ENTRIES = 10_000
 # Contents that the inputs of one run may refer to: each is an open file in the worker.
 MAX_FILES_PER_RUN = 256
 # Runs in one answer of Runs.List.

@@ -58,6 +58,12 @@ class AbortingDaemon(daemon_pb2_grpc.DaemonServicer, deployments_pb2_grpc.Deploy
         self._behave(context)
         return daemon_pb2.InfoResponse(version="0.0.9", api_version=self.api_version)
 
+    def CheckRequirements(
+        self, request: daemon_pb2.CheckRequirementsRequest, context: grpc.ServicerContext
+    ) -> daemon_pb2.CheckRequirementsResponse:
+        self._behave(context)
+        return daemon_pb2.CheckRequirementsResponse()
+
     def Deploy(
         self,
         request: Iterator[deployments_pb2.DeployRequest],

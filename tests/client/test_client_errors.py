@@ -76,6 +76,11 @@ FROM_DAEMON: list[tuple[DomainError, type[errors.PipelineError], dict[str, objec
         {"subject": "pillow", "client_version": "11.0", "daemon_version": ""},
     ),
     (domain.MissingPackage("mine", "", ""), errors.Incompatible, {"subject": "mine"}),
+    (
+        domain.RequirementsNotMet(["no"], package="torch", requirement="torch>=3", installed="2.4"),
+        errors.Incompatible,
+        {"subject": "torch", "client_version": "torch>=3", "daemon_version": "2.4"},
+    ),
     (domain.CodeDigestMismatch("short"), errors.PipelineError, {}),
     (domain.CodeTooLarge(3, 2), errors.SerialisationError, {"subject": "graph"}),
     (

@@ -30,6 +30,11 @@ EXAMPLES: list[tuple[DomainError, str, int]] = [
     (errors.PythonMismatch("3.9", "3.11"), "PYTHON_MISMATCH", code_pb2.FAILED_PRECONDITION),
     (errors.ApiMismatch("2.0", "1.1"), "API_MISMATCH", code_pb2.FAILED_PRECONDITION),
     (errors.MissingPackage("m", "d", "1"), "MISSING_PACKAGE", code_pb2.FAILED_PRECONDITION),
+    (
+        errors.RequirementsNotMet(["no"], package="p", requirement="p>1", installed=""),
+        "REQUIREMENTS_NOT_MET",
+        code_pb2.FAILED_PRECONDITION,
+    ),
     (errors.CodeDigestMismatch("short"), "CODE_DIGEST_MISMATCH", code_pb2.DATA_LOSS),
     (errors.CodeTooLarge(3, 2), "CODE_TOO_LARGE", code_pb2.RESOURCE_EXHAUSTED),
     (

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pipeline.objects.files import File
 
 __all__ = [
+    "attribute",
     "entity_ref",
     "file",
     "fill_module",
@@ -25,6 +26,7 @@ __all__ = [
     "graph_output",
     "input_ref",
     "module",
+    "namespace",
     "node",
     "pipe",
     "result_ref",
@@ -112,3 +114,20 @@ def module(name: str) -> ModuleType:
 def fill_module(empty: ModuleType, contents: dict[str, Any]) -> None:
     """Give a module made by ``module`` its contents."""
     vars(empty).update(contents)
+
+
+def attribute(module: str, qualname: str) -> Any:
+    """Return what a module that travels as source has under a name with dots."""
+    import importlib
+
+    value: Any = importlib.import_module(module)
+    for part in qualname.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def namespace(module: str) -> dict[str, Any]:
+    """Return the globals of a module that travels as source."""
+    import importlib
+
+    return vars(importlib.import_module(module))

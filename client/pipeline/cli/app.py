@@ -32,32 +32,84 @@ def common(context: typer.Context, address: Address = None) -> None:
 
 
 @app.command()
+def init(
+    folder: Annotated[
+        Path, typer.Argument(metavar="[FOLDER]", help="Made unless it is there.")
+    ] = Path(),
+    json: Json = False,
+) -> None:
+    """Write a starter project that runs. What is there is not overwritten."""
+    from pipeline.cli.init import next_commands, write_starter
+
+    names = write_starter(folder)
+    commands = next_commands(folder)
+    if json:
+        terminal.print_json({"folder": str(folder), "files": names, "next": commands})
+        return
+    terminal.print_text(f"wrote {', '.join(names)}. Next:")
+    for command in commands:
+        terminal.print_text(f"  {command}")
+
+
+@app.command()
 def deploy(
     context: typer.Context,
-    target: Annotated[
+    source: Annotated[
         str,
-        typer.Argument(metavar="MODULE:GRAPH", help="For example app:graph or app.py:graph."),
+        typer.Argument(
+            metavar="MODULE:GRAPH|FOLDER",
+            help="For example app:graph, app.py:graph, or a folder, whose files are sent as they "
+            "are.",
+        ),
     ],
-    name: Annotated[str, typer.Option("--name", metavar="NAME", help="Of the deployment.")],
+    target: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[MODULE:GRAPH]",
+            help="Of a folder: the graph. Default: pipeline_graph in its pipeline.yaml.",
+        ),
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            "--name",
+            metavar="NAME",
+            help="Of the deployment. Of a folder, the default is name in its pipeline.yaml.",
+        ),
+    ] = None,
     env: Annotated[
         list[str] | None,
         typer.Option("--env", metavar="K=V", help="A variable for its workers; repeatable."),
     ] = None,
-    instances: Annotated[int, typer.Option(min=1, help="Workers that run it at once.")] = 1,
+    instances: Annotated[
+        int | None,
+        typer.Option(min=1, help="Workers that run it at once; default 1.", show_default=False),
+    ] = None,
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force",
+            help="Of a folder: only warn where a required package is missing or differs.",
+        ),
+    ] = False,
     json: Json = False,
     address: Address = None,
 ) -> None:
-    """Make a graph runnable under a name. Its module is imported here."""
+    """Make a graph runnable under a name.
+
+    The module of MODULE:GRAPH is imported here and the graph is pickled. The files of a FOLDER are
+    sent as they are; its module is imported in a process of its own.
+    """
     from pipeline.cli import printing
-    from pipeline.cli.target import load
+    from pipeline.cli.target import deploy_target
     from pipeline.errors import DeploymentWarning
 
     environment = printing.pairs(env or [])
-    graph = load(target)
     with connect(context, address) as client, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", DeploymentWarning)
-        with terminal.waiting(f"deploying {name}"):
-            deployment = client.deploy(graph, name, environment=environment, instances=instances)
+        deployment = deploy_target(
+            client, source, target, name, environment, instances, allow_differing=force
+        )
     for warning in caught:
         terminal.warn(str(warning.message))
     if json:

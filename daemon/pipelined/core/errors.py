@@ -17,6 +17,7 @@ The edge (``rpc/status.py``) maps each of them to a gRPC status in one table; no
       ├─ InvalidInput            an input of a run does not fit the schema
       ├─ PythonMismatch          code made by another minor version of Python
       ├─ MissingPackage          code imports a package that is not here
+      ├─ RequirementsNotMet      a required package is not here, or in another version
       ├─ CodeDigestMismatch      the code that arrived is not the code that was announced
       ├─ CodeTooLarge            more code than the limit
       ├─ StartupFailed           a startup node, or the loading of the code, failed
@@ -210,6 +211,24 @@ class MissingPackage(DomainError):
         self.module = module
         self.distribution = distribution
         self.client_version = client_version
+
+
+class RequirementsNotMet(DomainError):
+    """Packages that a folder requires are not here, or in other versions.
+
+    Attributes:
+        package: The first of them.
+        requirement: What is required of it.
+        installed: The version that is here; empty if none is.
+    """
+
+    def __init__(
+        self, unmet: Sequence[str], *, package: str, requirement: str, installed: str
+    ) -> None:
+        super().__init__("; ".join(unmet))
+        self.package = package
+        self.requirement = requirement
+        self.installed = installed
 
 
 class CodeDigestMismatch(DomainError):

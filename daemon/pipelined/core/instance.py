@@ -200,6 +200,10 @@ class Instance:
             threads=self._threads,
             environment=specification.environment,
             zero=timeline.zero,
+            code_format=specification.code.format,
+            target=specification.code.target,
+            schema=specification.schema,
+            topology=specification.code.topology,
         )
         await worker.start(spec, on_stage)
         if worker.exited.done():

@@ -27,6 +27,10 @@ class StartSpec:
         threads: Threads of a parallel operation; 0 leaves the library's default.
         environment: Variables to set in the worker.
         zero: CLOCK_MONOTONIC in seconds that the stages count from.
+        code_format: Name of the wire's CodeFormat.
+        target: Of a bundle, the variable with the graph.
+        schema: Of a bundle, the serialised Schema that was announced.
+        topology: Of a bundle, what else was announced of the graph.
     """
 
     deployment: str
@@ -36,6 +40,10 @@ class StartSpec:
     threads: int
     environment: Mapping[str, str]
     zero: float
+    code_format: str = "CODE_FORMAT_CLOUDPICKLE"
+    target: str = ""
+    schema: bytes = b""
+    topology: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

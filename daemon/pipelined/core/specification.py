@@ -9,7 +9,12 @@ from dataclasses import dataclass
 from pipelined.core.errors import CodeTooLarge, InvalidRequest
 from pipelined.core.references import NAME, NAME_RULE
 
+# Name of the wire's CodeFormat for the archive of a folder.
+BUNDLE = "CODE_FORMAT_BUNDLE"
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+TARGET = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
+MAX_TARGET_LENGTH = 1000
+MAX_TOPOLOGY_CHARACTERS = 2**20
 MAX_INSTANCES = 64
 MAX_CODE_BYTES = 256 * 2**20
 MAX_ENVIRONMENT_BYTES = 64 * 2**10
@@ -23,11 +28,15 @@ class Code:
         format: Name of the wire's CodeFormat, such as "CODE_FORMAT_CLOUDPICKLE".
         size: Bytes.
         sha256: Hexadecimal.
+        target: Of a bundle, the variable with the graph: "module:variable". Else empty.
+        topology: Of a bundle, what was announced of the graph, line by line; opaque here.
     """
 
     format: str
     size: int
     sha256: str
+    target: str = ""
+    topology: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +97,13 @@ def validate(specification: Specification) -> None:
         raise InvalidRequest(
             "environment", f"{size} characters are more than {MAX_ENVIRONMENT_BYTES}"
         )
+    code = specification.code
+    if code.format == BUNDLE and (
+        len(code.target) > MAX_TARGET_LENGTH or not TARGET.fullmatch(code.target)
+    ):
+        raise InvalidRequest("target", f"{code.target[:200]!r} is not of the form module:variable")
+    if sum(map(len, code.topology)) > MAX_TOPOLOGY_CHARACTERS:
+        raise InvalidRequest("topology", f"has more than {MAX_TOPOLOGY_CHARACTERS} characters")
     if specification.code.size > MAX_CODE_BYTES:
         raise CodeTooLarge(specification.code.size, MAX_CODE_BYTES)
     if specification.code.size < 1:

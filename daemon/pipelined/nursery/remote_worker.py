@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import socket
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -18,6 +20,7 @@ from pipelined.core.errors import DomainError, Exit, FileMissing, StorageFailed,
 from pipelined.core.files import OutputKeeper, StoredFile
 from pipelined.core.ports import RunResult, StartSpec
 from pipelined.core.printed import Printed
+from pipelined.core.specification import BUNDLE
 from pipelined.core.stages import Stage
 from pipelined.nursery import messages
 from pipelined.nursery.limits import Limits
@@ -34,8 +37,15 @@ from pipelined_api.worker.v1 import worker_pb2
 _LARGE = 1024 * 1024
 # What a worker has to end by itself once its channel is closed, or after SIGTERM.
 _LAST_SECONDS = 1.0
+# Of the folders with the files of bundles, one for each worker.
+FOLDER_PREFIX = "pipelined-bundle-"
 
 log = structlog.get_logger()
+
+
+def _remove_folder(path: str) -> None:
+    # A copy that is still being written by a process of the worker's own is not waited for.
+    shutil.rmtree(path, ignore_errors=True)
 
 
 class RemoteWorker:
@@ -72,6 +82,8 @@ class RemoteWorker:
         self._keeping: asyncio.Task[None] | None = None
         self._reaped = False
         self._last_words = ""
+        # That of a bundle's files.
+        self._folder = ""
         self._on_output = on_output
         self._channel = AsyncChannel(connection, self._on_frame, self._on_closed)
         self._output = OutputReader(output, self._hear)
@@ -91,6 +103,9 @@ class RemoteWorker:
         self._output.close()
         if self._running is not None:
             self._files.close()
+        if self._folder:
+            # Not a task: the end of the loop waits for it.
+            self._loop.run_in_executor(None, _remove_folder, self._folder)
         if self._last_words and exit_.signal == last_words.SIGNAL:
             exit_ = replace(exit_, cause=self._last_words)
         self.exited.set_result(exit_)
@@ -101,10 +116,22 @@ class RemoteWorker:
             self._running = self._stream = None
             _fail(future, WorkerDied(exit_, run_id))
 
+    def _make_folder(self) -> None:
+        try:
+            self._folder = tempfile.mkdtemp(prefix=FOLDER_PREFIX)
+        except OSError as error:
+            reason = error.strerror or "unknown"
+            raise StorageFailed("make a folder for the bundle's files", reason) from None
+
     async def start(self, spec: StartSpec, on_stage: Callable[[Stage], None]) -> None:
         """Load the code and execute the startup nodes (see ``core.ports.Worker``)."""
         if self.exited.done():
             raise WorkerDied(self.exited.result())
+        if spec.code_format == BUNDLE and not self._folder:
+            await asyncio.to_thread(self._make_folder)
+            if self.exited.done():
+                await asyncio.to_thread(_remove_folder, self._folder)
+                raise WorkerDied(self.exited.result())
         try:
             code = os.open(spec.code_path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
@@ -121,7 +148,7 @@ class RemoteWorker:
         self._on_stage = on_stage
         self._starting = self._loop.create_future()
         try:
-            order = messages.start(spec, self._limits)
+            order = messages.start(spec, self._limits, self._folder)
             try:
                 self._channel.send(order.SerializeToString(), fds=[code])
             finally:

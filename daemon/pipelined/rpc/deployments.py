@@ -46,8 +46,8 @@ class DeploymentsServicer(deployments_pb2_grpc.DeploymentsServicer):
         header = await _header(request)
         specification = specification_of(header)
         validate(specification)
-        packages = [Package(p.module, p.distribution, p.version) for p in header.packages]
-        warnings = compatibility.check(header.python_version, packages, self._installed)
+        # Looks into the folders of installed packages.
+        warnings = await asyncio.to_thread(_check, header, self._installed)
         deployment, created = await self._deployments.deploy(
             specification, _chunks(request), header.idempotency_key
         )
@@ -153,6 +153,18 @@ def _progress(state: State, stage: Stage | None = None) -> deployments_pb2.WarmR
     return deployments_pb2.WarmResponse(
         state=deployments_pb2.DeploymentState.ValueType(state.value),
         stage=None if stage is None else stage_message(stage),
+    )
+
+
+def _check(header: deployments_pb2.DeployHeader, installed: Installed) -> list[str]:
+    """Compare what the code wants to what is here, and return what does not prevent it."""
+    if header.code_format == deployments_pb2.DeployHeader.CODE_FORMAT_BUNDLE:
+        warnings = compatibility.python_warning(header.python_version, installed)
+    else:
+        packages = [Package(p.module, p.distribution, p.version) for p in header.packages]
+        warnings = compatibility.check(header.python_version, packages, installed)
+    return warnings + compatibility.check_requirements(
+        header.requirements, installed, allow_differing=header.allow_differing
     )
 
 

@@ -14,6 +14,11 @@ from pipelined.core.specification import Code, Specification
 from pipelined.core.stages import Stage, Timeline
 from pipelined_api.v1 import deployments_pb2, schema_pb2, timeline_pb2
 
+CODE_FORMATS = (
+    deployments_pb2.DeployHeader.CODE_FORMAT_CLOUDPICKLE,
+    deployments_pb2.DeployHeader.CODE_FORMAT_BUNDLE,
+)
+
 
 def timestamp(seconds: float) -> Timestamp:
     """Seconds since the epoch as a Timestamp."""
@@ -95,14 +100,18 @@ def specification_of(header: deployments_pb2.DeployHeader) -> Specification:
     Raises:
         InvalidRequest: A field cannot be read.
     """
-    if header.code_format != deployments_pb2.DeployHeader.CODE_FORMAT_CLOUDPICKLE:
-        raise InvalidRequest("code_format", "only CODE_FORMAT_CLOUDPICKLE is known here")
+    if header.code_format not in CODE_FORMATS:
+        known = " and ".join(map(deployments_pb2.DeployHeader.CodeFormat.Name, CODE_FORMATS))
+        raise InvalidRequest("code_format", f"only {known} are known here")
+    is_bundle = header.code_format == deployments_pb2.DeployHeader.CODE_FORMAT_BUNDLE
     if len(header.code_sha256) != 32:
         raise InvalidRequest("code_sha256", f"has {len(header.code_sha256)} bytes instead of 32")
     code = Code(
         format=deployments_pb2.DeployHeader.CodeFormat.Name(header.code_format),
         size=header.code_size,
         sha256=header.code_sha256.hex(),
+        target=header.target if is_bundle else "",
+        topology=tuple(header.topology) if is_bundle else (),
     )
     return Specification(
         name=header.name,

@@ -73,7 +73,7 @@ def create_server(
         DeploymentsServicer(deployments, installed), server
     )
     daemon_pb2_grpc.add_DaemonServicer_to_server(
-        DaemonServicer(version, nursery, MAX_MESSAGE_BYTES), server
+        DaemonServicer(version, nursery, installed, MAX_MESSAGE_BYTES), server
     )
     execution = RunExecution(runs)
     calls = RunCalls(RunInputs(deployments, files), runs, execution)

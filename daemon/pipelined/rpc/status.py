@@ -140,6 +140,15 @@ TABLE: dict[type[DomainError], Mapping] = {
             "client_version": e.client_version,
         },
     ),
+    errors.RequirementsNotMet: Mapping(
+        code_pb2.FAILED_PRECONDITION,
+        "REQUIREMENTS_NOT_MET",
+        lambda e: {
+            "package": e.package,
+            "requirement": e.requirement,
+            "installed_version": e.installed,
+        },
+    ),
     errors.CodeDigestMismatch: Mapping(code_pb2.DATA_LOSS, "CODE_DIGEST_MISMATCH"),
     errors.CodeTooLarge: Mapping(
         code_pb2.RESOURCE_EXHAUSTED,

@@ -70,6 +70,11 @@ MIGRATIONS: tuple[str, ...] = (
         (SELECT version FROM deployments WHERE deployments.name = idempotency_keys.name);
     DROP TABLE deployments;
     """,
+    # Of bundles: the variable with the graph, and what was announced of it, a JSON list of lines.
+    """
+    ALTER TABLE versions ADD COLUMN code_target TEXT NOT NULL DEFAULT '';
+    ALTER TABLE versions ADD COLUMN code_topology TEXT NOT NULL DEFAULT '[]';
+    """,
 )
 VERSION = len(MIGRATIONS)
 

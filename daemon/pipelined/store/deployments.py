@@ -78,7 +78,8 @@ class SqliteDeploymentStore:
         rows = await self._read(
             "read the deployments",
             "SELECT name, version, digest, schema, code_format, code_size, code_sha256, "
-            "environment, instances, created_at FROM versions ORDER BY name, version",
+            "environment, instances, created_at, code_target, code_topology "
+            "FROM versions ORDER BY name, version",
         )
         specifications = [
             Specification(
@@ -86,7 +87,13 @@ class SqliteDeploymentStore:
                 version=row[1],
                 digest=row[2],
                 schema=row[3],
-                code=Code(format=row[4], size=row[5], sha256=row[6]),
+                code=Code(
+                    format=row[4],
+                    size=row[5],
+                    sha256=row[6],
+                    target=row[10],
+                    topology=tuple(json.loads(row[11])),
+                ),
                 environment=json.loads(row[7]),
                 instances=row[8],
                 created_at=row[9],
@@ -123,6 +130,8 @@ class SqliteDeploymentStore:
             json.dumps(dict(specification.environment)),
             specification.instances,
             specification.created_at,
+            code.target,
+            json.dumps(code.topology),
         )
         statements: list[Statement] = [
             (

@@ -15,7 +15,7 @@ from pipeline import Graph
 from pipeline._graph import pickling
 from pipeline.errors import StartupFailed
 from pipelined import weights
-from pipelined.worker import causes, weights_stages
+from pipelined.worker import bundle, causes, weights_stages
 from pipelined.worker.imports import ImportTimer
 from pipelined_api.v1 import deployments_pb2, timeline_pb2
 from pipelined_api.worker.v1 import worker_pb2
@@ -87,9 +87,8 @@ class Startup:
         began = time.monotonic()
         try:
             os.environ.update(start.environment)
-            # Graph.loads would import this module here, in every worker: so the nursery has it.
-            self._loaded = pickling.loads(_code(start, fds))
-        except BaseException as error:  # unpickling is running user code, which may raise anything
+            self._loaded = _graph(start, fds)
+        except BaseException as error:  # loading is running user code, which may raise anything
             return causes.of_code(error)
         if start.threads and (torch := sys.modules.get("torch")) is not None:
             torch.set_num_threads(start.threads)
@@ -146,9 +145,17 @@ class Startup:
         self._send(worker_pb2.FromWorker(stage=stage))
 
 
+def _graph(start: worker_pb2.Start, fds: Sequence[int]) -> Graph:
+    code = _code(start, fds)
+    if start.code_format == deployments_pb2.DeployHeader.CODE_FORMAT_CLOUDPICKLE:
+        # Graph.loads would import this module here, in every worker: so the nursery has it.
+        return pickling.loads(code)
+    if start.code_format == deployments_pb2.DeployHeader.CODE_FORMAT_BUNDLE:
+        return bundle.graph_of(start, code)
+    raise ValueError(f"code in a format that this worker does not know: {start.code_format}")
+
+
 def _code(start: worker_pb2.Start, fds: Sequence[int]) -> bytes:
-    if start.code_format != deployments_pb2.DeployHeader.CODE_FORMAT_CLOUDPICKLE:
-        raise ValueError(f"code in a format that this worker does not know: {start.code_format}")
     if len(fds) != 1:
         raise ValueError("no code came with the order to start")
     with open(fds[0], "rb", closefd=False) as file:

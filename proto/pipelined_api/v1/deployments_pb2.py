@@ -27,7 +27,7 @@ from pipelined_api.v1 import schema_pb2 as pipelined__api_dot_v1_dot_schema__pb2
 from pipelined_api.v1 import timeline_pb2 as pipelined__api_dot_v1_dot_timeline__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"pipelined_api/v1/deployments.proto\x12\x0cpipelined.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dpipelined_api/v1/schema.proto\x1a\x1fpipelined_api/v1/timeline.proto\"\xf5\x02\n\nDeployment\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\x12,\n\x05state\x18\x03 \x01(\x0e\x32\x1d.pipelined.v1.DeploymentState\x12\x0e\n\x06\x64igest\x18\x04 \x01(\t\x12$\n\x06schema\x18\x05 \x01(\x0b\x32\x14.pipelined.v1.Schema\x12.\n\ncreated_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tinstances\x18\x07 \x01(\r\x12\x13\n\x0b\x65nvironment\x18\x08 \x03(\t\x12&\n\x07\x66\x61ilure\x18\t \x01(\x0b\x32\x15.pipelined.v1.Failure\x12\x13\n\x0bworker_pids\x18\n \x03(\x03\x12\x16\n\x0eruns_succeeded\x18\x0b \x01(\x04\x12\x13\n\x0bruns_failed\x18\x0c \x01(\x04\x12\x10\n\x08startups\x18\r \x01(\r\x12\x10\n\x08pointers\x18\x0e \x03(\t\"\xa9\x01\n\x07Pointer\x12\x0f\n\x07pointer\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\r\x12\x0e\n\x06locked\x18\x04 \x01(\x08\x12.\n\ncreated_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nupdated_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"I\n\x07\x46\x61ilure\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x11\n\ttraceback\x18\x03 \x01(\t\x12\x0c\n\x04node\x18\x04 \x01(\t\"U\n\rDeployRequest\x12,\n\x06header\x18\x01 \x01(\x0b\x32\x1a.pipelined.v1.DeployHeaderH\x00\x12\x0e\n\x04\x63ode\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"\xe1\x03\n\x0c\x44\x65ployHeader\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12$\n\x06schema\x18\x03 \x01(\x0b\x32\x14.pipelined.v1.Schema\x12:\n\x0b\x63ode_format\x18\x04 \x01(\x0e\x32%.pipelined.v1.DeployHeader.CodeFormat\x12\x11\n\tcode_size\x18\x05 \x01(\x04\x12\x13\n\x0b\x63ode_sha256\x18\x06 \x01(\x0c\x12\x16\n\x0epython_version\x18\x07 \x01(\t\x12\'\n\x08packages\x18\x08 \x03(\x0b\x32\x15.pipelined.v1.Package\x12@\n\x0b\x65nvironment\x18\t \x03(\x0b\x32+.pipelined.v1.DeployHeader.EnvironmentEntry\x12\x11\n\tinstances\x18\n \x01(\r\x12\x17\n\x0fidempotency_key\x18\x0b \x01(\t\x1a\x32\n\x10\x45nvironmentEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"F\n\nCodeFormat\x12\x1b\n\x17\x43ODE_FORMAT_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x43ODE_FORMAT_CLOUDPICKLE\x10\x01\"@\n\x07Package\x12\x0e\n\x06module\x18\x01 \x01(\t\x12\x14\n\x0c\x64istribution\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\"a\n\x0e\x44\x65ployResponse\x12,\n\ndeployment\x18\x01 \x01(\x0b\x32\x18.pipelined.v1.Deployment\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08\x12\x10\n\x08warnings\x18\x03 \x03(\t\"%\n\x15\x44\x65ploymentsGetRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"p\n\x16\x44\x65ploymentsGetResponse\x12,\n\ndeployment\x18\x01 \x01(\x0b\x32\x18.pipelined.v1.Deployment\x12(\n\x08timeline\x18\x02 \x01(\x0b\x32\x16.pipelined.v1.Timeline\".\n\x16\x44\x65ploymentsListRequest\x12\x14\n\x0c\x61ll_versions\x18\x01 \x01(\x08\"H\n\x17\x44\x65ploymentsListResponse\x12-\n\x0b\x64\x65ployments\x18\x01 \x03(\x0b\x32\x18.pipelined.v1.Deployment\"(\n\x18\x44\x65ploymentsDeleteRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x1b\n\x19\x44\x65ploymentsDeleteResponse\"\x1b\n\x0bWarmRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x8a\x01\n\x0cWarmResponse\x12,\n\x05state\x18\x01 \x01(\x0e\x32\x1d.pipelined.v1.DeploymentState\x12\"\n\x05stage\x18\x02 \x01(\x0b\x32\x13.pipelined.v1.Stage\x12(\n\x08timeline\x18\x03 \x01(\x0b\x32\x16.pipelined.v1.Timeline\"\x1b\n\x0b\x43oolRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"<\n\x0c\x43oolResponse\x12,\n\ndeployment\x18\x01 \x01(\x0b\x32\x18.pipelined.v1.Deployment\"g\n\x11SetPointerRequest\x12\x0f\n\x07pointer\x18\x01 \x01(\t\x12\x0e\n\x06target\x18\x02 \x01(\t\x12\x11\n\toverwrite\x18\x03 \x01(\x08\x12\x0e\n\x06locked\x18\x04 \x01(\x08\x12\x0e\n\x06unlock\x18\x05 \x01(\x08\"<\n\x12SetPointerResponse\x12&\n\x07pointer\x18\x01 \x01(\x0b\x32\x15.pipelined.v1.Pointer\"#\n\x13ListPointersRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"?\n\x14ListPointersResponse\x12\'\n\x08pointers\x18\x01 \x03(\x0b\x32\x15.pipelined.v1.Pointer\"7\n\x14\x44\x65letePointerRequest\x12\x0f\n\x07pointer\x18\x01 \x01(\t\x12\x0e\n\x06unlock\x18\x02 \x01(\x08\"\x17\n\x15\x44\x65letePointerResponse*\xe1\x01\n\x0f\x44\x65ploymentState\x12 \n\x1c\x44\x45PLOYMENT_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15\x44\x45PLOYMENT_STATE_COLD\x10\x01\x12\x1d\n\x19\x44\x45PLOYMENT_STATE_STARTING\x10\x02\x12\x19\n\x15\x44\x45PLOYMENT_STATE_WARM\x10\x03\x12\x1b\n\x17\x44\x45PLOYMENT_STATE_ASLEEP\x10\x04\x12\x1b\n\x17\x44\x45PLOYMENT_STATE_FAILED\x10\x05\x12\x1d\n\x19\x44\x45PLOYMENT_STATE_DRAINING\x10\x06\x32\xd8\x05\n\x0b\x44\x65ployments\x12\x45\n\x06\x44\x65ploy\x12\x1b.pipelined.v1.DeployRequest\x1a\x1c.pipelined.v1.DeployResponse(\x01\x12P\n\x03Get\x12#.pipelined.v1.DeploymentsGetRequest\x1a$.pipelined.v1.DeploymentsGetResponse\x12S\n\x04List\x12$.pipelined.v1.DeploymentsListRequest\x1a%.pipelined.v1.DeploymentsListResponse\x12Y\n\x06\x44\x65lete\x12&.pipelined.v1.DeploymentsDeleteRequest\x1a\'.pipelined.v1.DeploymentsDeleteResponse\x12?\n\x04Warm\x12\x19.pipelined.v1.WarmRequest\x1a\x1a.pipelined.v1.WarmResponse0\x01\x12=\n\x04\x43ool\x12\x19.pipelined.v1.CoolRequest\x1a\x1a.pipelined.v1.CoolResponse\x12O\n\nSetPointer\x12\x1f.pipelined.v1.SetPointerRequest\x1a .pipelined.v1.SetPointerResponse\x12U\n\x0cListPointers\x12!.pipelined.v1.ListPointersRequest\x1a\".pipelined.v1.ListPointersResponse\x12X\n\rDeletePointer\x12\".pipelined.v1.DeletePointerRequest\x1a#.pipelined.v1.DeletePointerResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"pipelined_api/v1/deployments.proto\x12\x0cpipelined.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dpipelined_api/v1/schema.proto\x1a\x1fpipelined_api/v1/timeline.proto\"\xf5\x02\n\nDeployment\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\x12,\n\x05state\x18\x03 \x01(\x0e\x32\x1d.pipelined.v1.DeploymentState\x12\x0e\n\x06\x64igest\x18\x04 \x01(\t\x12$\n\x06schema\x18\x05 \x01(\x0b\x32\x14.pipelined.v1.Schema\x12.\n\ncreated_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tinstances\x18\x07 \x01(\r\x12\x13\n\x0b\x65nvironment\x18\x08 \x03(\t\x12&\n\x07\x66\x61ilure\x18\t \x01(\x0b\x32\x15.pipelined.v1.Failure\x12\x13\n\x0bworker_pids\x18\n \x03(\x03\x12\x16\n\x0eruns_succeeded\x18\x0b \x01(\x04\x12\x13\n\x0bruns_failed\x18\x0c \x01(\x04\x12\x10\n\x08startups\x18\r \x01(\r\x12\x10\n\x08pointers\x18\x0e \x03(\t\"\xa9\x01\n\x07Pointer\x12\x0f\n\x07pointer\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\r\x12\x0e\n\x06locked\x18\x04 \x01(\x08\x12.\n\ncreated_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nupdated_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"I\n\x07\x46\x61ilure\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x11\n\ttraceback\x18\x03 \x01(\t\x12\x0c\n\x04node\x18\x04 \x01(\t\"U\n\rDeployRequest\x12,\n\x06header\x18\x01 \x01(\x0b\x32\x1a.pipelined.v1.DeployHeaderH\x00\x12\x0e\n\x04\x63ode\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"\xca\x04\n\x0c\x44\x65ployHeader\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12$\n\x06schema\x18\x03 \x01(\x0b\x32\x14.pipelined.v1.Schema\x12:\n\x0b\x63ode_format\x18\x04 \x01(\x0e\x32%.pipelined.v1.DeployHeader.CodeFormat\x12\x11\n\tcode_size\x18\x05 \x01(\x04\x12\x13\n\x0b\x63ode_sha256\x18\x06 \x01(\x0c\x12\x16\n\x0epython_version\x18\x07 \x01(\t\x12\'\n\x08packages\x18\x08 \x03(\x0b\x32\x15.pipelined.v1.Package\x12@\n\x0b\x65nvironment\x18\t \x03(\x0b\x32+.pipelined.v1.DeployHeader.EnvironmentEntry\x12\x11\n\tinstances\x18\n \x01(\r\x12\x17\n\x0fidempotency_key\x18\x0b \x01(\t\x12\x0e\n\x06target\x18\x14 \x01(\t\x12\x10\n\x08topology\x18\x15 \x03(\t\x12\x14\n\x0crequirements\x18\x16 \x03(\t\x12\x17\n\x0f\x61llow_differing\x18\x17 \x01(\x08\x1a\x32\n\x10\x45nvironmentEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"^\n\nCodeFormat\x12\x1b\n\x17\x43ODE_FORMAT_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x43ODE_FORMAT_CLOUDPICKLE\x10\x01\x12\x16\n\x12\x43ODE_FORMAT_BUNDLE\x10\x02\"@\n\x07Package\x12\x0e\n\x06module\x18\x01 \x01(\t\x12\x14\n\x0c\x64istribution\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\"a\n\x0e\x44\x65ployResponse\x12,\n\ndeployment\x18\x01 \x01(\x0b\x32\x18.pipelined.v1.Deployment\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08\x12\x10\n\x08warnings\x18\x03 \x03(\t\"%\n\x15\x44\x65ploymentsGetRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"p\n\x16\x44\x65ploymentsGetResponse\x12,\n\ndeployment\x18\x01 \x01(\x0b\x32\x18.pipelined.v1.Deployment\x12(\n\x08timeline\x18\x02 \x01(\x0b\x32\x16.pipelined.v1.Timeline\".\n\x16\x44\x65ploymentsListRequest\x12\x14\n\x0c\x61ll_versions\x18\x01 \x01(\x08\"H\n\x17\x44\x65ploymentsListResponse\x12-\n\x0b\x64\x65ployments\x18\x01 \x03(\x0b\x32\x18.pipelined.v1.Deployment\"(\n\x18\x44\x65ploymentsDeleteRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x1b\n\x19\x44\x65ploymentsDeleteResponse\"\x1b\n\x0bWarmRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x8a\x01\n\x0cWarmResponse\x12,\n\x05state\x18\x01 \x01(\x0e\x32\x1d.pipelined.v1.DeploymentState\x12\"\n\x05stage\x18\x02 \x01(\x0b\x32\x13.pipelined.v1.Stage\x12(\n\x08timeline\x18\x03 \x01(\x0b\x32\x16.pipelined.v1.Timeline\"\x1b\n\x0b\x43oolRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"<\n\x0c\x43oolResponse\x12,\n\ndeployment\x18\x01 \x01(\x0b\x32\x18.pipelined.v1.Deployment\"g\n\x11SetPointerRequest\x12\x0f\n\x07pointer\x18\x01 \x01(\t\x12\x0e\n\x06target\x18\x02 \x01(\t\x12\x11\n\toverwrite\x18\x03 \x01(\x08\x12\x0e\n\x06locked\x18\x04 \x01(\x08\x12\x0e\n\x06unlock\x18\x05 \x01(\x08\"<\n\x12SetPointerResponse\x12&\n\x07pointer\x18\x01 \x01(\x0b\x32\x15.pipelined.v1.Pointer\"#\n\x13ListPointersRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"?\n\x14ListPointersResponse\x12\'\n\x08pointers\x18\x01 \x03(\x0b\x32\x15.pipelined.v1.Pointer\"7\n\x14\x44\x65letePointerRequest\x12\x0f\n\x07pointer\x18\x01 \x01(\t\x12\x0e\n\x06unlock\x18\x02 \x01(\x08\"\x17\n\x15\x44\x65letePointerResponse*\xe1\x01\n\x0f\x44\x65ploymentState\x12 \n\x1c\x44\x45PLOYMENT_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15\x44\x45PLOYMENT_STATE_COLD\x10\x01\x12\x1d\n\x19\x44\x45PLOYMENT_STATE_STARTING\x10\x02\x12\x19\n\x15\x44\x45PLOYMENT_STATE_WARM\x10\x03\x12\x1b\n\x17\x44\x45PLOYMENT_STATE_ASLEEP\x10\x04\x12\x1b\n\x17\x44\x45PLOYMENT_STATE_FAILED\x10\x05\x12\x1d\n\x19\x44\x45PLOYMENT_STATE_DRAINING\x10\x06\x32\xd8\x05\n\x0b\x44\x65ployments\x12\x45\n\x06\x44\x65ploy\x12\x1b.pipelined.v1.DeployRequest\x1a\x1c.pipelined.v1.DeployResponse(\x01\x12P\n\x03Get\x12#.pipelined.v1.DeploymentsGetRequest\x1a$.pipelined.v1.DeploymentsGetResponse\x12S\n\x04List\x12$.pipelined.v1.DeploymentsListRequest\x1a%.pipelined.v1.DeploymentsListResponse\x12Y\n\x06\x44\x65lete\x12&.pipelined.v1.DeploymentsDeleteRequest\x1a\'.pipelined.v1.DeploymentsDeleteResponse\x12?\n\x04Warm\x12\x19.pipelined.v1.WarmRequest\x1a\x1a.pipelined.v1.WarmResponse0\x01\x12=\n\x04\x43ool\x12\x19.pipelined.v1.CoolRequest\x1a\x1a.pipelined.v1.CoolResponse\x12O\n\nSetPointer\x12\x1f.pipelined.v1.SetPointerRequest\x1a .pipelined.v1.SetPointerResponse\x12U\n\x0cListPointers\x12!.pipelined.v1.ListPointersRequest\x1a\".pipelined.v1.ListPointersResponse\x12X\n\rDeletePointer\x12\".pipelined.v1.DeletePointerRequest\x1a#.pipelined.v1.DeletePointerResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,8 +36,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_DEPLOYHEADER_ENVIRONMENTENTRY']._loaded_options = None
   _globals['_DEPLOYHEADER_ENVIRONMENTENTRY']._serialized_options = b'8\001'
-  _globals['_DEPLOYMENTSTATE']._serialized_start=2467
-  _globals['_DEPLOYMENTSTATE']._serialized_end=2692
+  _globals['_DEPLOYMENTSTATE']._serialized_start=2572
+  _globals['_DEPLOYMENTSTATE']._serialized_end=2797
   _globals['_DEPLOYMENT']._serialized_start=150
   _globals['_DEPLOYMENT']._serialized_end=523
   _globals['_POINTER']._serialized_start=526
@@ -47,47 +47,47 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DEPLOYREQUEST']._serialized_start=772
   _globals['_DEPLOYREQUEST']._serialized_end=857
   _globals['_DEPLOYHEADER']._serialized_start=860
-  _globals['_DEPLOYHEADER']._serialized_end=1341
-  _globals['_DEPLOYHEADER_ENVIRONMENTENTRY']._serialized_start=1219
-  _globals['_DEPLOYHEADER_ENVIRONMENTENTRY']._serialized_end=1269
-  _globals['_DEPLOYHEADER_CODEFORMAT']._serialized_start=1271
-  _globals['_DEPLOYHEADER_CODEFORMAT']._serialized_end=1341
-  _globals['_PACKAGE']._serialized_start=1343
-  _globals['_PACKAGE']._serialized_end=1407
-  _globals['_DEPLOYRESPONSE']._serialized_start=1409
-  _globals['_DEPLOYRESPONSE']._serialized_end=1506
-  _globals['_DEPLOYMENTSGETREQUEST']._serialized_start=1508
-  _globals['_DEPLOYMENTSGETREQUEST']._serialized_end=1545
-  _globals['_DEPLOYMENTSGETRESPONSE']._serialized_start=1547
-  _globals['_DEPLOYMENTSGETRESPONSE']._serialized_end=1659
-  _globals['_DEPLOYMENTSLISTREQUEST']._serialized_start=1661
-  _globals['_DEPLOYMENTSLISTREQUEST']._serialized_end=1707
-  _globals['_DEPLOYMENTSLISTRESPONSE']._serialized_start=1709
-  _globals['_DEPLOYMENTSLISTRESPONSE']._serialized_end=1781
-  _globals['_DEPLOYMENTSDELETEREQUEST']._serialized_start=1783
-  _globals['_DEPLOYMENTSDELETEREQUEST']._serialized_end=1823
-  _globals['_DEPLOYMENTSDELETERESPONSE']._serialized_start=1825
-  _globals['_DEPLOYMENTSDELETERESPONSE']._serialized_end=1852
-  _globals['_WARMREQUEST']._serialized_start=1854
-  _globals['_WARMREQUEST']._serialized_end=1881
-  _globals['_WARMRESPONSE']._serialized_start=1884
-  _globals['_WARMRESPONSE']._serialized_end=2022
-  _globals['_COOLREQUEST']._serialized_start=2024
-  _globals['_COOLREQUEST']._serialized_end=2051
-  _globals['_COOLRESPONSE']._serialized_start=2053
-  _globals['_COOLRESPONSE']._serialized_end=2113
-  _globals['_SETPOINTERREQUEST']._serialized_start=2115
-  _globals['_SETPOINTERREQUEST']._serialized_end=2218
-  _globals['_SETPOINTERRESPONSE']._serialized_start=2220
-  _globals['_SETPOINTERRESPONSE']._serialized_end=2280
-  _globals['_LISTPOINTERSREQUEST']._serialized_start=2282
-  _globals['_LISTPOINTERSREQUEST']._serialized_end=2317
-  _globals['_LISTPOINTERSRESPONSE']._serialized_start=2319
-  _globals['_LISTPOINTERSRESPONSE']._serialized_end=2382
-  _globals['_DELETEPOINTERREQUEST']._serialized_start=2384
-  _globals['_DELETEPOINTERREQUEST']._serialized_end=2439
-  _globals['_DELETEPOINTERRESPONSE']._serialized_start=2441
-  _globals['_DELETEPOINTERRESPONSE']._serialized_end=2464
-  _globals['_DEPLOYMENTS']._serialized_start=2695
-  _globals['_DEPLOYMENTS']._serialized_end=3423
+  _globals['_DEPLOYHEADER']._serialized_end=1446
+  _globals['_DEPLOYHEADER_ENVIRONMENTENTRY']._serialized_start=1300
+  _globals['_DEPLOYHEADER_ENVIRONMENTENTRY']._serialized_end=1350
+  _globals['_DEPLOYHEADER_CODEFORMAT']._serialized_start=1352
+  _globals['_DEPLOYHEADER_CODEFORMAT']._serialized_end=1446
+  _globals['_PACKAGE']._serialized_start=1448
+  _globals['_PACKAGE']._serialized_end=1512
+  _globals['_DEPLOYRESPONSE']._serialized_start=1514
+  _globals['_DEPLOYRESPONSE']._serialized_end=1611
+  _globals['_DEPLOYMENTSGETREQUEST']._serialized_start=1613
+  _globals['_DEPLOYMENTSGETREQUEST']._serialized_end=1650
+  _globals['_DEPLOYMENTSGETRESPONSE']._serialized_start=1652
+  _globals['_DEPLOYMENTSGETRESPONSE']._serialized_end=1764
+  _globals['_DEPLOYMENTSLISTREQUEST']._serialized_start=1766
+  _globals['_DEPLOYMENTSLISTREQUEST']._serialized_end=1812
+  _globals['_DEPLOYMENTSLISTRESPONSE']._serialized_start=1814
+  _globals['_DEPLOYMENTSLISTRESPONSE']._serialized_end=1886
+  _globals['_DEPLOYMENTSDELETEREQUEST']._serialized_start=1888
+  _globals['_DEPLOYMENTSDELETEREQUEST']._serialized_end=1928
+  _globals['_DEPLOYMENTSDELETERESPONSE']._serialized_start=1930
+  _globals['_DEPLOYMENTSDELETERESPONSE']._serialized_end=1957
+  _globals['_WARMREQUEST']._serialized_start=1959
+  _globals['_WARMREQUEST']._serialized_end=1986
+  _globals['_WARMRESPONSE']._serialized_start=1989
+  _globals['_WARMRESPONSE']._serialized_end=2127
+  _globals['_COOLREQUEST']._serialized_start=2129
+  _globals['_COOLREQUEST']._serialized_end=2156
+  _globals['_COOLRESPONSE']._serialized_start=2158
+  _globals['_COOLRESPONSE']._serialized_end=2218
+  _globals['_SETPOINTERREQUEST']._serialized_start=2220
+  _globals['_SETPOINTERREQUEST']._serialized_end=2323
+  _globals['_SETPOINTERRESPONSE']._serialized_start=2325
+  _globals['_SETPOINTERRESPONSE']._serialized_end=2385
+  _globals['_LISTPOINTERSREQUEST']._serialized_start=2387
+  _globals['_LISTPOINTERSREQUEST']._serialized_end=2422
+  _globals['_LISTPOINTERSRESPONSE']._serialized_start=2424
+  _globals['_LISTPOINTERSRESPONSE']._serialized_end=2487
+  _globals['_DELETEPOINTERREQUEST']._serialized_start=2489
+  _globals['_DELETEPOINTERREQUEST']._serialized_end=2544
+  _globals['_DELETEPOINTERRESPONSE']._serialized_start=2546
+  _globals['_DELETEPOINTERRESPONSE']._serialized_end=2569
+  _globals['_DEPLOYMENTS']._serialized_start=2800
+  _globals['_DEPLOYMENTS']._serialized_end=3528
 # @@protoc_insertion_point(module_scope)

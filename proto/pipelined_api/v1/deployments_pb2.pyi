@@ -265,12 +265,22 @@ class DeployHeader(_message.Message):
         DESCRIPTOR: _descriptor.EnumDescriptor
         CODE_FORMAT_UNSPECIFIED: DeployHeader._CodeFormat.ValueType  # 0
         CODE_FORMAT_CLOUDPICKLE: DeployHeader._CodeFormat.ValueType  # 1
+        """A header and a pickle; see pipeline/_graph/pickling.py."""
+        CODE_FORMAT_BUNDLE: DeployHeader._CodeFormat.ValueType  # 2
+        """An uncompressed tar archive of a folder's files, sorted by name, with nothing in its headers
+        that depends on where it was made; see pipeline/_bundle.py.
+        """
 
     class CodeFormat(_CodeFormat, metaclass=_CodeFormatEnumTypeWrapper):
         """How the code travels."""
 
     CODE_FORMAT_UNSPECIFIED: DeployHeader.CodeFormat.ValueType  # 0
     CODE_FORMAT_CLOUDPICKLE: DeployHeader.CodeFormat.ValueType  # 1
+    """A header and a pickle; see pipeline/_graph/pickling.py."""
+    CODE_FORMAT_BUNDLE: DeployHeader.CodeFormat.ValueType  # 2
+    """An uncompressed tar archive of a folder's files, sorted by name, with nothing in its headers
+    that depends on where it was made; see pipeline/_bundle.py.
+    """
 
     @_typing.final
     class EnvironmentEntry(_message.Message):
@@ -303,6 +313,10 @@ class DeployHeader(_message.Message):
     ENVIRONMENT_FIELD_NUMBER: _builtins.int
     INSTANCES_FIELD_NUMBER: _builtins.int
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    TARGET_FIELD_NUMBER: _builtins.int
+    TOPOLOGY_FIELD_NUMBER: _builtins.int
+    REQUIREMENTS_FIELD_NUMBER: _builtins.int
+    ALLOW_DIFFERING_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Letters, digits, '.', '_' and '-', starting with a letter or digit; at most 128 characters."""
     digest: _builtins.str
@@ -319,6 +333,10 @@ class DeployHeader(_message.Message):
     """A retry with the same key makes nothing: it returns the version that the first call made or met,
     for a day, or NOT_FOUND if that version has been removed since. May be empty.
     """
+    target: _builtins.str
+    """CODE_FORMAT_BUNDLE: the variable with the graph, "module:variable"."""
+    allow_differing: _builtins.bool
+    """Warn about what is missing or differs instead of refusing it."""
     @_builtins.property
     def schema(self) -> _schema_pb2.Schema: ...
     @_builtins.property
@@ -328,6 +346,18 @@ class DeployHeader(_message.Message):
     @_builtins.property
     def environment(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Environment variables of the worker."""
+
+    @_builtins.property
+    def topology(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """CODE_FORMAT_BUNDLE: a line for each node and output of the graph, as the client made it of the
+        bundle. A worker that makes another graph of it does not start.
+        """
+
+    @_builtins.property
+    def requirements(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What has to be installed where the workers run, as in a requirements file (PEP 508). What is
+        missing or differs is refused.
+        """
 
     def __init__(
         self,
@@ -343,10 +373,14 @@ class DeployHeader(_message.Message):
         environment: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         instances: _builtins.int = ...,
         idempotency_key: _builtins.str = ...,
+        target: _builtins.str = ...,
+        topology: _abc.Iterable[_builtins.str] | None = ...,
+        requirements: _abc.Iterable[_builtins.str] | None = ...,
+        allow_differing: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["schema", b"schema"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["code_format", b"code_format", "code_sha256", b"code_sha256", "code_size", b"code_size", "digest", b"digest", "environment", b"environment", "idempotency_key", b"idempotency_key", "instances", b"instances", "name", b"name", "packages", b"packages", "python_version", b"python_version", "schema", b"schema"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_differing", b"allow_differing", "code_format", b"code_format", "code_sha256", b"code_sha256", "code_size", b"code_size", "digest", b"digest", "environment", b"environment", "idempotency_key", b"idempotency_key", "instances", b"instances", "name", b"name", "packages", b"packages", "python_version", b"python_version", "requirements", b"requirements", "schema", b"schema", "target", b"target", "topology", b"topology"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
