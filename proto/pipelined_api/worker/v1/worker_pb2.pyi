@@ -355,6 +355,8 @@ class Start(_message.Message):
     MAX_RESPONSE_BYTES_FIELD_NUMBER: _builtins.int
     PINNED_BYTES_FIELD_NUMBER: _builtins.int
     DEVICE_BYTES_FIELD_NUMBER: _builtins.int
+    URL_HOSTS_FIELD_NUMBER: _builtins.int
+    URL_BYTES_FIELD_NUMBER: _builtins.int
     deployment: _builtins.str
     version: _builtins.int
     code_format: _deployments_pb2.DeployHeader.CodeFormat.ValueType
@@ -373,8 +375,14 @@ class Start(_message.Message):
     """
     device_bytes: _builtins.int
     """Bytes of each device that the worker's weights may take through the loader. 0: all that it has."""
+    url_bytes: _builtins.int
+    """Bytes that a file fetched by its URL, or an archive unpacked, may have."""
     @_builtins.property
     def environment(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    @_builtins.property
+    def url_hosts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Hosts from which Files may be fetched by their URL; see pipelined_api/url_hosts.py."""
+
     def __init__(
         self,
         *,
@@ -388,10 +396,12 @@ class Start(_message.Message):
         max_response_bytes: _builtins.int = ...,
         pinned_bytes: _builtins.int = ...,
         device_bytes: _builtins.int = ...,
+        url_hosts: _abc.Iterable[_builtins.str] | None = ...,
+        url_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["code_format", b"code_format", "code_size", b"code_size", "deployment", b"deployment", "device_bytes", b"device_bytes", "environment", b"environment", "max_response_bytes", b"max_response_bytes", "pinned_bytes", b"pinned_bytes", "threads", b"threads", "timeline_zero", b"timeline_zero", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code_format", b"code_format", "code_size", b"code_size", "deployment", b"deployment", "device_bytes", b"device_bytes", "environment", b"environment", "max_response_bytes", b"max_response_bytes", "pinned_bytes", b"pinned_bytes", "threads", b"threads", "timeline_zero", b"timeline_zero", "url_bytes", b"url_bytes", "url_hosts", b"url_hosts", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
