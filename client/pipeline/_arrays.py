@@ -117,7 +117,9 @@ def _encode_numpy(
     return tensor, memoryview(dense.view(numpy.uint8)).toreadonly()
 
 
-def _decode_numpy(data: bytearray | mmap, name: str, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
+def _decode_numpy(
+    data: bytearray | mmap, name: str, shape: tuple[int, ...]
+) -> np.ndarray[Any, Any]:
     import numpy
 
     little = numpy.dtype(name).newbyteorder("<")
@@ -156,9 +158,7 @@ def _decode_torch(data: bytearray | mmap, name: str, shape: tuple[int, ...]) -> 
 def _encode_image(value: Image, subject: str) -> tuple[Tensor, memoryview]:
     mode = value.mode
     size = (value.height, value.width)
-    tensor = Tensor(
-        dtype=DataType.DATA_TYPE_UINT8, shape=size, container=Tensor.CONTAINER_IMAGE
-    )
+    tensor = Tensor(dtype=DataType.DATA_TYPE_UINT8, shape=size, container=Tensor.CONTAINER_IMAGE)
     raw = (mode,)
     if mode in _SINGLE:
         tensor.dtype, *raw = _SINGLE[mode]

@@ -193,9 +193,7 @@ def _refused(url: str, status: int) -> PipelineError:
     return Unavailable(f"{url!r} cannot be fetched: HTTP status {status}")
 
 
-def _copy(
-    response: HTTPResponse, target: BinaryIO, url: str, sha256: str, deadline: float
-) -> None:
+def _copy(response: HTTPResponse, target: BinaryIO, url: str, sha256: str, deadline: float) -> None:
     import http.client
 
     limit = _policy.max_bytes

@@ -394,9 +394,7 @@ def _decode_file(wire: values_pb2.File, subject: str, stored: Opened | None) -> 
     return File.from_bytes(wire.data, name=wire.name, media_type=wire.media_type)
 
 
-def _decode_directory(
-    wire: values_pb2.Directory, subject: str, stored: Opened | None
-) -> Directory:
+def _decode_directory(wire: values_pb2.Directory, subject: str, stored: Opened | None) -> Directory:
     from pipeline.objects.directories import Directory, Entry
 
     if wire.HasField("archive"):

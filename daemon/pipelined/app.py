@@ -43,7 +43,12 @@ async def serve(settings: Settings) -> None:
         files = await asyncio.to_thread(Files, directory.files, settings.files)
         stack.push_async_callback(_cancelled, asyncio.create_task(files.keep_swept()))
 
-        limits = Limits(pinned_bytes=settings.pinned_bytes, device_bytes=settings.device_bytes)
+        limits = Limits(
+            pinned_bytes=settings.pinned_bytes,
+            device_bytes=settings.device_bytes,
+            url_hosts=settings.url_hosts,
+            url_bytes=settings.files.file_bytes,
+        )
         nursery = Nursery(preload=settings.preload, limits=limits, files=files)
         health = Health()
         deployments = Deployments(store, nursery, health.deployment_changed)

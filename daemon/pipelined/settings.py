@@ -86,6 +86,7 @@ class Settings:
         pinned_bytes: Host memory that each worker may pin to load weights onto devices.
         device_bytes: What each worker's weights may take of each device; None for all that it has.
         files: What may be kept of uploaded files and of those that runs give back.
+        url_hosts: Where workers may fetch files from by their URL.
     """
 
     addresses: tuple[Address, ...]
@@ -95,3 +96,4 @@ class Settings:
     pinned_bytes: int = DEFAULT_PINNED_BYTES
     device_bytes: int | None = None
     files: FileLimits = field(default_factory=FileLimits)
+    url_hosts: tuple[str, ...] = ()

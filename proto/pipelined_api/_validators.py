@@ -279,8 +279,7 @@ def _fits_image(value: object) -> bool:
         return False
     # Of no named library it is an array, of which the worker makes an image if it is uint8.
     return value.container == Tensor.CONTAINER_IMAGE or (
-        value.container == Tensor.CONTAINER_UNSPECIFIED
-        and value.dtype == DataType.DATA_TYPE_UINT8
+        value.container == Tensor.CONTAINER_UNSPECIFIED and value.dtype == DataType.DATA_TYPE_UINT8
     )
 
 

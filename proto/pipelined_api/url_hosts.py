@@ -15,7 +15,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from pipelined_api.limits import MAX_URL_LENGTH
 
-__all__ = ["InvalidUrl", "InvalidUrlHost", "UrlHosts", "split_url"]
+__all__ = ["OPTION", "InvalidUrl", "InvalidUrlHost", "UrlHosts", "split_url"]
 
 OPTION = "--allow-url-host"
 _ANY = "*"

@@ -160,7 +160,8 @@ class _Digest:
         if directory.archive_file is not None:
             self._items("directory-archive", (directory.name, directory.archive_file))
         else:
-            self._items("directory", (directory.name, directory.entries()))
+            entries = [tuple(entry) for entry in directory.entries()]
+            self._items("directory", (directory.name, entries))
 
     def _feed_array(self, value: Any) -> bool:
         module = type(value).__module__.partition(".")[0]

@@ -92,7 +92,9 @@ class Directory:
         self.name = name or self._path.resolve().name or "directory"
 
     @classmethod
-    def from_files(cls, entries: Iterable[Entry | tuple[str, bool, File | None]], *, name: str) -> Directory:
+    def from_files(
+        cls, entries: Iterable[Entry | tuple[str, bool, File | None]], *, name: str
+    ) -> Directory:
         """Make a Directory of paths that have been checked, and Files; for clients and workers."""
         self = cls.__new__(cls)
         self._set_up(name)
@@ -256,7 +258,11 @@ class Directory:
             return NotImplemented
         if self is other:
             return True
-        if self._archive is not None and other._archive is not None and self._archive == other._archive:
+        if (
+            self._archive is not None
+            and other._archive is not None
+            and self._archive == other._archive
+        ):
             return True
         ours, theirs = self.entries(), other.entries()
         return [entry[:2] for entry in ours] == [entry[:2] for entry in theirs] and all(

@@ -45,6 +45,8 @@ def start(spec: StartSpec, limits: Limits) -> worker_pb2.ToWorker:
             max_response_bytes=limits.response_bytes,
             pinned_bytes=limits.pinned_bytes or 0,
             device_bytes=limits.device_bytes or 0,
+            url_hosts=limits.url_hosts,
+            url_bytes=limits.url_bytes,
         )
     )
 
