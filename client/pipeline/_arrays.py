@@ -39,8 +39,7 @@ _TORCH_ONLY = {
 }
 _DTYPES = _SHARED | _TORCH_ONLY
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
-# Channels of uint8 images by their mode. Of those with the same number the first one is the mode that
-# is not said.
+# Channels of uint8 images by their mode; of those with the same number, one is not said.
 _CHANNELS = {
     "L": 1, "LA": 2, "RGB": 3, "RGBA": 4,
     "CMYK": 4, "HSV": 3, "LAB": 3, "La": 2, "RGBX": 4, "RGBa": 4, "YCbCr": 3,
@@ -87,7 +86,7 @@ def decode(tensor: Tensor, data: bytes | bytearray | mmap) -> object:
     name = _NAMES[tensor.dtype]
     shape = tuple(tensor.shape)
     if tensor.container == Tensor.CONTAINER_IMAGE:
-        return _decode_image(tensor, data, shape)
+        return _decode_image(tensor, memoryview(data), shape)
     owned = bytearray(data) if isinstance(data, bytes) else data
     if tensor.container == Tensor.CONTAINER_TORCH or name in _TORCH_ONLY:
         return _decode_torch(owned, name, shape)
@@ -114,7 +113,7 @@ def _encode_numpy(
     if not little.size:
         return tensor, memoryview(b"")
     dense = numpy.ascontiguousarray(little).reshape(-1)
-    return tensor, memoryview(dense.view(numpy.uint8)).toreadonly()
+    return tensor, dense.view(numpy.uint8).data.toreadonly()
 
 
 def _decode_numpy(
@@ -143,7 +142,7 @@ def _encode_torch(value: torch.Tensor, subject: str) -> tuple[Tensor, memoryview
     tensor = Tensor(dtype=dtype, shape=value.shape, container=Tensor.CONTAINER_TORCH)
     if not dense.numel():
         return tensor, memoryview(b"")
-    return tensor, memoryview(dense.reshape(-1).view(torch.uint8).numpy()).toreadonly()
+    return tensor, dense.reshape(-1).view(torch.uint8).numpy().data.toreadonly()
 
 
 def _decode_torch(data: bytearray | mmap, name: str, shape: tuple[int, ...]) -> torch.Tensor:
@@ -159,9 +158,9 @@ def _encode_image(value: Image, subject: str) -> tuple[Tensor, memoryview]:
     mode = value.mode
     size = (value.height, value.width)
     tensor = Tensor(dtype=DataType.DATA_TYPE_UINT8, shape=size, container=Tensor.CONTAINER_IMAGE)
-    raw = (mode,)
+    raw = mode
     if mode in _SINGLE:
-        tensor.dtype, *raw = _SINGLE[mode]
+        tensor.dtype, raw = _SINGLE[mode]
     elif (channels := _CHANNELS.get(mode)) is None:
         raise SerialisationError(
             f"{subject}: a PIL image of mode {mode!r} cannot cross the wire; "
@@ -177,10 +176,10 @@ def _encode_image(value: Image, subject: str) -> tuple[Tensor, memoryview]:
         # PIL packs eight of them into a byte, and unpacks them as 0 and 255.
         grey = value.convert("L").point([0] + [1] * 255)
         return tensor, memoryview(grey.tobytes() if 0 not in size else b"")
-    return tensor, memoryview(value.tobytes("raw", *raw) if 0 not in size else b"")
+    return tensor, memoryview(value.tobytes("raw", raw) if 0 not in size else b"")
 
 
-def _decode_image(tensor: Tensor, data: bytes | bytearray | mmap, shape: tuple[int, ...]) -> Image:
+def _decode_image(tensor: Tensor, data: memoryview, shape: tuple[int, ...]) -> Image:
     from PIL import Image
 
     channels = shape[2] if len(shape) == 3 else 1

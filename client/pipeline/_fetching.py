@@ -7,6 +7,7 @@ followed by hand, and checked again. No proxy and no credentials of the environm
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import socket
 import time
@@ -102,14 +103,15 @@ def fetch(url: str, target: BinaryIO, sha256: str = "") -> None:
     for _ in range(MAX_REDIRECTS + 1):
         connection = _connection(at)
         try:
-            response = _ask(connection, at)
-            if response.status in _REDIRECTS:
-                at = urljoin(at, response.headers.get("Location", ""))
-                continue
-            if response.status != 200:
-                raise _refused(url, response.status)
-            _copy(response, target, url, sha256, deadline)
-            return
+            # It has the socket, where the connection ends with it.
+            with _ask(connection, at) as response:
+                if response.status in _REDIRECTS:
+                    at = urljoin(at, response.headers.get("Location", ""))
+                    continue
+                if response.status != 200:
+                    raise _refused(url, response.status)
+                _copy(response, target, url, sha256, deadline)
+                return
         except OSError as error:
             raise Unavailable(f"{url!r} cannot be fetched: {error}") from error
         finally:
@@ -163,14 +165,10 @@ def _socket(url: str, host: str, port: int) -> socket.socket:
             f"the host of {url!r} leads to no address that files may be fetched from; one that is "
             f"not public has to be allowed literally, with {OPTION} ADDRESS:{port}"
         )
-    failure: OSError | None = None
-    for address in allowed:
-        try:
+    for address in allowed[:-1]:
+        with contextlib.suppress(OSError):
             return socket.create_connection((address, port), timeout=_PACKET_SECONDS)
-        except OSError as error:
-            failure = error
-    assert failure is not None
-    raise failure
+    return socket.create_connection((allowed[-1], port), timeout=_PACKET_SECONDS)
 
 
 def _ask(connection: HTTPConnection, url: str) -> HTTPResponse:

@@ -14,6 +14,7 @@ from pipelined_api.limits import FILE_CHUNK_BYTES
 from pipelined_api.v1 import files_pb2, values_pb2
 
 if TYPE_CHECKING:
+    from pipeline.objects.directories import Directory
     from pipeline.objects.files import File
 
 __all__ = ["FileStatus", "Files", "Uploads"]
@@ -60,12 +61,16 @@ class Files:
         return FileStatus(response.present, response.size, response.received_bytes)
 
     def upload(
-        self, file: File, *, on_progress: Progress | None = None, timeout: float | None = None
+        self,
+        file: File | Directory,
+        *,
+        on_progress: Progress | None = None,
+        timeout: float | None = None,
     ) -> str:
         """Bring a content to the daemon, unless it is there; goes on after what broke off.
 
         Args:
-            file: what to upload.
+            file: what to upload; a Directory as one archive, for ``Directory(remote_id=…)``.
             on_progress: called with the bytes that have been sent and all bytes, from another
                 thread.
             timeout: seconds for everything; None for no limit.
@@ -78,6 +83,10 @@ class Files:
             errors.Overloaded: the daemon has no room for it.
 
         """
+        from pipeline import objects
+
+        if not isinstance(file, objects.File):
+            file = file.archive()
         sha256 = file.sha256
         self.send(file, sha256, on_progress, _deadline(timeout))
         return sha256

@@ -1,4 +1,4 @@
-"""Archives into folders: zip, and tar, also compressed with gzip; nothing outside, nothing but files."""
+"""Archives into folders: zip and tar, also compressed with gzip; plain files and folders only."""
 
 from __future__ import annotations
 
@@ -123,6 +123,10 @@ def _unpack_tar(archive: Path, target: _Target) -> None:
 @contextmanager
 def _tar(archive: Path) -> Iterator[tarfile.TarFile]:
     with archive.open("rb") as raw:
-        kind = "r:gz" if raw.read(2) == b"\x1f\x8b" else "r:"
-    with tarfile.open(archive, kind) as entries:
-        yield entries
+        zipped = raw.read(2) == b"\x1f\x8b"
+    if zipped:
+        with tarfile.open(archive, "r:gz") as entries:
+            yield entries
+    else:
+        with tarfile.open(archive, "r:") as entries:
+            yield entries

@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 __all__ = ["IntegerTooLarge", "Opened", "Stored", "decode", "encode", "thin_out"]
 
 Stored = Callable[["File"], str]
-"""Takes care of a File that is too large for a message; returns its hexadecimal SHA-256. Tensors and
-bytes that are too large come as Files, too."""
+"""Takes care of a File that is too large for a message; returns its hexadecimal SHA-256. Tensors
+and bytes that are too large come as Files, too."""
 Opened = Callable[[values_pb2.File], "File"]
 """Makes a File of a wire value that refers to its content."""
 
@@ -68,7 +68,8 @@ def encode(value: object, subject: str = "value", *, stored: Stored | None = Non
 
     Args:
         value: None, bool, int of 64 bits, float, str, bytes, list, tuple, dict with str keys, numpy
-            array, torch tensor, PIL image, File, Directory, InputSchema (as a map), or these nested.
+            array, torch tensor, PIL image, File, Directory, InputSchema (as a map), or these
+            nested.
         subject: what to call the value in errors, such as ``"outputs[0]"``.
         stored: takes each content too large for a message, and returns its hexadecimal SHA-256, to
             which the wire value then refers; None puts every content into the value.

@@ -8,7 +8,7 @@ MAX_ENVELOPE_BYTES = 2**20
 CODE_CHUNK_BYTES = 2**20
 # The largest content, in bytes, of a File that travels inside a message; larger ones are uploaded.
 MAX_INLINE_FILE_BYTES = 2**20
-# The largest tensor, image or bytes that travels inside a message; larger ones go beside it, as Files.
+# The largest tensor, image or bytes inside a message, in bytes; larger ones go beside it.
 MAX_INLINE_BYTES = 16 * 2**20
 # What goes beside a message that would be too large otherwise.
 MAX_CROWDED_INLINE_BYTES = 64 * 2**10

@@ -68,6 +68,9 @@ class Directory:
     __slots__ = ("__weakref__", "_archive", "_entries", "_lock", "_path", "name")
 
     name: str
+    _path: Path | None
+    _entries: tuple[Entry, ...] | None
+    _archive: File | None
 
     def __init__(
         self,
@@ -113,9 +116,9 @@ class Directory:
         if not is_plain_name(name):
             raise ValueError(f"{name!r} is not the plain name of a folder")
         self.name = name
-        self._path: Path | None = None
-        self._entries: tuple[Entry, ...] | None = None
-        self._archive: File | None = None
+        self._path = None
+        self._entries = None
+        self._archive = None
         self._lock = threading.Lock()
 
     @property
@@ -171,7 +174,12 @@ class Directory:
         """
         if self._entries is not None:
             return self._entries
-        return tuple(sorted(_scan(self.path)))
+        found = sorted(_scan(self.path))
+        for entry in found:
+            if entry.file is not None:
+                # A temporary folder goes with the Directory.
+                entry.file.kept_by(self)
+        return tuple(found)
 
     def __iter__(self) -> Iterator[str]:
         return (entry.path for entry in self.entries() if entry.file is not None)

@@ -83,12 +83,15 @@ class File:
     """
 
     __slots__ = (
-        ("__weakref__", "_content", "_lock", "_path", "_remote", "_remote_id", "_sha256", "_unchanging")
-        + ("_url", "media_type", "name")
+        ("__weakref__", "_content", "_folder", "_lock", "_path", "_remote", "_remote_id", "_sha256")
+        + ("_unchanging", "_url", "media_type", "name")
     )  # fmt: skip
 
     name: str
     media_type: str
+    _path: Path | None
+    _content: bytes | memoryview | None
+    _remote: Remote | None
 
     def __init__(
         self,
@@ -103,8 +106,8 @@ class File:
         one_source("File", path, url, remote_id)
         if sha256 is not None and url is None:
             raise TypeError("sha256 goes with url: what else a File holds says it by itself")
-        self._path: Path | None = None
-        self._content: bytes | memoryview | None = None
+        self._path = None
+        self._content = None
         if path is not None:
             self._path = Path(path).absolute()
             if not self._path.is_file():
@@ -187,9 +190,11 @@ class File:
         return self
 
     def _set_up(self, name: str, media_type: str) -> None:
-        self._remote: Remote | None = None
+        self._remote = None
         self._sha256 = ""
         self._url = ""
+        # What keeps the folder that the path is in.
+        self._folder: object = None
         self._unchanging = False
         self._remote_id = ""
         self.name = name
@@ -322,6 +327,11 @@ class File:
         finally:
             temporary.unlink(missing_ok=True)
         return target
+
+    def kept_by(self, folder: object) -> File:
+        """Have this File keep alive what owns the folder that it is in; returns itself."""
+        self._folder = folder
+        return self
 
     def place(self, target: Path, *, executable: bool = False) -> None:
         """Put the content at a path where nothing is, not to be written: a link if it can be."""

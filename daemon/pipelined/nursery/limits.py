@@ -17,7 +17,7 @@ class Limits:
         pinned_bytes: Host memory that may be pinned at once to load weights onto devices; None for
             the loader's default.
         device_bytes: What weights may take of each device through the loader; None for all.
-        url_hosts: Where files may be fetched from by their URL, as `pipelined_api.url_hosts` has it.
+        url_hosts: Where files may be fetched from by their URL; see `pipelined_api.url_hosts`.
         url_bytes: What such a file, or an unpacked archive, may have.
     """
 
