@@ -3,7 +3,7 @@
 A value is JSON where it parses as such and the type has use for it, and text otherwise.
 ``key=@path`` gives a file's content to an input that takes a file, an image, bytes or an array, and
 a folder to one that takes a folder; ``key.field=value`` sets one field of an object. Unknown names
-are passed on as they are: validation
+are passed on as they are: validation knows best how to refuse them.
 """
 
 from __future__ import annotations

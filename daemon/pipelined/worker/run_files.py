@@ -55,8 +55,8 @@ class RunFiles:
         path = folder / wire.name
         here = f"/proc/{os.getpid()}/fd/{descriptor}"
         try:
-            # Of what the descriptor is, and not of the link that stands for it.
-            os.link(here, path, follow_symlinks=True)
+            # Follows the link only if a descriptor is given, which the absolute path makes no use of.
+            os.link(here, path, src_dir_fd=descriptor, follow_symlinks=True)
         except OSError:
             path.symlink_to(here)
         return File.from_stored(
