@@ -111,7 +111,7 @@ def test_every_kind_of_large_value_comes_back_as_it_was(client: Client) -> None:
     noise = np.frombuffer(content(2, count), dtype=np.uint8)
     side = 2400
     image = Image.frombytes("RGB", (side, side), noise.tobytes()[:1] * (3 * side * side))
-    values = [
+    values: list[Any] = [
         noise,
         noise[: count - count % 8].view(">f4").reshape(2, -1).T,
         torch.from_numpy(noise[:-1].copy()).view(torch.bfloat16).reshape(2, -1).t(),
@@ -125,7 +125,7 @@ def test_every_kind_of_large_value_comes_back_as_it_was(client: Client) -> None:
     assert np.array_equal(back[0], noise)
     assert back[0].flags.writeable
     assert back[1].dtype == np.dtype("f4")
-    assert back[1].tobytes() == values[1].astype("f4").tobytes()  # type: ignore[union-attr]
+    assert back[1].tobytes() == values[1].astype("f4").tobytes()
     expected: Any = values[2]
     assert back[2].dtype is torch.bfloat16
     assert torch.equal(back[2].view(torch.int16), expected.contiguous().view(torch.int16))
@@ -161,6 +161,7 @@ def test_many_values_that_are_too_much_together_go_beside_the_message(client: Cl
         assert all(np.array_equal(a, b) for a, b in zip(result, arrays, strict=True))
     with client.stream("parts", count, size) as rows:
         for number, [row] in enumerate(rows):
+            assert isinstance(row, np.ndarray)
             assert np.array_equal(row, arrays[number])
     [collected] = client.run("parts", count, size)
     assert isinstance(collected, list)

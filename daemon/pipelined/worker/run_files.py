@@ -55,7 +55,7 @@ class RunFiles:
         path = folder / wire.name
         here = f"/proc/{os.getpid()}/fd/{descriptor}"
         try:
-            # Follows the link only if a descriptor is given, which the absolute path makes no use of.
+            # It follows links only with a descriptor, of which an absolute path makes no use.
             os.link(here, path, src_dir_fd=descriptor, follow_symlinks=True)
         except OSError:
             path.symlink_to(here)
