@@ -14,6 +14,7 @@ from tests.client.subprocesses import run_python
 SURFACE = {
     "pipeline": [
         "Client",
+        "Directory",
         "File",
         "Graph",
         "InputField",
@@ -25,7 +26,16 @@ SURFACE = {
         "errors",
         "pipe",
     ],
-    "pipeline.objects": ["File", "Graph", "Pipeline", "Stream", "Variable", "entity", "pipe"],
+    "pipeline.objects": [
+        "Directory",
+        "File",
+        "Graph",
+        "Pipeline",
+        "Stream",
+        "Variable",
+        "entity",
+        "pipe",
+    ],
     "pipeline.objects.graph": [
         "ABSENT",
         "Absent",
