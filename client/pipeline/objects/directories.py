@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-import tarfile
 import tempfile
 import threading
 import weakref
@@ -14,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple
 
-from pipeline import _fetching, _unpacking
+from pipeline import _fetching
 from pipeline._graph import pickled
 from pipeline.errors import SerialisationError
 from pipeline.objects.files import File, one_source
@@ -153,6 +152,8 @@ class Directory:
 
     def _fill(self, path: Path) -> None:
         if self._archive is not None:
+            from pipeline import _unpacking
+
             limit = _fetching.max_bytes()
             _unpacking.unpack(self._archive.path, path, self._archive.name, limit)
             return
@@ -244,6 +245,8 @@ class Directory:
         """
         if self._archive is not None:
             return self._archive
+        import tarfile
+
         folder = tempfile.mkdtemp(prefix="pipeline-archive-")
         path = Path(folder) / f"{self.name}.tar"
         with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as archive:
