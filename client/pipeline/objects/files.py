@@ -15,37 +15,19 @@ import tempfile
 import threading
 import typing
 import weakref
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Protocol
+from typing import BinaryIO
 
 from pipeline import _fetching
 from pipeline._graph import pickled
-from pipeline.errors import PipelineError, SerialisationError
+from pipeline.errors import SerialisationError
+from pipeline.objects._sources import AtUrl, BufferReader, InDaemon, Remote
 from pipelined_api.wire_values import is_plain_name
-
-if TYPE_CHECKING:
-    from typing_extensions import Buffer
 
 __all__ = ["File", "Remote", "one_source"]
 
 _CHUNK_BYTES = 1 << 20
 _SHA256 = re.compile("[0-9a-fA-F]{64}")
-
-
-class Remote(Protocol):
-    """A content that is elsewhere."""
-
-    @property
-    def size(self) -> int | None:
-        """Bytes in it; None if nobody knows before it is fetched."""
-
-    @property
-    def sha256(self) -> str:
-        """Hexadecimal SHA-256 of it; empty if nobody knows before it is fetched."""
-
-    def fetch(self, target: BinaryIO) -> None:
-        """Write the content, and make sure that it is the right one."""
 
 
 class File:
@@ -121,12 +103,12 @@ class File:
             self._set_up(_plain(name or found), "")
             self._url = url
             self._sha256 = "" if sha256 is None else _digest(sha256)
-            self._remote = _AtUrl(url, self._sha256)
+            self._remote = AtUrl(url, self._sha256)
             return
         digest = _digest(remote_id or "")
         self._set_up(_plain(name or f"file-{digest[:12]}"), "")
         self._remote_id = self._sha256 = digest
-        self._remote = _InDaemon(digest)
+        self._remote = InDaemon(digest)
 
     @classmethod
     def from_bytes(cls, content: bytes, *, name: str, media_type: str = "") -> File:
@@ -272,7 +254,7 @@ class File:
     def open(self) -> BinaryIO:
         """Open the content for reading, in binary."""
         if isinstance(self._content, memoryview):
-            return typing.cast("BinaryIO", _BufferReader(self._content))
+            return typing.cast("BinaryIO", BufferReader(self._content))
         if self._content is not None:
             return io.BytesIO(self._content)
         return self.path.open("rb")
@@ -381,57 +363,6 @@ class File:
                 subject=repr(self),
             )
         return pickled.file, (self.name, self.media_type, self.read())
-
-
-@dataclass(frozen=True)
-class _AtUrl:
-    """What is at a URL."""
-
-    url: str
-    sha256: str
-    size: int | None = None
-
-    def fetch(self, target: BinaryIO) -> None:
-        _fetching.fetch(self.url, target, self.sha256)
-
-
-@dataclass(frozen=True)
-class _InDaemon:
-    """What only the daemon has."""
-
-    sha256: str
-    size: int | None = None
-
-    def fetch(self, target: BinaryIO) -> None:
-        raise PipelineError(
-            f"the content with sha256 {self.sha256} is in the daemon: give the File as an input of "
-            "a run there, or get it with client.files.download"
-        )
-
-
-class _BufferReader(io.RawIOBase):
-    """Reads memory without a copy of all of it."""
-
-    def __init__(self, content: memoryview) -> None:
-        self._content = content
-        self._at = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: len(self._content)}[whence]
-        self._at = max(base + offset, 0)
-        return self._at
-
-    def readinto(self, buffer: Buffer) -> int:
-        part = self._content[self._at : self._at + len(memoryview(buffer))]
-        memoryview(buffer)[: len(part)] = part
-        self._at += len(part)
-        return len(part)
 
 
 def one_source(what: str, *sources: object) -> None:
