@@ -35,6 +35,7 @@ from pipeline._graph.graph import Graph
 from pipeline._graph.input_schema import InputField, InputSchema
 from pipeline._graph.streams import Stream
 from pipeline._graph.variables import Variable
+from pipeline.objects.directories import Directory
 from pipeline.objects.files import File
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AsyncClient",
     "Client",
+    "Directory",
     "File",
     "Graph",
     "InputField",

@@ -11,6 +11,7 @@ from pipeline._transport import drive
 from pipelined_api.v1 import values_pb2
 
 if TYPE_CHECKING:
+    from pipeline.objects.directories import Directory
     from pipeline.objects.files import File
 
 __all__ = ["AsyncFiles", "FileStatus", "Files"]
@@ -32,12 +33,16 @@ class Files:
         return drive(self._transfers.stat(sha256, timeout=timeout))
 
     def upload(
-        self, file: File, *, on_progress: Progress | None = None, timeout: float | None = None
+        self,
+        file: File | Directory,
+        *,
+        on_progress: Progress | None = None,
+        timeout: float | None = None,
     ) -> str:
         """Bring a content to the daemon, unless it is there; goes on after what broke off.
 
         Args:
-            file: what to upload.
+            file: what to upload; a Directory as one archive, for ``Directory(remote_id=…)``.
             on_progress: called with the bytes that have been sent and all bytes, from another
                 thread.
             timeout: seconds for everything; None for no limit.
@@ -50,7 +55,7 @@ class Files:
             errors.Overloaded: the daemon has no room for it.
 
         """
-        return drive(self._transfers.upload(file, on_progress, timeout))
+        return drive(self._transfers.upload(_content(file), on_progress, timeout))
 
     def download(
         self,
@@ -104,10 +109,15 @@ class AsyncFiles:
         return await self._transfers.stat(sha256, timeout=timeout)
 
     async def upload(
-        self, file: File, *, on_progress: Progress | None = None, timeout: float | None = None
+        self,
+        file: File | Directory,
+        *,
+        on_progress: Progress | None = None,
+        timeout: float | None = None,
     ) -> str:
         """Bring a content to the daemon; see :meth:`Files.upload`."""
-        return await self._transfers.upload(file, on_progress, timeout)
+        content = await self._transfers.work(lambda: _content(file))
+        return await self._transfers.upload(content, on_progress, timeout)
 
     async def download(
         self,
@@ -123,6 +133,13 @@ class AsyncFiles:
     async def delete(self, sha256: str) -> None:
         """Remove a content from the daemon; see :meth:`Files.delete`."""
         await self._transfers.delete(sha256)
+
+
+def _content(file: File | Directory) -> File:
+    """Of a Directory that is one archive."""
+    from pipeline import objects
+
+    return file if isinstance(file, objects.File) else file.archive()
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pipeline import errors
-from pipeline._values import IntegerTooLarge, Stored, encode
+from pipeline._values import IntegerTooLarge, Stored, encode, thin_out
 from pipelined_api.limits import CODE_CHUNK_BYTES, MAX_MESSAGE_BYTES, MAX_RUNS_LISTED
 from pipelined_api.schema import SchemaViolation, validate_inputs
 from pipelined_api.v1 import deployments_pb2, runs_pb2, schema_pb2, values_pb2
@@ -90,6 +90,11 @@ def run_request(
             for key, value in named.items()
         ],
     )
+    if stored is not None and request.ByteSize() > MAX_MESSAGE_BYTES:
+        for value, field in zip(request.inputs, names, strict=False):
+            thin_out(value, field, stored)
+        for entry in request.named_inputs:
+            thin_out(entry.value, entry.key, stored)
     try:
         validate_inputs(
             schema,

@@ -46,6 +46,10 @@ class Transfers:
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
 
+    async def work(self, call: Callable[[], Result]) -> Result:
+        """Do what takes long; see ``Transport.work``."""
+        return await self._calls.transport.work(call)
+
     async def stat(self, sha256: str, *, timeout: float | None = STATE_CALL_SECONDS) -> FileStatus:
         """See ``Files.stat``."""
         request = files_pb2.FilesStatRequest(sha256=_digest(sha256))

@@ -26,6 +26,7 @@ from pipelined.settings import (
     parse_pinned_memory,
 )
 from pipelined_api.address import Address, InvalidAddress, default_address, parse_address
+from pipelined_api.url_hosts import OPTION, InvalidUrlHost, UrlHosts
 
 DEFAULT_FILES = FileLimits()
 DEFAULT_RUNS = RunLimits()
@@ -58,6 +59,13 @@ def _duration(text: object) -> float:
         return parse_duration(str(text))
     except InvalidDuration as error:
         raise typer.BadParameter(str(error)) from None
+
+
+def _url_hosts(entries: list[str]) -> tuple[str, ...]:
+    try:
+        return UrlHosts(entries).entries
+    except InvalidUrlHost as error:
+        raise typer.BadParameter(str(error), param_hint=OPTION) from None
 
 
 def _size(parse: Callable[[str], int], text: object) -> int:
@@ -193,6 +201,15 @@ def serve(
             f"memory; the oldest go first. Default: {DEFAULT_RUNS.store_bytes >> 20}MiB.",
         ),
     ] = DEFAULT_RUNS.store_bytes,
+    allow_url_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="HOST[:PORT]",
+            help="A host that workers may fetch files from by their URL; may be repeated. Without "
+            "a port it is 80 and 443; * is any public host. An address that is not public has to "
+            "be named literally. Default: none.",
+        ),
+    ] = None,
     log_format: Annotated[LogFormat, typer.Option(help="How the log looks.")] = LogFormat.CONSOLE,
     debug: Annotated[bool, typer.Option("--debug", help="Log more.")] = False,
 ) -> None:
@@ -207,6 +224,7 @@ def serve(
         files=FileLimits(file_max_size, file_store_size, file_ttl),
         versions_kept=versions_kept,
         runs=RunLimits(run_ttl, run_store_size),
+        url_hosts=_url_hosts(allow_url_host or []),
     )
     configure(log_format, debug=debug)
     # Imported late, so that --help does not wait for gRPC.

@@ -90,6 +90,7 @@ class Settings:
         files: What may be kept of uploaded files and of those that runs give back.
         versions_kept: Newest versions of each deployment that are kept; at least 1.
         runs: What may be kept of runs that have ended.
+        url_hosts: Where workers may fetch files from by their URL.
     """
 
     addresses: tuple[Address, ...]
@@ -101,3 +102,4 @@ class Settings:
     files: FileLimits = field(default_factory=FileLimits)
     versions_kept: int = DEFAULT_VERSIONS_KEPT
     runs: RunLimits = field(default_factory=RunLimits)
+    url_hosts: tuple[str, ...] = ()

@@ -12,7 +12,7 @@ import pytest
 
 from pipeline import Client
 from pipeline._requirements import RequirementStatus
-from pipeline._transport import BlockingTransport, drive
+from pipeline._transport import drive
 from pipeline.errors import (
     DeploymentWarning,
     Incompatible,
@@ -21,6 +21,7 @@ from pipeline.errors import (
 )
 from pipelined_api.v1 import deployments_pb2
 from tests.conftest import LIGHT_PRELOAD
+from tests.e2e import raw
 from tests.running_daemon import RunningDaemon
 
 APP = """
@@ -90,11 +91,8 @@ def output(client: Client, name: str, text: str) -> list[str]:
 
 def upload(client: Client, requests: Iterator[deployments_pb2.DeployRequest]) -> None:
     """Deploy what no client would make."""
-    transport = BlockingTransport(client.address)
-    try:
+    with raw.transport(client.address) as transport:
         drive(transport.upload(transport.stubs.deployments.Deploy, requests, 60))
-    finally:
-        transport.close()
 
 
 @pytest.mark.parametrize("variable", ["graph", "built", "make"])

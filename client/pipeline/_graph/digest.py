@@ -27,6 +27,7 @@ from pipeline._graph.sources import Sources, function_imports
 from pipeline._graph.user_code import class_contents, code_parts, referenced_globals
 from pipeline._values import encode
 from pipeline.errors import SerialisationError
+from pipeline.objects.directories import Directory
 from pipeline.objects.files import File
 
 if TYPE_CHECKING:
@@ -192,6 +193,20 @@ class _Digest:
             return
         self._items("class", (cls.__name__, cls.__bases__, class_contents(cls)))
 
+    def _feed_file(self, file: File) -> None:
+        # What is at a URL is not asked for: the graph is the same, whatever it fetches.
+        if file.url:
+            self._items("file-url", (file.name, file.url, file.has_digest and file.sha256))
+        else:
+            self._items("file", (file.name, file.sha256))
+
+    def _feed_directory(self, directory: Directory) -> None:
+        if directory.archive_file is not None:
+            self._items("directory-archive", (directory.name, directory.archive_file))
+        else:
+            entries = [tuple(entry) for entry in directory.entries()]
+            self._items("directory", (directory.name, entries))
+
     def _feed_array(self, value: Any) -> bool:
         module = type(value).__module__.partition(".")[0]
         if module not in ("numpy", "torch", "PIL"):
@@ -264,7 +279,8 @@ _FEEDERS: list[tuple[Any, _Feeder]] = [
         Message,
         lambda digest, value: digest._piece("message", value.SerializeToString(deterministic=True)),
     ),
-    (File, lambda digest, value: digest._items("file", (value.name, value.sha256))),
+    (File, _Digest._feed_file),
+    (Directory, _Digest._feed_directory),
     (
         Node,
         lambda digest, value: digest._items(

@@ -50,6 +50,8 @@ def start(spec: StartSpec, limits: Limits, folder: str) -> worker_pb2.ToWorker:
             schema=schema_pb2.Schema.FromString(spec.schema) if folder else None,
             topology=spec.topology,
             folder=folder,
+            url_hosts=limits.url_hosts,
+            url_bytes=limits.url_bytes,
         )
     )
 

@@ -146,14 +146,26 @@ class _Outputs:
         parts = [(index, item) for index, item in enumerate(row) if item is not ABSENT]
         return [(index, self._encoded(index, item)) for index, item in parts]
 
+    def thin_out(self, index: int, value: Value) -> None:
+        """Have what is large in a value go beside the message, if anything can."""
+        if self._files is not None:
+            with self._sendable():
+                _values.thin_out(value, f"outputs[{index}]", self._files.take_output)
+
     def _encoded(self, index: int, item: object) -> Value:
         name = f"outputs[{index}]"
         if self.schema.outputs[index].stream:
             name += f"[{self._elements[index]}]"
             self._elements[index] += 1
-        try:
-            take = None if self._files is None else self._files.take_output
+        take = None if self._files is None else self._files.take_output
+        with self._sendable():
             return _values.encode(item, name, stored=take)
+
+    @staticmethod
+    @contextmanager
+    def _sendable() -> Iterator[None]:
+        try:
+            yield
         except SerialisationError as error:
             raise _Failed(
                 worker_pb2.RunFailed(
@@ -184,6 +196,12 @@ def _collect(outputs: _Outputs, run_id: str, limit: int, link: Link | None) -> r
             for index, value in parts:
                 # Before the generator is asked for more: there may be no end of it.
                 size += value.ByteSize()
+                if size > limit:
+                    # What came before goes, too, on the first time; on the others it is small.
+                    for name, before in enumerate(response.outputs):
+                        outputs.thin_out(name, before)
+                    outputs.thin_out(index, value)
+                    size = response.ByteSize() + value.ByteSize()
                 _check_size(size, limit)
                 if outputs.schema.outputs[index].stream:
                     response.outputs[index].list_value.items.append(value)
@@ -200,6 +218,9 @@ def _send(outputs: _Outputs, run_id: str, limit: int, link: Link) -> runs_pb2.St
     with outputs:
         while link.wanted() and (parts := outputs.next()) is not None:
             response = runs_pb2.StreamResponse(run_id=run_id)
+            if sum(value.ByteSize() for _, value in parts) > limit:
+                for index, value in parts:
+                    outputs.thin_out(index, value)
             for index, value in parts:
                 response.outputs.add(index=index, value=value)
             _check_size(response.ByteSize(), limit)

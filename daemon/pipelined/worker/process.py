@@ -30,6 +30,7 @@ IMPORTED_LATE = (
     "pipeline._arrays",
     "pipeline._graph.pickling",
     "pipeline._graph.user_code",
+    "pipeline._unpacking",
     "pipeline.objects.graph",
 )
 

@@ -11,12 +11,14 @@ from collections.abc import Callable, Sequence
 
 from safetensors import SafetensorError
 
-from pipeline import Graph
+from pipeline import Graph, _fetching
+from pipeline._fetching import UrlPolicy
 from pipeline._graph import pickling
 from pipeline.errors import StartupFailed
 from pipelined import weights
 from pipelined.worker import bundle, causes, weights_stages
 from pipelined.worker.imports import ImportTimer
+from pipelined_api.url_hosts import UrlHosts
 from pipelined_api.v1 import deployments_pb2, timeline_pb2
 from pipelined_api.worker.v1 import worker_pb2
 
@@ -52,6 +54,8 @@ class Startup:
         # Of the attempt before, if there was one.
         weights.reset_loads()
         weights.set_budgets(_budgets(start))
+        # Against what callers of runs ask for; the graph's own code may do what it likes.
+        _fetching.set_policy(UrlPolicy(UrlHosts(start.url_hosts), start.url_bytes))
         # Not in runs: what they load is theirs to place.
         with weights.device_moves(), ImportTimer() as imports:
             try:

@@ -356,6 +356,8 @@ class Start(_message.Message):
     MAX_RESPONSE_BYTES_FIELD_NUMBER: _builtins.int
     PINNED_BYTES_FIELD_NUMBER: _builtins.int
     DEVICE_BYTES_FIELD_NUMBER: _builtins.int
+    URL_HOSTS_FIELD_NUMBER: _builtins.int
+    URL_BYTES_FIELD_NUMBER: _builtins.int
     TARGET_FIELD_NUMBER: _builtins.int
     SCHEMA_FIELD_NUMBER: _builtins.int
     TOPOLOGY_FIELD_NUMBER: _builtins.int
@@ -378,6 +380,8 @@ class Start(_message.Message):
     """
     device_bytes: _builtins.int
     """Bytes of each device that the worker's weights may take through the loader. 0: all that it has."""
+    url_bytes: _builtins.int
+    """Bytes that a file fetched by its URL, or an archive unpacked, may have."""
     target: _builtins.str
     """CODE_FORMAT_BUNDLE: the variable with the graph, "module:variable"."""
     folder: _builtins.str
@@ -386,6 +390,10 @@ class Start(_message.Message):
     """
     @_builtins.property
     def environment(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    @_builtins.property
+    def url_hosts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Hosts from which Files may be fetched by their URL; see pipelined_api/url_hosts.py."""
+
     @_builtins.property
     def schema(self) -> _schema_pb2.Schema:
         """CODE_FORMAT_BUNDLE: what was announced of the graph; another one does not start."""
@@ -405,6 +413,8 @@ class Start(_message.Message):
         max_response_bytes: _builtins.int = ...,
         pinned_bytes: _builtins.int = ...,
         device_bytes: _builtins.int = ...,
+        url_hosts: _abc.Iterable[_builtins.str] | None = ...,
+        url_bytes: _builtins.int = ...,
         target: _builtins.str = ...,
         schema: _schema_pb2.Schema | None = ...,
         topology: _abc.Iterable[_builtins.str] | None = ...,
@@ -412,7 +422,7 @@ class Start(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["schema", b"schema"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["code_format", b"code_format", "code_size", b"code_size", "deployment", b"deployment", "device_bytes", b"device_bytes", "environment", b"environment", "folder", b"folder", "max_response_bytes", b"max_response_bytes", "pinned_bytes", b"pinned_bytes", "schema", b"schema", "target", b"target", "threads", b"threads", "timeline_zero", b"timeline_zero", "topology", b"topology", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code_format", b"code_format", "code_size", b"code_size", "deployment", b"deployment", "device_bytes", b"device_bytes", "environment", b"environment", "folder", b"folder", "max_response_bytes", b"max_response_bytes", "pinned_bytes", b"pinned_bytes", "schema", b"schema", "target", b"target", "threads", b"threads", "timeline_zero", b"timeline_zero", "topology", b"topology", "url_bytes", b"url_bytes", "url_hosts", b"url_hosts", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
