@@ -207,9 +207,11 @@ def test_the_daemon_refuses_paths_that_lead_out(client: Client) -> None:
     wire = request.inputs.add().directory_value
     wire.name = "d"
     wire.entries.add(path="../../outside")
-    with raw.transport(client.address) as transport:
-        with pytest.raises(errors.InvalidInput, match="no relative path"):
-            drive(transport.unary(transport.stubs.runs.Run, request, 30))
+    with (
+        raw.transport(client.address) as transport,
+        pytest.raises(errors.InvalidInput, match="no relative path"),
+    ):
+        drive(transport.unary(transport.stubs.runs.Run, request, 30))
 
 
 def test_libraries_load_from_the_paths(client: Client, tmp_path: Path) -> None:
