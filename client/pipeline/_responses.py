@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from pipeline.runs import LogLine, RunInfo
 from pipeline.schema import DeploymentSchema
 from pipeline.timeline import Stage, Timeline
 from pipelined_api.v1 import daemon_pb2, deployments_pb2, runs_pb2, timeline_pb2, values_pb2
+from pipelined_api.wire_values import stored_files
 
 if TYPE_CHECKING:
     from google.protobuf.descriptor import EnumDescriptor
@@ -22,7 +23,10 @@ if TYPE_CHECKING:
 
 # One item per output; in a stream, ABSENT for what there is none of.
 Row = list[object]
-Decode = Callable[[runs_pb2.RunResponse], Row]
+# As Transport.work is.
+Work = Callable[[Callable[[], Row]], Awaitable[Row]]
+# What is decoded in no time.
+_SMALL_BYTES = 64 * 1024
 
 
 def deployment(message: deployments_pb2.Deployment) -> Deployment:
@@ -45,10 +49,34 @@ def deployment(message: deployments_pb2.Deployment) -> Deployment:
     )
 
 
+async def decoded(
+    values: Sequence[values_pb2.Value],
+    referred: Callable[[values_pb2.File], File],
+    work: Work,
+) -> Row:
+    """Make Python values.
+
+    Args:
+        values: the outputs of one message.
+        referred: makes a File of a content that the daemon has.
+        work: see ``Transport.work``. A large tensor is downloaded, which takes its time.
+
+    """
+
+    def decode_all() -> Row:
+        return [decode(value, stored=referred) for value in values]
+
+    small = sum(value.ByteSize() for value in values) <= _SMALL_BYTES
+    if small and not any(True for value in values for _ in stored_files(value, "")):
+        return decode_all()
+    return await work(decode_all)
+
+
 async def rows(
     messages: AsyncGenerator[runs_pb2.StreamResponse, None],
     outputs: int,
     referred: Callable[[values_pb2.File], File],
+    work: Work,
 ) -> AsyncGenerator[Row, None]:
     """Read the outputs of a stream; in each row, what the message does not have is ABSENT.
 
@@ -56,6 +84,7 @@ async def rows(
         messages: closed together with the rows.
         outputs: how many the deployment has, as far as is known.
         referred: makes a File of a content that the daemon has.
+        work: see ``decoded``.
 
     """
     try:
@@ -63,8 +92,9 @@ async def rows(
             # The last one has none.
             if message.outputs:
                 items: Row = [ABSENT] * max(outputs, message.outputs[-1].index + 1)
-                for part in message.outputs:
-                    items[part.index] = decode(part.value, stored=referred)
+                values = await decoded([part.value for part in message.outputs], referred, work)
+                for part, value in zip(message.outputs, values, strict=True):
+                    items[part.index] = value
                 yield items
     finally:
         await messages.aclose()

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from pipeline import _responses
 from pipeline._graph.streams import Stream
 from pipeline._transport import drive, iterate
-from pipeline._values import decode
 from pipeline.runs import LogLine, Run, RunInfo
 from pipelined_api.v1 import runs_pb2, schema_pb2
 
@@ -53,7 +52,7 @@ class RunMethods:
             errors.DeadlineExceeded, errors.Cancelled, errors.Overloaded: as they say.
 
         """
-        return self._decode(self._run(name, inputs, named, timeout))
+        return drive(self._decoded(self._run(name, inputs, named, timeout)))
 
     def stream(
         self, name: str, /, *inputs: object, timeout: float | None = None, **named: object
@@ -164,10 +163,11 @@ class RunMethods:
         return Stream(iterate(self._operations.logs(deployment=name, follow=follow, tail=tail)))
 
     def _handle(self, info: RunInfo) -> Run:
-        return Run(self._operations, self._decode, info.id, info.deployment)
+        return Run(self._operations, self._decoded, info.id, info.deployment)
 
-    def _decode(self, response: runs_pb2.RunResponse) -> Row:
-        return [decode(value, stored=self._files.referred) for value in response.outputs]
+    async def _decoded(self, response: runs_pb2.RunResponse) -> Row:
+        work = self._operations.transport.work
+        return await _responses.decoded(response.outputs, self._files.referred, work)
 
     def _run(
         self,
@@ -192,7 +192,11 @@ class RunMethods:
     def _rows(
         self, messages: AsyncGenerator[runs_pb2.StreamResponse, None], outputs: int
     ) -> Generator[Row, None, None]:
-        return iterate(_responses.rows(messages, outputs, self._files.referred))
+        return iterate(
+            _responses.rows(
+                messages, outputs, self._files.referred, self._operations.transport.work
+            )
+        )
 
     def _schema(self, name: str) -> schema_pb2.Schema:
         return drive(self._operations.schema(name))

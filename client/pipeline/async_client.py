@@ -25,7 +25,6 @@ from pipeline._files import AsyncFiles, Files
 from pipeline._operations import Operations
 from pipeline._transfers import Transfers
 from pipeline._transport import AioTransport, BlockingTransport
-from pipeline._values import decode
 from pipeline.async_stream import AsyncStream
 from pipeline.runs import AsyncRun, LogLine, RunInfo
 
@@ -141,7 +140,7 @@ class AsyncClient:
     ) -> Row:
         """Run a deployment and wait for its outputs; see :meth:`pipeline.Client.run`."""
         response = await self._operations.run(name, inputs, named, timeout)
-        return await self._operations.transport.work(lambda: self._decode(response))
+        return await self._decoded(response)
 
     async def stream(
         self, name: str, /, *inputs: object, timeout: float | None = None, **named: object
@@ -154,7 +153,9 @@ class AsyncClient:
                 async for [token] in parts: ...
         """
         messages, outputs = await self._operations.begin_stream(name, inputs, named, timeout)
-        return AsyncStream(_responses.rows(messages, outputs, self._referred))
+        return AsyncStream(
+            _responses.rows(messages, outputs, self._referred, self._operations.transport.work)
+        )
 
     async def submit(
         self,
@@ -244,10 +245,11 @@ class AsyncClient:
         return await self._operations.deployments()
 
     def _handle(self, info: RunInfo) -> AsyncRun:
-        return AsyncRun(self._operations, self._decode, info.id, info.deployment)
+        return AsyncRun(self._operations, self._decoded, info.id, info.deployment)
 
-    def _decode(self, response: runs_pb2.RunResponse) -> Row:
-        return [decode(value, stored=self._referred) for value in response.outputs]
+    async def _decoded(self, response: runs_pb2.RunResponse) -> Row:
+        work = self._operations.transport.work
+        return await _responses.decoded(response.outputs, self._referred, work)
 
     def _referred(self, wire: values_pb2.File) -> File:
         if self._blocking is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -12,7 +13,10 @@ from pipeline.async_stream import AsyncStream
 
 if TYPE_CHECKING:
     from pipeline._operations import Operations
-    from pipeline._responses import Decode, Row
+    from pipeline._responses import Row
+    from pipelined_api.v1 import runs_pb2
+
+Decoded = Callable[["runs_pb2.RunResponse"], Coroutine[None, None, "Row"]]
 
 __all__ = ["AsyncRun", "LogLine", "Run", "RunInfo"]
 
@@ -86,11 +90,11 @@ class Run:
 
     """
 
-    def __init__(self, operations: Operations, decode: Decode, run_id: str, name: str) -> None:
+    def __init__(self, operations: Operations, decoded: Decoded, run_id: str, name: str) -> None:
         self.id = run_id
         self.deployment = name
         self._operations = operations
-        self._decode = decode
+        self._decoded = decoded
 
     def __repr__(self) -> str:
         return f"Run({self.id!r}, deployment={self.deployment!r})"
@@ -121,7 +125,7 @@ class Run:
                 succeeded may not be kept any more (reason ``"OUTPUTS_NOT_KEPT"``).
 
         """
-        return self._decode(drive(self._operations.result(self.id, timeout)))
+        return drive(self._decoded(drive(self._operations.result(self.id, timeout))))
 
     def logs(self, *, follow: bool = False, tail: int | None = None) -> Stream[LogLine]:
         """Give what it printed, line by line.
@@ -141,11 +145,11 @@ class Run:
 class AsyncRun:
     """A run that goes on by itself; as :class:`Run`, awaited."""
 
-    def __init__(self, operations: Operations, decode: Decode, run_id: str, name: str) -> None:
+    def __init__(self, operations: Operations, decoded: Decoded, run_id: str, name: str) -> None:
         self.id = run_id
         self.deployment = name
         self._operations = operations
-        self._decode = decode
+        self._decoded = decoded
 
     def __repr__(self) -> str:
         return f"AsyncRun({self.id!r}, deployment={self.deployment!r})"
@@ -161,7 +165,7 @@ class AsyncRun:
     async def result(self, timeout: float | None = None) -> Row:
         """Wait for its outputs; see :meth:`Run.result`."""
         response = await self._operations.result(self.id, timeout)
-        return await self._operations.transport.work(lambda: self._decode(response))
+        return await self._decoded(response)
 
     def logs(self, *, follow: bool = False, tail: int | None = None) -> AsyncStream[LogLine]:
         """Give what it printed, line by line; see :meth:`Run.logs`."""
