@@ -147,7 +147,8 @@ def run_pipeline(
             time.sleep(max(retry_delay, error.retry_after or 0.0))
     if async_run:
         return runs.made(handle.info())
-    return runs.made(handle.info(), _outputs(handle))
+    outputs = _outputs(handle)
+    return runs.made(handle.info(), outputs)
 
 
 def stream_pipeline(pipeline_id_or_pointer: str, *data: object) -> Stream[RunOutputs]:
