@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
 import warnings
@@ -25,8 +26,10 @@ from pipeline.cloud import (
 from pipeline.cloud._accelerators import accelerator_warnings
 from pipeline.cloud._connection import connected
 from pipeline.cloud.compute_requirements import Accelerator
-from pipeline.cloud.schemas.runs import RunIOType, RunOutput, RunState
+from pipeline.cloud.schemas.runs import Run, RunIOType, RunOutput, RunState
 from pipeline.objects import Graph
+from pipeline.objects.graph import ABSENT
+from pipelined.core.deployment import QUEUE_LIMIT
 from tests.running_daemon import RunningDaemon
 
 
@@ -34,7 +37,7 @@ from tests.running_daemon import RunningDaemon
 def double(number: int) -> int:
     if number == 0:
         raise ValueError("nothing to double")
-    print(f"doubling {number}")
+    print(f"doubling {number}")  # noqa: T201
     return 2 * number
 
 
@@ -67,7 +70,14 @@ def count(number: int) -> Iterator[int]:
 
 @pipe(on_startup=True)
 def announce() -> None:
-    print("starting")
+    print("starting")  # noqa: T201
+
+
+def until_running(name: str) -> None:
+    deadline = time.monotonic() + 60
+    while not connected().runs(name, states=["running"]):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def of(function: Callable[..., Any], *types: type) -> Graph:
@@ -176,7 +186,7 @@ def test_polling(tmp_path: Path) -> None:
     states: list[RunState] = []
     polled: list[RunState] = []
 
-    def let_go(run: runs.Run) -> None:
+    def let_go(run: Run) -> None:
         polled.append(run.state)
         # Two questions at least, the second of which is answered by the end of the run.
         go.touch()
@@ -242,6 +252,58 @@ def test_streams() -> None:
     assert first.outputs == [RunOutput(RunIOType.integer, 0)]
     assert list(parts) == []
     assert list(pipelines.stream_pipeline("cloud-stream", 0)) == []
+
+
+def test_a_stream_beside_another_output() -> None:
+    with Pipeline() as builder:
+        number = Variable(int)
+        builder.output(double(number), count(number))
+    pipelines.upload_pipeline(builder.get_pipeline(), "cloud-two")
+    parts = [part.outputs_formatted() for part in pipelines.stream_pipeline("cloud-two", 2)]
+    assert parts == [[4, ABSENT], [ABSENT, 0], [ABSENT, 1]]
+    with pytest.raises(errors.RunFailed, match="nothing to double"):
+        list(pipelines.stream_pipeline("cloud-two", 0))
+
+
+def test_a_refused_run_is_tried_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    pipelines.upload_pipeline(of(wait_for, str), "cloud-retried")
+    go = tmp_path / "go"
+    connected().submit("cloud-retried", str(go))
+    until_running("cloud-retried")
+    for _ in range(QUEUE_LIMIT):
+        connected().submit("cloud-retried", str(go))
+    with pytest.raises(errors.Overloaded):
+        pipelines.run_pipeline("cloud-retried", str(go))
+    delays: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        delays.append(seconds)
+        go.touch()
+
+    monkeypatch.setattr("pipeline.cloud.pipelines.time.sleep", sleep)
+    run = pipelines.run_pipeline("cloud-retried", str(go), retry=True, retry_delay=0.25)
+    assert run.outputs == ["went on"]
+    assert delays
+    assert min(delays) >= 0.25
+
+
+def test_an_interrupted_run_is_cancelled(tmp_path: Path) -> None:
+    pipelines.upload_pipeline(of(wait_for, str), "cloud-interrupted")
+    main = threading.main_thread().ident
+    assert main is not None
+
+    def interrupt() -> None:
+        until_running("cloud-interrupted")
+        signal.pthread_kill(main, signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        pipelines.run_pipeline("cloud-interrupted", str(tmp_path / "go"))
+    thread.join()
+    (tmp_path / "go").touch()
+    [info] = connected().runs("cloud-interrupted")
+    assert runs.poll_for_run_completion(info.id, 60).state is RunState.cancelled
 
 
 def test_logs() -> None:

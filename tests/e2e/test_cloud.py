@@ -1,4 +1,4 @@
-"""A script of a user of the hosted service, which is told the address of a daemon and nothing else."""
+"""A script of a user of the hosted service, which is told a daemon's address and nothing else."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from pipeline import errors
 from pipeline._graph.packages import is_installed
-from pipeline._graph.streams import ABSENT, Stream
+from pipeline._graph.streams import Stream
 from pipeline.cloud import runs
 from pipeline.cloud._accelerators import accelerator_warnings
 from pipeline.cloud._connection import connected
@@ -154,9 +154,9 @@ def run_pipeline(
 def stream_pipeline(pipeline_id_or_pointer: str, *data: object) -> Stream[RunOutputs]:
     """Run a pipeline and yield its outputs as they are made; see :meth:`pipeline.Client.stream`.
 
-    Each item has what there is at the time: the outputs that do not stream come first and once,
-    then the next element of every stream that has not ended. Closing the Stream, or leaving its
-    ``with``, ends the run. ::
+    The outputs that do not stream come first and once, then the next element of every stream that
+    has not ended. There is one item per output in each; what has nothing to give is
+    ``pipeline.objects.graph.ABSENT``. Closing the Stream, or leaving its ``with``, ends the run. ::
 
         for part in stream_pipeline("writer", "a prompt"):
             [token] = part.outputs_formatted()
@@ -170,7 +170,7 @@ def stream_pipeline(pipeline_id_or_pointer: str, *data: object) -> Stream[RunOut
     def wrapped() -> Iterator[RunOutputs]:
         with parts:
             for part in parts:
-                yield RunOutputs([value for value in part if value is not ABSENT])
+                yield RunOutputs(part)
 
     return Stream(wrapped())
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import Enum
 
 from pipeline import errors
+from pipeline._graph.streams import ABSENT
 from pipeline.objects import Directory, File
 
 __all__ = ["Run", "RunError", "RunIOType", "RunOutput", "RunOutputs", "RunResult", "RunState"]
@@ -55,7 +56,7 @@ class RunIOType(str, Enum):
     @classmethod
     def from_object(cls, value: object) -> RunIOType:
         """Tell of a Python value; ``pkl`` is all that has no kind of its own, such as a tensor."""
-        if value is None:
+        if value is None or value is ABSENT:
             return cls.none
         for types, kind in _KINDS:
             if isinstance(value, types):
