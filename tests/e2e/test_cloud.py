@@ -77,6 +77,32 @@ SCRIPT = """
     print(*(out.outputs[0].value for out in pipelines.stream_pipeline("someone/speller", "abc")))
 """
 
+FORKING = """
+    import os
+
+    from pipeline import Pipeline, Variable, pipe
+    from pipeline.cloud import pipelines
+
+    @pipe
+    def double(number: int) -> int:
+        return 2 * number
+
+    with Pipeline() as builder:
+        builder.output(double(Variable(int)))
+
+    def run(number):
+        print(*pipelines.run_pipeline("forked", number).outputs, flush=True)
+
+    pipelines.upload_pipeline(builder.get_pipeline(), "forked")
+    run(1)
+    child = os.fork()
+    if child == 0:
+        run(2)
+        os._exit(0)
+    os.waitpid(child, 0)
+    run(3)
+"""
+
 
 def test_a_script_of_the_hosted_service(
     daemon: RunningDaemon, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -96,3 +122,11 @@ def test_a_script_of_the_hosted_service(
         assert [each.version for each in client.versions("writer")] == [1]
         assert [each.pointer for each in client.pointers("writer")] == ["writer:prod"]
         assert client.environment("writing").requirements == ("numpy",)
+
+
+def test_a_forked_process_has_a_connection_of_its_own(
+    daemon: RunningDaemon, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PIPELINED_ADDRESS", daemon.address)
+    (tmp_path / "script.py").write_text(textwrap.dedent(FORKING))
+    assert run_python(["script.py"], cwd=tmp_path).splitlines() == ["2", "4", "6"]
