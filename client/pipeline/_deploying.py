@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 from pipeline import _requests, _responses, errors
 from pipeline._calls import STATE_CALL_SECONDS, Calls
 from pipeline._requirements import RequirementStatus, requirement_status
-from pipelined_api.v1 import daemon_pb2, deployments_pb2, schema_pb2
+from pipelined_api.v1 import daemon_pb2, deployments_pb2, environments_pb2, schema_pb2
 
 if TYPE_CHECKING:
     from pipeline._graph.graph import Graph
     from pipeline._transport import Transport
-    from pipeline.deployment import DaemonInfo, Deployment, Pointer
+    from pipeline.deployment import DaemonInfo, Deployment, Environment, Pointer
     from pipeline.timeline import Stage, Timeline
 
 __all__ = ["Deploying"]
@@ -36,6 +36,8 @@ class Deploying:
         name: str,
         environment: Mapping[str, str] | None,
         instances: int,
+        requirements: Sequence[str],
+        allow_differing: bool,
     ) -> tuple[Deployment, list[str]]:
         """Return the deployment and what is to be warned about."""
         # Imports cloudpickle, which only deploying needs.
@@ -49,6 +51,8 @@ class Deploying:
             name,
             environment=environment,
             instances=instances,
+            requirements=requirements,
+            allow_differing=allow_differing,
             # One key for all attempts: a second one does not make a second version.
             idempotency_key=uuid.uuid4().hex,
         )
@@ -85,6 +89,37 @@ class Deploying:
         request = daemon_pb2.CheckRequirementsRequest(requirements=requirements)
         response = await self.calls.state(self.transport.stubs.daemon.CheckRequirements, request)
         return [requirement_status(message) for message in response.statuses]
+
+    async def create_environment(
+        self, name: str, requirements: Sequence[str], overwrite: bool
+    ) -> Environment:
+        """See ``Client.create_environment``."""
+        request = environments_pb2.EnvironmentsCreateRequest(
+            name=name, requirements=requirements, overwrite=overwrite
+        )
+        response = await self.calls.unary(
+            self.transport.stubs.environments.Create, request, STATE_CALL_SECONDS
+        )
+        return _responses.environment(response.environment)
+
+    async def environment(self, name: str) -> Environment:
+        """See ``Client.environment``."""
+        request = environments_pb2.EnvironmentsGetRequest(name=name)
+        response = await self.calls.state(self.transport.stubs.environments.Get, request)
+        return _responses.environment(response.environment)
+
+    async def environments(self) -> list[Environment]:
+        """See ``Client.environments``."""
+        request = environments_pb2.EnvironmentsListRequest()
+        response = await self.calls.state(self.transport.stubs.environments.List, request)
+        return [_responses.environment(message) for message in response.environments]
+
+    async def delete_environment(self, name: str) -> None:
+        """See ``Client.delete_environment``."""
+        request = environments_pb2.EnvironmentsDeleteRequest(name=name)
+        await self.calls.unary(
+            self.transport.stubs.environments.Delete, request, STATE_CALL_SECONDS
+        )
 
     async def _deploy(
         self, header: deployments_pb2.DeployHeader, code: bytes

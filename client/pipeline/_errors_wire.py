@@ -210,6 +210,8 @@ BY_REASON: Mapping[str, Build] = {
     "VERSION_IN_USE": _plain(errors.PipelineError),
     "POINTER_EXISTS": _plain(errors.AlreadyExists),
     "POINTER_LOCKED": _plain(errors.PipelineError),
+    "ENVIRONMENT_NOT_FOUND": _plain(errors.NotFound),
+    "ENVIRONMENT_EXISTS": _plain(errors.AlreadyExists),
     "INVALID_INPUT": _invalid_input,
     "INVALID_REQUEST": _invalid_input,
     "PYTHON_MISMATCH": _mismatch("python"),

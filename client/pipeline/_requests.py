@@ -28,6 +28,8 @@ def deploy_header(
     *,
     environment: Mapping[str, str] | None,
     instances: int,
+    requirements: Sequence[str],
+    allow_differing: bool,
     idempotency_key: str,
 ) -> deployments_pb2.DeployHeader:
     """Describe a graph and its pickled code to the daemon."""
@@ -47,6 +49,8 @@ def deploy_header(
         ],
         environment=environment,
         instances=instances,
+        requirements=requirements,
+        allow_differing=allow_differing,
         idempotency_key=idempotency_key,
     )
 

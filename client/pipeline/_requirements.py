@@ -32,6 +32,10 @@ class RequirementStatus:
     state: str
     installed_version: str
 
+    def __str__(self) -> str:
+        here = f"{self.package} {self.installed_version}" if self.installed_version else "none"
+        return f"{self.requirement} is required, and the daemon has {here}"
+
 
 def requirement_status(message: daemon_pb2.RequirementStatus) -> RequirementStatus:
     """Read one status."""

@@ -7,12 +7,27 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from pipeline._graph.streams import ABSENT
+from pipeline._requirements import requirement_status
 from pipeline._values import decode
-from pipeline.deployment import DaemonInfo, Deployment, Failure, NurseryInfo, Pointer
+from pipeline.deployment import (
+    DaemonInfo,
+    Deployment,
+    Environment,
+    Failure,
+    NurseryInfo,
+    Pointer,
+)
 from pipeline.runs import LogLine, RunInfo
 from pipeline.schema import DeploymentSchema
 from pipeline.timeline import Stage, Timeline
-from pipelined_api.v1 import daemon_pb2, deployments_pb2, runs_pb2, timeline_pb2, values_pb2
+from pipelined_api.v1 import (
+    daemon_pb2,
+    deployments_pb2,
+    environments_pb2,
+    runs_pb2,
+    timeline_pb2,
+    values_pb2,
+)
 from pipelined_api.wire_values import stored_files
 
 if TYPE_CHECKING:
@@ -112,6 +127,17 @@ def pointer(message: deployments_pb2.Pointer) -> Pointer:
     )
 
 
+def environment(message: environments_pb2.Environment) -> Environment:
+    """Read one environment."""
+    return Environment(
+        name=message.name,
+        requirements=tuple(message.requirements),
+        created_at=_time(message.created_at),
+        updated_at=_time(message.updated_at),
+        statuses=tuple(map(requirement_status, message.statuses)),
+    )
+
+
 def run_info(message: runs_pb2.RunInfo) -> RunInfo:
     """Read what is known of a run."""
     return RunInfo(
@@ -184,6 +210,7 @@ def info(message: daemon_pb2.InfoResponse) -> DaemonInfo:
             restarts=nursery.restarts,
         ),
         max_message_bytes=message.max_message_bytes,
+        gpus=tuple(message.gpus),
     )
 
 

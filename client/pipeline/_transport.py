@@ -24,7 +24,13 @@ from pipeline import errors
 from pipeline._errors_wire import from_call
 from pipelined_api.address import Address, InvalidAddress, default_address, parse_address
 from pipelined_api.limits import MAX_ENVELOPE_BYTES, MAX_MESSAGE_BYTES
-from pipelined_api.v1 import daemon_pb2_grpc, deployments_pb2_grpc, files_pb2_grpc, runs_pb2_grpc
+from pipelined_api.v1 import (
+    daemon_pb2_grpc,
+    deployments_pb2_grpc,
+    environments_pb2_grpc,
+    files_pb2_grpc,
+    runs_pb2_grpc,
+)
 from pipelined_api.versions import API_VERSION, API_VERSION_KEY
 
 __all__ = ["AioTransport", "BlockingTransport", "Stubs", "Transport", "drive", "iterate"]
@@ -71,6 +77,7 @@ class Stubs:
         self.files = files_pb2_grpc.FilesStub(channel)
         self.runs = runs_pb2_grpc.RunsStub(channel)
         self.daemon = daemon_pb2_grpc.DaemonStub(channel)
+        self.environments = environments_pb2_grpc.EnvironmentsStub(channel)
 
 
 class Transport(Protocol):

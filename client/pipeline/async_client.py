@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pipeline._graph.graph import Graph
     from pipeline._requirements import RequirementStatus
     from pipeline._responses import Row
-    from pipeline.deployment import DaemonInfo, Deployment, Pointer
+    from pipeline.deployment import DaemonInfo, Deployment, Environment, Pointer
     from pipeline.objects.files import File
     from pipeline.timeline import Stage, Timeline
     from pipelined_api.v1 import runs_pb2, values_pb2
@@ -106,9 +106,13 @@ class AsyncClient:
         *,
         environment: Mapping[str, str] | None = None,
         instances: int = 1,
+        requirements: Sequence[str] = (),
+        allow_differing: bool = False,
     ) -> Deployment:
         """Make a graph runnable under a name; see :meth:`pipeline.Client.deploy`."""
-        deployment, texts = await self._operations.deploy(graph, name, environment, instances)
+        deployment, texts = await self._operations.deploy(
+            graph, name, environment, instances, requirements, allow_differing
+        )
         for text in texts:
             warnings.warn(text, errors.DeploymentWarning, stacklevel=2)
         return deployment
@@ -134,6 +138,27 @@ class AsyncClient:
     async def check_requirements(self, requirements: Sequence[str]) -> list[RequirementStatus]:
         """Compare requirements; see :meth:`pipeline.Client.check_requirements`."""
         return await self._operations.check_requirements(requirements)
+
+    async def create_environment(
+        self, name: str, requirements: Sequence[str], *, overwrite: bool = False
+    ) -> Environment:
+        """Record requirements under a name; see :meth:`pipeline.Client.create_environment`."""
+        made = await self._operations.create_environment(name, requirements, overwrite)
+        for status in made.unmet:
+            warnings.warn(str(status), errors.DeploymentWarning, stacklevel=2)
+        return made
+
+    async def environment(self, name: str) -> Environment:
+        """Ask for recorded requirements; see :meth:`pipeline.Client.environment`."""
+        return await self._operations.environment(name)
+
+    async def environments(self) -> list[Environment]:
+        """Ask for all recorded requirements, ordered by name."""
+        return await self._operations.environments()
+
+    async def delete_environment(self, name: str) -> None:
+        """Remove recorded requirements; see :meth:`pipeline.Client.delete_environment`."""
+        await self._operations.delete_environment(name)
 
     async def run(
         self, name: str, /, *inputs: object, timeout: float | None = None, **named: object

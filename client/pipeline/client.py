@@ -27,7 +27,7 @@ from pipeline._transport import BlockingTransport, drive
 if TYPE_CHECKING:
     from pipeline._graph.graph import Graph
     from pipeline._requirements import RequirementStatus
-    from pipeline.deployment import DaemonInfo, Deployment, Pointer
+    from pipeline.deployment import DaemonInfo, Deployment, Environment, Pointer
     from pipeline.objects.files import File
     from pipeline.timeline import Stage, Timeline
 
@@ -100,6 +100,8 @@ class Client(RunMethods):
         *,
         environment: Mapping[str, str] | None = None,
         instances: int = 1,
+        requirements: Sequence[str] = (),
+        allow_differing: bool = False,
     ) -> Deployment:
         """Make a graph runnable under a name; its code is stored, and not run yet.
 
@@ -112,14 +114,22 @@ class Client(RunMethods):
             name: letters, digits, ``.``, ``_`` and ``-``, starting with a letter or a digit.
             environment: variables for its workers.
             instances: workers that run it at once.
+            requirements: what the daemon has to have besides what the code imports, as PEP 508
+                has it.
+            allow_differing: warn about requirements that are not met, instead of refusing.
 
         Raises:
             errors.SerialisationError: the graph cannot be pickled, or has too much code.
-            errors.Incompatible: the daemon's Python differs, or it lacks a package.
-            errors.InvalidInput: the name, the environment or the number of instances.
+            errors.Incompatible: the daemon's Python differs, it lacks a package, or it does not
+                meet a requirement.
+            errors.InvalidInput: the name, the environment, the instances or a requirement.
 
         """
-        deployment, texts = drive(self._operations.deploy(graph, name, environment, instances))
+        deployment, texts = drive(
+            self._operations.deploy(
+                graph, name, environment, instances, requirements, allow_differing
+            )
+        )
         for text in texts:
             warnings.warn(text, errors.DeploymentWarning, stacklevel=2)
         return deployment
@@ -178,6 +188,51 @@ class Client(RunMethods):
 
         """
         return drive(self._operations.check_requirements(requirements))
+
+    def create_environment(
+        self, name: str, requirements: Sequence[str], *, overwrite: bool = False
+    ) -> Environment:
+        """Record requirements under a name; nothing is installed.
+
+        What the daemon does not meet is recorded, too, and warned about one by one with
+        :class:`errors.DeploymentWarning`. ``deploy`` takes them as its ``requirements``.
+
+        Args:
+            name: as those of deployments.
+            requirements: as PEP 508 has them, such as ``"torch>=2.4"``.
+            overwrite: whether there may be one of that name, whose requirements these replace.
+
+        Raises:
+            errors.AlreadyExists: there is one, and it is not to be overwritten.
+            errors.InvalidInput: the name, or one is no requirement or names a URL.
+
+        """
+        made = drive(self._operations.create_environment(name, requirements, overwrite))
+        for status in made.unmet:
+            warnings.warn(str(status), errors.DeploymentWarning, stacklevel=2)
+        return made
+
+    def environment(self, name: str) -> Environment:
+        """Ask for recorded requirements, and how they compare now.
+
+        Raises:
+            errors.NotFound: there are none of that name.
+
+        """
+        return drive(self._operations.environment(name))
+
+    def environments(self) -> list[Environment]:
+        """Ask for all recorded requirements, ordered by name."""
+        return drive(self._operations.environments())
+
+    def delete_environment(self, name: str) -> None:
+        """Remove recorded requirements; deployments stay as they are.
+
+        Raises:
+            errors.NotFound: there are none of that name.
+
+        """
+        drive(self._operations.delete_environment(name))
 
     def warm(
         self,

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from pipeline.schema import DeploymentSchema
 
-__all__ = ["DaemonInfo", "Deployment", "Failure", "NurseryInfo", "Pointer"]
+if TYPE_CHECKING:
+    from pipeline._requirements import RequirementStatus
+
+__all__ = ["DaemonInfo", "Deployment", "Environment", "Failure", "NurseryInfo", "Pointer"]
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,31 @@ class Pointer:
 
 
 @dataclass(frozen=True)
+class Environment:
+    """Requirements that the daemon has recorded under a name.
+
+    Attributes:
+        name: unique in the daemon.
+        requirements: as PEP 508 has them, such as ``"torch>=2.4"``.
+        created_at: in UTC.
+        updated_at: when the requirements were set last, in UTC.
+        statuses: how each of them compares with what the daemon has, in their order.
+
+    """
+
+    name: str
+    requirements: tuple[str, ...]
+    created_at: datetime
+    updated_at: datetime
+    statuses: tuple[RequirementStatus, ...]
+
+    @property
+    def unmet(self) -> tuple[RequirementStatus, ...]:
+        """Those that the daemon does not meet: missing there, or in another version."""
+        return tuple(status for status in self.statuses if status.state != "satisfied")
+
+
+@dataclass(frozen=True)
 class NurseryInfo:
     """The process that workers are forked from.
 
@@ -125,6 +154,8 @@ class DaemonInfo:
         python_version: of the Python that runs the workers.
         nursery: where its workers come from.
         max_message_bytes: the largest message that it takes or sends.
+        gpus: the models of its machine's GPUs, such as ``"NVIDIA L4"``; ``"unknown"`` for one of
+            which the driver does not tell.
 
     """
 
@@ -136,3 +167,4 @@ class DaemonInfo:
     python_version: str
     nursery: NurseryInfo
     max_message_bytes: int
+    gpus: tuple[str, ...] = ()

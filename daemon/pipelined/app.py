@@ -12,8 +12,10 @@ from typing import Any
 import structlog
 
 from pipelined.core.deployments import Deployments
+from pipelined.core.environments import Environments
 from pipelined.core.printed import Journal, Printed
 from pipelined.core.runs import Runs, steady_clock
+from pipelined.gpus import gpu_models
 from pipelined.installed import InstalledPackages
 from pipelined.nursery.limits import Limits
 from pipelined.nursery.supervisor import Nursery, log_output
@@ -67,15 +69,18 @@ async def serve(settings: Settings) -> None:
         nursery = Nursery(preload=settings.preload, on_output=on_output, limits=limits, files=files)
         health = Health()
         deployments = Deployments(store, nursery, health.deployment_changed, settings.versions_kept)
+        installed = InstalledPackages()
         version = metadata.version("pipelined")
         server = create_server(
             deployments,
+            Environments(store.environments(), installed),
             files,
             runs,
             journal,
-            InstalledPackages(),
+            installed,
             health,
             nursery.status,
+            gpu_models(),
             version,
         )
         stack.push_async_callback(server.stop, None)

@@ -53,6 +53,8 @@ FROM_DAEMON: list[tuple[DomainError, type[errors.PipelineError], dict[str, objec
     (domain.VersionInUse("x", 3, ["p"]), errors.PipelineError, {}),
     (domain.PointerExists("x:p", 3), errors.AlreadyExists, {}),
     (domain.PointerLocked("x:p", 3), errors.PipelineError, {}),
+    (domain.EnvironmentNotFound("x"), errors.NotFound, {}),
+    (domain.EnvironmentExists("x"), errors.AlreadyExists, {}),
     (domain.InvalidRequest("name", "is bad"), errors.InvalidInput, {"field": "name"}),
     (
         domain.InvalidInput("kwargs.height", "too big", "le=1024"),

@@ -34,76 +34,76 @@ def deploy(client: Client, name: str, *offsets: int) -> None:
 
 
 def test_every_version_can_be_run(client: Client) -> None:
-    deploy(client, "kept", 10, 20, 30)
+    deploy(client, "client-kept", 10, 20, 30)
     for reference, result in {
-        "kept": 31,
-        "kept:latest": 31,
-        "kept:v1": 11,
-        "kept:v2": 21,
-        "kept:v3": 31,
+        "client-kept": 31,
+        "client-kept:latest": 31,
+        "client-kept:v1": 11,
+        "client-kept:v2": 21,
+        "client-kept:v3": 31,
     }.items():
         assert client.run(reference, 1) == [result]
-    assert [each.version for each in client.versions("kept")] == [1, 2, 3]
-    assert client.deployment("kept:v2").version == 2
-    assert client.deployment("kept").version == 3
-    assert client.warm("kept:v1").version == 1
-    assert [each.version for each in client.list() if each.name == "kept"] == [3]
+    assert [each.version for each in client.versions("client-kept")] == [1, 2, 3]
+    assert client.deployment("client-kept:v2").version == 2
+    assert client.deployment("client-kept").version == 3
+    assert client.warm("client-kept:v1").version == 1
+    assert [each.version for each in client.list() if each.name == "client-kept"] == [3]
     with pytest.raises(errors.NotFound, match="no version 4"):
-        client.run("kept:v4", 1)
+        client.run("client-kept:v4", 1)
     with pytest.raises(errors.NotFound):
-        client.versions("kept-by-nobody")
+        client.versions("client-kept-by-nobody")
 
 
 def test_pointers(client: Client) -> None:
-    deploy(client, "pointed", 10, 20)
-    made = client.create_pointer("pointed:prod", "pointed:v1")
+    deploy(client, "client-pointed", 10, 20)
+    made = client.create_pointer("client-pointed:prod", "client-pointed:v1")
     assert (made.pointer, made.name, made.version, made.locked) == (
-        "pointed:prod",
-        "pointed",
+        "client-pointed:prod",
+        "client-pointed",
         1,
         False,
     )
-    assert client.run("pointed:prod", 1) == [11]
-    assert client.deployment("pointed:v1").pointers == ("prod",)
+    assert client.run("client-pointed:prod", 1) == [11]
+    assert client.deployment("client-pointed:v1").pointers == ("prod",)
     with pytest.raises(errors.AlreadyExists):
-        client.create_pointer("pointed:prod", "pointed:v2")
-    client.create_pointer("pointed:prod", "pointed:latest", overwrite=True, locked=True)
-    assert client.run("pointed:prod", 1) == [21]
+        client.create_pointer("client-pointed:prod", "client-pointed:v2")
+    client.create_pointer("client-pointed:prod", "client-pointed:latest", overwrite=True, locked=True)
+    assert client.run("client-pointed:prod", 1) == [21]
     # What a pointer means does not move with the newest version.
-    client.deploy(adding(30), "pointed")
-    assert client.run("pointed:prod", 1) == [21]
-    assert client.run("pointed", 1) == [31]
+    client.deploy(adding(30), "client-pointed")
+    assert client.run("client-pointed:prod", 1) == [21]
+    assert client.run("client-pointed", 1) == [31]
     for change in (
-        lambda: client.create_pointer("pointed:prod", "pointed:v1", overwrite=True),
-        lambda: client.delete_pointer("pointed:prod"),
+        lambda: client.create_pointer("client-pointed:prod", "client-pointed:v1", overwrite=True),
+        lambda: client.delete_pointer("client-pointed:prod"),
     ):
         with pytest.raises(errors.PipelineError, match="locked"):
             change()
     with pytest.raises(errors.PipelineError, match="prod"):
-        client.delete("pointed:v2")
-    assert [each.pointer for each in client.pointers("pointed")] == ["pointed:prod"]
-    assert "pointed:prod" in [each.pointer for each in client.pointers()]
-    client.delete_pointer("pointed:prod", unlock=True)
+        client.delete("client-pointed:v2")
+    assert [each.pointer for each in client.pointers("client-pointed")] == ["client-pointed:prod"]
+    assert "client-pointed:prod" in [each.pointer for each in client.pointers()]
+    client.delete_pointer("client-pointed:prod", unlock=True)
     with pytest.raises(errors.NotFound, match="prod"):
-        client.run("pointed:prod", 1)
-    client.delete("pointed:v2")
-    assert [each.version for each in client.versions("pointed")] == [1, 3]
+        client.run("client-pointed:prod", 1)
+    client.delete("client-pointed:v2")
+    assert [each.version for each in client.versions("client-pointed")] == [1, 3]
     with pytest.raises(errors.InvalidInput):
-        client.create_pointer("pointed:v7", "pointed:v1")
+        client.create_pointer("client-pointed:v7", "client-pointed:v1")
     with pytest.raises(errors.InvalidInput):
-        client.create_pointer("pointed:prod", "kept:v1")
+        client.create_pointer("client-pointed:prod", "client-kept:v1")
 
 
 def test_cool(client: Client) -> None:
-    deploy(client, "cooled", 10)
-    client.run("cooled", 1)
-    assert client.cool("cooled").state == "cold"
-    assert client.deployment("cooled").worker_pids == ()
-    assert client.cool("cooled").state == "cold"
-    assert client.run("cooled", 1) == [11]
-    assert client.deployment("cooled").startups == 2
+    deploy(client, "client-cooled", 10)
+    client.run("client-cooled", 1)
+    assert client.cool("client-cooled").state == "cold"
+    assert client.deployment("client-cooled").worker_pids == ()
+    assert client.cool("client-cooled").state == "cold"
+    assert client.run("client-cooled", 1) == [11]
+    assert client.deployment("client-cooled").startups == 2
     with pytest.raises(errors.NotFound):
-        client.cool("cooled-nobody")
+        client.cool("client-cooled-nobody")
 
 
 def test_on_asyncio(daemon: RunningDaemon) -> None:

@@ -31,6 +31,7 @@ def test_every_public_module_says_what_is_public() -> None:
         "import pipeline",
         "from pipeline import Pipeline, Variable, entity, pipe, File, Stream",
         "import pipeline.objects.graph, pipeline.cloud.pipelines, pipeline.cloud.runs",
+        "from pipeline.cloud import compute_requirements, environments, files, logs, pointers",
         "from pipeline.cli.app import app; app(['--help'], standalone_mode=False)",
     ],
 )

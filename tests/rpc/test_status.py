@@ -25,6 +25,8 @@ EXAMPLES: list[tuple[DomainError, str, int]] = [
     (errors.VersionInUse("x", 3, ["p"]), "VERSION_IN_USE", code_pb2.FAILED_PRECONDITION),
     (errors.PointerExists("x:p", 3), "POINTER_EXISTS", code_pb2.ALREADY_EXISTS),
     (errors.PointerLocked("x:p", 3), "POINTER_LOCKED", code_pb2.FAILED_PRECONDITION),
+    (errors.EnvironmentNotFound("x"), "ENVIRONMENT_NOT_FOUND", code_pb2.NOT_FOUND),
+    (errors.EnvironmentExists("x"), "ENVIRONMENT_EXISTS", code_pb2.ALREADY_EXISTS),
     (errors.InvalidRequest("name", "is bad"), "INVALID_REQUEST", code_pb2.INVALID_ARGUMENT),
     (errors.InvalidInput("a.b", "too big", "le=3"), "INVALID_INPUT", code_pb2.INVALID_ARGUMENT),
     (errors.PythonMismatch("3.9", "3.11"), "PYTHON_MISMATCH", code_pb2.FAILED_PRECONDITION),

@@ -13,6 +13,8 @@ The edge (``rpc/status.py``) maps each of them to a gRPC status in one table; no
       ├─ VersionInUse            a version that is to be deleted is named by a pointer
       ├─ PointerExists           a pointer that is to be made is there already
       ├─ PointerLocked           a pointer that is to be changed is locked
+      ├─ EnvironmentNotFound     no environment of that name
+      ├─ EnvironmentExists       an environment that is to be made is there already
       ├─ InvalidRequest          a field of a request that is not an input of a run
       ├─ InvalidInput            an input of a run does not fit the schema
       ├─ PythonMismatch          code made by another minor version of Python
@@ -154,6 +156,23 @@ class PointerLocked(DomainError):
         super().__init__(f"pointer {pointer!r} is locked and stays at version {version}; unlock it")
         self.pointer = pointer
         self.version = version
+
+
+class EnvironmentNotFound(DomainError):
+    """There is no environment of that name; ``known`` are the names that there are."""
+
+    def __init__(self, name: str, known: Sequence[str] = ()) -> None:
+        there_are = f"there are {_listed(known)}" if known else "there are none at all"
+        super().__init__(f"there is no environment named {name[:200]!r}; {there_are}")
+        self.name = name
+
+
+class EnvironmentExists(DomainError):
+    """There is such an environment, and the request does not say that it may be overwritten."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"environment {name!r} exists already")
+        self.name = name
 
 
 class InvalidRequest(DomainError):

@@ -6,20 +6,20 @@ import asyncio
 import os
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import grpc.aio
 
 from pipelined.core import compatibility
 from pipelined.core.compatibility import Installed
-from pipelined.rpc.messages import timestamp
+from pipelined.rpc.messages import requirement_message, timestamp
 from pipelined.rpc.status import unary
 from pipelined_api.v1 import daemon_pb2, daemon_pb2_grpc
 from pipelined_api.versions import API_VERSION
 
 # What came after the first API, by name.
-FEATURES = ("stream", "versions", "pointers", "cool", "submit", "logs", "bundle")
+FEATURES = ("stream", "versions", "pointers", "cool", "submit", "logs", "bundle", "environments")
 
 
 class DaemonServicer(daemon_pb2_grpc.DaemonServicer):
@@ -28,6 +28,7 @@ class DaemonServicer(daemon_pb2_grpc.DaemonServicer):
     Args:
         version: Of the distribution.
         nursery: Says what the nursery is doing.
+        gpus: The models of the machine's GPUs.
         installed: What is installed where the workers run.
         max_message_bytes: The largest message that the server takes.
     """
@@ -36,11 +37,13 @@ class DaemonServicer(daemon_pb2_grpc.DaemonServicer):
         self,
         version: str,
         nursery: Callable[[], daemon_pb2.Nursery],
+        gpus: Sequence[str],
         installed: Installed,
         max_message_bytes: int,
     ) -> None:
         self._version = version
         self._nursery = nursery
+        self._gpus = gpus
         self._installed = installed
         self._max_message_bytes = max_message_bytes
         self._started_at = time.time()
@@ -59,6 +62,7 @@ class DaemonServicer(daemon_pb2_grpc.DaemonServicer):
             python_version=platform.python_version(),
             nursery=self._nursery(),
             max_message_bytes=self._max_message_bytes,
+            gpus=self._gpus,
         )
 
     @unary
@@ -73,13 +77,5 @@ class DaemonServicer(daemon_pb2_grpc.DaemonServicer):
             compatibility.compare, request.requirements, self._installed
         )
         return daemon_pb2.CheckRequirementsResponse(
-            statuses=[
-                daemon_pb2.RequirementStatus(
-                    requirement=status.requirement,
-                    package=status.package,
-                    state=daemon_pb2.RequirementStatus.State.ValueType(status.state.value),
-                    installed_version=status.installed,
-                )
-                for status in statuses
-            ]
+            statuses=[requirement_message(status) for status in statuses]
         )

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from pipelined.core.compatibility import RequirementStatus
 from pipelined.core.deployment import Deployment
 from pipelined.core.errors import InvalidRequest
 from pipelined.core.references import Pointer
 from pipelined.core.specification import Code, Specification
 from pipelined.core.stages import Stage, Timeline
-from pipelined_api.v1 import deployments_pb2, schema_pb2, timeline_pb2
+from pipelined_api.v1 import daemon_pb2, deployments_pb2, schema_pb2, timeline_pb2
 
 CODE_FORMATS = (
     deployments_pb2.DeployHeader.CODE_FORMAT_CLOUDPICKLE,
@@ -64,6 +65,16 @@ def pointer_message(pointer: Pointer) -> deployments_pb2.Pointer:
         locked=pointer.locked,
         created_at=timestamp(pointer.created_at),
         updated_at=timestamp(pointer.updated_at),
+    )
+
+
+def requirement_message(status: RequirementStatus) -> daemon_pb2.RequirementStatus:
+    """One requirement and what is installed."""
+    return daemon_pb2.RequirementStatus(
+        requirement=status.requirement,
+        package=status.package,
+        state=daemon_pb2.RequirementStatus.State.ValueType(status.state.value),
+        installed_version=status.installed,
     )
 
 

@@ -11,6 +11,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from pipelined.core.compatibility import Installed
 from pipelined.core.deployments import Deployments
+from pipelined.core.environments import Environments
 from pipelined.core.files import FileStore
 from pipelined.core.printed import Journal
 from pipelined.core.run_execution import RunExecution
@@ -18,6 +19,7 @@ from pipelined.core.runs import Runs
 from pipelined.rpc.api_version import ApiVersionCheck
 from pipelined.rpc.daemon import DaemonServicer
 from pipelined.rpc.deployments import DeploymentsServicer
+from pipelined.rpc.environments import EnvironmentsServicer
 from pipelined.rpc.files import FilesServicer
 from pipelined.rpc.health import Health
 from pipelined.rpc.parsing import TolerantParsing
@@ -32,6 +34,8 @@ from pipelined_api.v1 import (
     daemon_pb2_grpc,
     deployments_pb2,
     deployments_pb2_grpc,
+    environments_pb2,
+    environments_pb2_grpc,
     files_pb2,
     files_pb2_grpc,
 )
@@ -57,12 +61,14 @@ OPTIONS: tuple[tuple[str, int], ...] = (
 
 def create_server(
     deployments: Deployments,
+    environments: Environments,
     files: FileStore,
     runs: Runs,
     journal: Journal,
     installed: Installed,
     health: Health,
     nursery: Callable[[], daemon_pb2.Nursery],
+    gpus: Sequence[str],
     version: str,
 ) -> grpc.aio.Server:
     """Make a server with all services, bound to no address and not started."""
@@ -73,7 +79,10 @@ def create_server(
         DeploymentsServicer(deployments, installed), server
     )
     daemon_pb2_grpc.add_DaemonServicer_to_server(
-        DaemonServicer(version, nursery, installed, MAX_MESSAGE_BYTES), server
+        DaemonServicer(version, nursery, gpus, installed, MAX_MESSAGE_BYTES), server
+    )
+    environments_pb2_grpc.add_EnvironmentsServicer_to_server(
+        EnvironmentsServicer(environments), server
     )
     execution = RunExecution(runs)
     calls = RunCalls(RunInputs(deployments, files), runs, execution)
@@ -85,6 +94,7 @@ def create_server(
         deployments_pb2.DESCRIPTOR.services_by_name["Deployments"].full_name,
         RUNS,
         files_pb2.DESCRIPTOR.services_by_name["Files"].full_name,
+        environments_pb2.DESCRIPTOR.services_by_name["Environments"].full_name,
         daemon_pb2.DESCRIPTOR.services_by_name["Daemon"].full_name,
         health_pb2.DESCRIPTOR.services_by_name["Health"].full_name,
         REFLECTION,

@@ -109,6 +109,12 @@ TABLE: dict[type[DomainError], Mapping] = {
         "POINTER_LOCKED",
         lambda e: {"pointer": e.pointer, "version": str(e.version)},
     ),
+    errors.EnvironmentNotFound: Mapping(
+        code_pb2.NOT_FOUND, "ENVIRONMENT_NOT_FOUND", lambda e: {"name": e.name}
+    ),
+    errors.EnvironmentExists: Mapping(
+        code_pb2.ALREADY_EXISTS, "ENVIRONMENT_EXISTS", lambda e: {"name": e.name}
+    ),
     errors.InvalidRequest: Mapping(
         code_pb2.INVALID_ARGUMENT,
         "INVALID_REQUEST",

@@ -75,6 +75,15 @@ MIGRATIONS: tuple[str, ...] = (
     ALTER TABLE versions ADD COLUMN code_target TEXT NOT NULL DEFAULT '';
     ALTER TABLE versions ADD COLUMN code_topology TEXT NOT NULL DEFAULT '[]';
     """,
+    # Requirements that were recorded under a name, a JSON list.
+    """
+    CREATE TABLE environments (
+        name TEXT PRIMARY KEY,
+        requirements TEXT NOT NULL,
+        created_at REAL NOT NULL,
+        updated_at REAL NOT NULL
+    ) STRICT;
+    """,
 )
 VERSION = len(MIGRATIONS)
 

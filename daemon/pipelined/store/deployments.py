@@ -20,11 +20,10 @@ from pipelined.core.specification import Code, Specification
 from pipelined.store.code import IncomingFile, in_thread, prune
 from pipelined.store.database import open_database
 from pipelined.store.directory import StateDirectory
+from pipelined.store.environments import SqliteEnvironmentStore, Statement
 
 # Keys of calls that may still be retried; older ones are forgotten.
 IDEMPOTENCY_SECONDS = 24 * 3600.0
-
-Statement = tuple[str, tuple[object, ...]]
 
 
 @contextmanager
@@ -72,6 +71,10 @@ class SqliteDeploymentStore:
     async def close(self) -> None:
         """Close the database."""
         await self._connection.close()
+
+    def environments(self) -> SqliteEnvironmentStore:
+        """The environments, which are in the same database; usable until it is closed."""
+        return SqliteEnvironmentStore(self._read, self._write)
 
     async def deployments(self) -> Sequence[Specification]:
         """See DeploymentStore."""

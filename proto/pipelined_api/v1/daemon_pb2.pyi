@@ -51,6 +51,7 @@ class InfoResponse(_message.Message):
     PYTHON_VERSION_FIELD_NUMBER: _builtins.int
     NURSERY_FIELD_NUMBER: _builtins.int
     MAX_MESSAGE_BYTES_FIELD_NUMBER: _builtins.int
+    GPUS_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     """Of the distribution, "0.1.0"."""
     api_version: _builtins.str
@@ -65,13 +66,19 @@ class InfoResponse(_message.Message):
     @_builtins.property
     def features(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What is served beyond the first API, by name: "stream" (Runs.Stream), "versions" (references to
-        versions that are not the newest), "pointers", "cool" (Deployments.Cool).
+        versions that are not the newest), "pointers", "cool" (Deployments.Cool), "environments".
         """
 
     @_builtins.property
     def started_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def nursery(self) -> Global___Nursery: ...
+    @_builtins.property
+    def gpus(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The models of the machine's GPUs, one for each, as their driver calls them: "NVIDIA L4"; "unknown"
+        for one of which the driver does not tell. Empty if there is none.
+        """
+
     def __init__(
         self,
         *,
@@ -83,10 +90,11 @@ class InfoResponse(_message.Message):
         python_version: _builtins.str = ...,
         nursery: Global___Nursery | None = ...,
         max_message_bytes: _builtins.int = ...,
+        gpus: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["nursery", b"nursery", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["api_version", b"api_version", "features", b"features", "max_message_bytes", b"max_message_bytes", "nursery", b"nursery", "pid", b"pid", "python_version", b"python_version", "started_at", b"started_at", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["api_version", b"api_version", "features", b"features", "gpus", b"gpus", "max_message_bytes", b"max_message_bytes", "nursery", b"nursery", "pid", b"pid", "python_version", b"python_version", "started_at", b"started_at", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

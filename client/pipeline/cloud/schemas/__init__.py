@@ -1,0 +1,1 @@
+"""What the functions return, where the hosted SDK has it."""
