@@ -9,6 +9,7 @@ import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 from pipelined_api.limits import MAX_DIRECTORY_ENTRIES, MAX_NAME_BYTES, MAX_PATH_BYTES
 from pipelined_api.url_hosts import InvalidUrl, split_url
@@ -95,10 +96,26 @@ class WireTensor:
     dtype: DataType.ValueType
     shape: tuple[int, ...]
 
+    @property
+    def called(self) -> str:
+        """What its user calls it."""
+        if self.container == Tensor.CONTAINER_NUMPY and not self.shape:
+            return "a numpy scalar"
+        return _CONTAINERS.get(self.container, "a tensor")
+
+
+_CONTAINERS = {
+    Tensor.CONTAINER_NUMPY: "a numpy array",
+    Tensor.CONTAINER_TORCH: "a torch tensor",
+    Tensor.CONTAINER_IMAGE: "a PIL image",
+}
+
 
 @dataclass(frozen=True)
 class WireFile:
     """Stands for a file whose content nobody needs to see."""
+
+    called: ClassVar = "a File"
 
     name: str
     size: int
@@ -108,12 +125,16 @@ class WireFile:
 class WireDirectory:
     """Stands for a folder whose files nobody needs to see."""
 
+    called: ClassVar = "a Directory"
+
     name: str
 
 
 @dataclass(frozen=True)
 class WireBytes:
     """Stands for bytes that are beside the message."""
+
+    called: ClassVar = "bytes"
 
     size: int
 
