@@ -113,6 +113,9 @@ class DeploymentSchema:
           ``dtype``, such as ``"float32"``, ``shape``, and ``data``, the little-endian elements in
           row-major order, in base64. An image is ``uint8`` of height, width and up to 4 channels.
         * ``"file"``: an object with ``name``, ``media_type`` and ``data`` in base64.
+        * ``"directory"``: an object with ``name`` and ``entries``, of which each has its ``path``
+          in the folder, whether the file is ``executable``, and the ``file``; one without is an
+          empty folder. Instead of entries, ``archive`` may be the file of a zip or tar archive.
 
         JSON does not tell 1.0 from 1: where an integer is expected, the daemon wants the latter.
         """

@@ -6,16 +6,18 @@ import os
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline._arguments import bind, reviver, without_schemas
 from pipeline._graph import pickled
 from pipeline._graph.execution import Execution
 from pipeline._graph.nodes import GraphInput, GraphOutput, Node
 from pipeline._graph.observer import Observer
-from pipeline._graph.packages import Package
 from pipeline._graph.streams import Stream
 from pipelined_api.v1.schema_pb2 import Schema
+
+if TYPE_CHECKING:
+    from pipeline._graph.packages import Package
 
 __all__ = ["Graph"]
 
