@@ -10,7 +10,7 @@ from typing import Any
 from pipelined_api.limits import MAX_DIRECTORY_ENTRIES
 from pipelined_api.v1.schema_pb2 import Parameter, Schema, Type
 from pipelined_api.v1.values_pb2 import DataType, Value
-from pipelined_api.wire_values import WireBytes, WireDirectory, WireFile, WireTensor, plain
+from pipelined_api.wire_values import StandIn, plain
 
 __all__ = ["document", "type_text"]
 
@@ -156,7 +156,7 @@ def _bounds(type_: Type) -> dict[str, Any]:
 
 def _json(value: object, wire: Value) -> tuple[bool, Any]:
     """Return whether JSON has the value, and its form there."""
-    if isinstance(value, (WireTensor, WireFile, WireDirectory, WireBytes)):
+    if isinstance(value, StandIn):
         return False, None
     if isinstance(value, float) and not math.isfinite(value):
         return False, None

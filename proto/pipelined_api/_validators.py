@@ -21,6 +21,7 @@ from pipelined_api.v1.schema_pb2 import Constraints, Parameter, Type
 from pipelined_api.v1.values_pb2 import DataType, Tensor, Value
 from pipelined_api.wire_values import (
     SchemaViolation,
+    StandIn,
     WireBytes,
     WireDirectory,
     WireFile,
@@ -64,7 +65,7 @@ def called(value: object) -> str:
     """Say what kind of value this is, as its user would; what stands for it is called the same."""
     if value is None:
         return "None"
-    if isinstance(value, (WireTensor, WireFile, WireDirectory, WireBytes)):
+    if isinstance(value, StandIn):
         return value.called
     if isinstance(value, float) and math.isnan(value):
         return "NaN"

@@ -9,7 +9,6 @@ import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
 
 from pipelined_api.limits import MAX_DIRECTORY_ENTRIES, MAX_NAME_BYTES, MAX_PATH_BYTES
 from pipelined_api.url_hosts import InvalidUrl, split_url
@@ -20,6 +19,7 @@ __all__ = [
     "ELEMENT_SIZES",
     "MAX_DEPTH",
     "SchemaViolation",
+    "StandIn",
     "WireBytes",
     "WireDirectory",
     "WireFile",
@@ -88,8 +88,22 @@ class SchemaViolation(Exception):
         self.bound = bound
 
 
-@dataclass(frozen=True)
-class WireTensor:
+class StandIn:
+    """Stands for what nobody needs to see here; texts call it what its user does.
+
+    Attributes:
+        called: what that is, such as ``"a File"``.
+
+    """
+
+    called: str
+
+    def __repr__(self) -> str:
+        return f"<{self.called}>"
+
+
+@dataclass(frozen=True, repr=False)
+class WireTensor(StandIn):
     """Stands for a tensor whose elements nobody needs to see."""
 
     container: Tensor.Container.ValueType
@@ -97,7 +111,7 @@ class WireTensor:
     shape: tuple[int, ...]
 
     @property
-    def called(self) -> str:
+    def called(self) -> str:  # type: ignore[override]  # read-only
         """What its user calls it."""
         if self.container == Tensor.CONTAINER_NUMPY and not self.shape:
             return "a numpy scalar"
@@ -111,30 +125,30 @@ _CONTAINERS = {
 }
 
 
-@dataclass(frozen=True)
-class WireFile:
+@dataclass(frozen=True, repr=False)
+class WireFile(StandIn):
     """Stands for a file whose content nobody needs to see."""
 
-    called: ClassVar = "a File"
+    called = "a File"
 
     name: str
     size: int
 
 
-@dataclass(frozen=True)
-class WireDirectory:
+@dataclass(frozen=True, repr=False)
+class WireDirectory(StandIn):
     """Stands for a folder whose files nobody needs to see."""
 
-    called: ClassVar = "a Directory"
+    called = "a Directory"
 
     name: str
 
 
-@dataclass(frozen=True)
-class WireBytes:
+@dataclass(frozen=True, repr=False)
+class WireBytes(StandIn):
     """Stands for bytes that are beside the message."""
 
-    called: ClassVar = "bytes"
+    called = "bytes"
 
     size: int
 
