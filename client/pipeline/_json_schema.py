@@ -7,9 +7,10 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from pipelined_api.limits import MAX_DIRECTORY_ENTRIES
 from pipelined_api.v1.schema_pb2 import Parameter, Schema, Type
 from pipelined_api.v1.values_pb2 import DataType, Value
-from pipelined_api.wire_values import WireFile, WireTensor, plain
+from pipelined_api.wire_values import StandIn, plain
 
 __all__ = ["document", "type_text"]
 
@@ -41,6 +42,7 @@ _WORDS: dict[Type.Kind.ValueType, str] = {
     Type.KIND_TORCH: "torch.Tensor",
     Type.KIND_IMAGE: "PIL.Image.Image",
     Type.KIND_FILE: "File",
+    Type.KIND_DIRECTORY: "Directory",
 }
 _BASE64 = {"type": "string", "contentEncoding": "base64"}
 
@@ -154,7 +156,7 @@ def _bounds(type_: Type) -> dict[str, Any]:
 
 def _json(value: object, wire: Value) -> tuple[bool, Any]:
     """Return whether JSON has the value, and its form there."""
-    if isinstance(value, (WireTensor, WireFile)):
+    if isinstance(value, StandIn):
         return False, None
     if isinstance(value, float) and not math.isfinite(value):
         return False, None
@@ -231,6 +233,31 @@ def _file(_: Type) -> dict[str, Any]:
     }
 
 
+def _directory(type_: Type) -> dict[str, Any]:
+    entry = {
+        "type": "object",
+        "properties": {
+            "path": {"type": "string"},
+            "executable": {"type": "boolean"},
+            "file": _file(type_),
+        },
+        "required": ["path"],
+        "additionalProperties": False,
+    }
+    return {
+        "type": "object",
+        "x-pipelined-kind": "directory",
+        "properties": {
+            "name": {"type": "string"},
+            "entries": {"type": "array", "items": entry, "maxItems": MAX_DIRECTORY_ENTRIES},
+            "archive": _file(type_),
+        },
+        "required": ["name"],
+        "not": {"required": ["entries", "archive"]},
+        "additionalProperties": False,
+    }
+
+
 def _simple(name: str) -> Callable[[Type], dict[str, Any]]:
     return lambda _: {"type": name}
 
@@ -252,4 +279,5 @@ _BUILDERS: dict[Type.Kind.ValueType, Callable[[Type], dict[str, Any]]] = {
     Type.KIND_TORCH: _tensor,
     Type.KIND_IMAGE: _tensor,
     Type.KIND_FILE: _file,
+    Type.KIND_DIRECTORY: _directory,
 }

@@ -9,9 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pipeline import errors
+from pipeline._arguments import without_schemas
 from pipeline._values import IntegerTooLarge, Stored, encode, thin_out
 from pipelined_api.limits import CODE_CHUNK_BYTES, MAX_MESSAGE_BYTES, MAX_RUNS_LISTED
-from pipelined_api.schema import SchemaViolation, validate_inputs
+from pipelined_api.schema import SchemaViolation, validate_inputs, validate_value
 from pipelined_api.v1 import deployments_pb2, runs_pb2, schema_pb2, values_pb2
 from pipelined_api.wire_values import plain
 
@@ -74,6 +75,7 @@ def run_request(
 ) -> runs_pb2.RunRequest:
     """Encode the inputs of a run, and validate them as the daemon will.
 
+    Of several that are wrong the first in the order of the schema is named, as ``Graph.run`` does.
     Defaults are not filled in: that is the worker's, so that there is one place for it. ``stored``
     takes the Files that are to be uploaded before.
 
@@ -82,33 +84,30 @@ def run_request(
             message limit.
 
     """
-    names = [parameter.name for parameter in schema.inputs]
-    names += [f"inputs[{index}]" for index in range(len(names), len(inputs))]
-    request = runs_pb2.RunRequest(
-        deployment=name,
-        inputs=[
-            _encoded(value, field, stored) for value, field in zip(inputs, names, strict=False)
-        ],
-        named_inputs=[
-            values_pb2.MapEntry(key=key, value=_encoded(value, key, stored))
-            for key, value in named.items()
-        ],
-    )
-    if stored is not None and request.ByteSize() > MAX_MESSAGE_BYTES:
-        for value, field in zip(request.inputs, names, strict=False):
-            thin_out(value, field, stored)
-        for entry in request.named_inputs:
-            thin_out(entry.value, entry.key, stored)
+    encoded: dict[str, values_pb2.Value] = {}
+
+    def prepare(parameter: schema_pb2.Parameter, value: object) -> object:
+        wire = _encoded(parameter, value, stored)
+        encoded[parameter.name] = wire
+        return plain(wire, parameter.name)
+
     try:
-        validate_inputs(
-            schema,
-            [plain(value, field) for value, field in zip(request.inputs, names, strict=False)],
-            {entry.key: plain(entry.value, entry.key) for entry in request.named_inputs},
-        )
+        validate_inputs(schema, inputs, named, prepare=prepare)
     except SchemaViolation as violation:
         raise errors.InvalidInput(
             str(violation), field=violation.field, bound=violation.bound
         ) from None
+    names = [parameter.name for parameter in schema.inputs[: len(inputs)]]
+    request = runs_pb2.RunRequest(
+        deployment=name,
+        inputs=[encoded[each] for each in names],
+        named_inputs=[values_pb2.MapEntry(key=key, value=encoded[key]) for key in named],
+    )
+    if stored is not None and request.ByteSize() > MAX_MESSAGE_BYTES:
+        for value, field in zip(request.inputs, names, strict=True):
+            thin_out(value, field, stored)
+        for entry in request.named_inputs:
+            thin_out(entry.value, entry.key, stored)
     _check_size(request, names)
     return request
 
@@ -170,13 +169,16 @@ def runs_list(name: str | None, states: Sequence[str], limit: int) -> runs_pb2.R
     )
 
 
-def _encoded(value: object, field: str, stored: Stored | None) -> values_pb2.Value:
+def _encoded(
+    parameter: schema_pb2.Parameter, value: object, stored: Stored | None
+) -> values_pb2.Value:
     try:
-        return encode(value, field, stored=stored)
-    except IntegerTooLarge as error:
-        raise errors.InvalidInput(str(error), field=error.subject, bound=error.bound) from None
+        return encode(value, parameter.name, stored=stored)
     except errors.SerialisationError as error:
-        raise errors.InvalidInput(str(error), field=error.subject) from error
+        # Something else may be wrong in front of what cannot be encoded.
+        validate_value(parameter.type, without_schemas(value), parameter.name)
+        bound = error.bound if isinstance(error, IntegerTooLarge) else None
+        raise errors.InvalidInput(str(error), field=error.subject, bound=bound) from error
 
 
 def _check_size(request: runs_pb2.RunRequest, names: Sequence[str]) -> None:

@@ -104,8 +104,10 @@ class SerialisationError(PipelineError):
         self.subject = subject
 
 
-class InvalidInput(PipelineError):
-    """An input does not fit the graph's schema.
+class InvalidInput(PipelineError, ValueError):
+    """An input does not fit the graph's schema, or a field its InputSchema class.
+
+    It is a ValueError too, so that pydantic takes it for one where a validator raises it.
 
     Attributes:
         field: the path of the offending value, such as ``"kwargs.height"`` or ``"inputs[0]"``.

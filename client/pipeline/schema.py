@@ -49,6 +49,16 @@ class ParameterSchema:
         return decode(self._wire.default_value, self.name) if self.has_default else None
 
     @property
+    def default_text(self) -> str:
+        """The default for people; what cannot be written, such as an array, is only named."""
+        return repr(plain(self._wire.default_value)) if self.has_default else "None"
+
+    @property
+    def fields(self) -> tuple[ParameterSchema, ...]:
+        """The fields of an InputSchema, also if it may be None; none of other types."""
+        return tuple(map(ParameterSchema, _one_of_type(self._wire.type).fields))
+
+    @property
     def title(self) -> str:
         """Its title; empty if it has none."""
         return self._wire.title
@@ -74,7 +84,7 @@ class ParameterSchema:
     __hash__ = None  # type: ignore[assignment]  # as of everything that protobuf makes
 
     def __repr__(self) -> str:
-        default = f" = {plain(self._wire.default_value)!r}" if self.has_default else ""
+        default = f" = {self.default_text}" if self.has_default else ""
         stream = " (stream)" if self.stream else ""
         bounds = "".join(f", {name}={bound!r}" for name, bound in self.constraints.items())
         return f"<{self.name}: {self.type}{default}{stream}{bounds}>"
@@ -113,6 +123,9 @@ class DeploymentSchema:
           ``dtype``, such as ``"float32"``, ``shape``, and ``data``, the little-endian elements in
           row-major order, in base64. An image is ``uint8`` of height, width and up to 4 channels.
         * ``"file"``: an object with ``name``, ``media_type`` and ``data`` in base64.
+        * ``"directory"``: an object with ``name`` and ``entries``, of which each has its ``path``
+          in the folder, whether the file is ``executable``, and the ``file``; one without is an
+          empty folder. Instead of entries, ``archive`` may be the file of a zip or tar archive.
 
         JSON does not tell 1.0 from 1: where an integer is expected, the daemon wants the latter.
         """
@@ -134,10 +147,15 @@ class DeploymentSchema:
         return f"<schema ({inputs}) -> ({', '.join(map(repr, self.outputs))})>"
 
 
-def _constraints(type_: Type) -> dict[str, object]:
+def _one_of_type(type_: Type) -> Type:
+    """Return the type that a value has unless it is None; the type itself if there are several."""
     some = [each for each in type_.arguments if each.kind != Type.KIND_NULL]
-    inner = type_.kind == Type.KIND_UNION and len(some) == 1
-    result = _constraints(some[0]) if inner else {}
+    return some[0] if type_.kind == Type.KIND_UNION and len(some) == 1 else type_
+
+
+def _constraints(type_: Type) -> dict[str, object]:
+    inner = _one_of_type(type_)
+    result = {} if inner is type_ else _constraints(inner)
     wire = type_.constraints
     for name in _NUMBERS:
         if wire.HasField(name):  # type: ignore[arg-type]  # the stub wants literals

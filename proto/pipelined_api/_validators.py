@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, TypeAlias
@@ -20,6 +21,7 @@ from pipelined_api.v1.schema_pb2 import Constraints, Parameter, Type
 from pipelined_api.v1.values_pb2 import DataType, Tensor, Value
 from pipelined_api.wire_values import (
     SchemaViolation,
+    StandIn,
     WireBytes,
     WireDirectory,
     WireFile,
@@ -43,12 +45,42 @@ _APPLICABLE: dict[Type.Kind.ValueType, tuple[str, ...]] = {
     Type.KIND_MAP: (*_LENGTHS, "choices"),
 }
 
-# Class of an array or a file, by module and name, with what it is called in messages.
+# Class of an array or a file, by module and name.
 _NUMPY = ("numpy", "ndarray")
 _TORCH = ("torch", "Tensor")
 _IMAGE = ("PIL.Image", "Image")
 _FILE = ("pipeline.objects.files", "File")
 _DIRECTORY = ("pipeline.objects.directories", "Directory")
+_CALLED = {
+    _NUMPY: "a numpy array",
+    _TORCH: "a torch tensor",
+    _IMAGE: "a PIL image",
+    _FILE: "a File",
+    _DIRECTORY: "a Directory",
+    ("numpy", "generic"): "a numpy scalar",
+}
+
+
+def called(value: object) -> str:
+    """Say what kind of value this is, as its user would; what stands for it is called the same."""
+    if value is None:
+        return "None"
+    if isinstance(value, StandIn):
+        return value.called
+    if isinstance(value, float) and math.isnan(value):
+        return "NaN"
+    if isinstance(value, (float, memoryview, bytearray)):
+        # Such as numpy.float64; they cross the wire as float and as bytes.
+        return "float" if isinstance(value, float) else "bytes"
+    for name in _class_names(value):
+        if name in _CALLED:
+            scalar = name == _NUMPY and getattr(value, "shape", None) == ()
+            return "a numpy scalar" if scalar else _CALLED[name]
+    return type(value).__name__
+
+
+def _class_names(value: object) -> list[tuple[str, str]]:
+    return [(base.__module__, base.__qualname__) for base in type(value).__mro__]
 
 
 @lru_cache(maxsize=1024)
@@ -102,9 +134,14 @@ def _bounds(type_: Type) -> dict[str, Any]:
 
 
 def _with_choices(schema: CoreSchema, choices: list[object]) -> CoreSchema:
+    return core_schema.no_info_after_validator_function(one_of(choices), schema)
+
+
+def one_of(choices: Sequence[object]) -> Callable[[Any], Any]:
+    """Make a validator that lets pass what is one of these."""
     shown = ", ".join(repr(choice) for choice in choices)
 
-    def check(value: object) -> object:
+    def check(value: Any) -> Any:
         # Equality alone would let True pass for 1.
         if any(type(value) is type(choice) and value == choice for choice in choices):
             return value
@@ -112,7 +149,7 @@ def _with_choices(schema: CoreSchema, choices: list[object]) -> CoreSchema:
             "choices", "Input should be one of {choices}", {"choices": f"[{shown}]"}
         )
 
-    return core_schema.no_info_after_validator_function(check, schema)
+    return check
 
 
 def _int(type_: Type, bounds: dict[str, Any], _: DecodeDefault) -> CoreSchema:
@@ -123,6 +160,20 @@ def _int(type_: Type, bounds: dict[str, Any], _: DecodeDefault) -> CoreSchema:
     limits["ge"] = max(limits.get("ge", _INT64["ge"]), _INT64["ge"])
     limits["le"] = min(limits.get("le", _INT64["le"]), _INT64["le"])
     return core_schema.int_schema(strict=True, **limits)
+
+
+def _float(_: Type, bounds: dict[str, Any], __: DecodeDefault) -> CoreSchema:
+    schema = core_schema.float_schema(strict=True, **bounds)
+    if "multiple_of" not in bounds:
+        return schema
+
+    def check(value: float) -> float:
+        # The remainder of neither is above anything, which is what pydantic looks for.
+        if math.isfinite(value):
+            return value
+        raise PydanticKnownError("multiple_of", {"multiple_of": bounds["multiple_of"]})
+
+    return core_schema.no_info_after_validator_function(check, schema)
 
 
 def _bytes(_: Type, bounds: dict[str, Any], __: DecodeDefault) -> CoreSchema:
@@ -250,14 +301,13 @@ def _kind_name(type_: Type) -> str:
 
 
 def _of_class(
-    names: Sequence[tuple[str, str]], what: str, fits: Callable[[object], bool]
+    names: Sequence[tuple[str, str]], fits: Callable[[object], bool]
 ) -> Callable[[Type, dict[str, Any], DecodeDefault], CoreSchema]:
-    """Accept instances of a class known by name only, and what stands for them."""
+    """Accept instances of classes known by name only, and what stands for them."""
+    what = _CALLED[names[0]]
 
     def check(value: object) -> object:
-        if fits(value) or any(
-            (base.__module__, base.__qualname__) in names for base in type(value).__mro__
-        ):
+        if fits(value) or any(name in names for name in _class_names(value)):
             return value
         raise PydanticCustomError(f"{what}_type", f"Input should be {what}")
 
@@ -290,7 +340,7 @@ _BUILDERS: dict[
     Type.KIND_NULL: lambda *_: core_schema.none_schema(),
     Type.KIND_BOOL: lambda *_: core_schema.bool_schema(strict=True),
     Type.KIND_INT: _int,
-    Type.KIND_FLOAT: lambda _, bounds, __: core_schema.float_schema(strict=True, **bounds),
+    Type.KIND_FLOAT: _float,
     Type.KIND_STRING: lambda _, bounds, __: core_schema.str_schema(strict=True, **bounds),
     Type.KIND_BYTES: _bytes,
     Type.KIND_LIST: _list,
@@ -298,16 +348,12 @@ _BUILDERS: dict[
     Type.KIND_MAP: _map,
     Type.KIND_OBJECT: _object,
     Type.KIND_UNION: _union,
-    Type.KIND_NUMPY: _of_class([_NUMPY], "a numpy array", _tensor_of(Tensor.CONTAINER_NUMPY)),
+    Type.KIND_NUMPY: _of_class([_NUMPY], _tensor_of(Tensor.CONTAINER_NUMPY)),
     # A sender without torch or PIL gives a plain array; the worker converts it.
-    Type.KIND_TORCH: _of_class(
-        [_TORCH, _NUMPY], "a torch tensor", _tensor_of(Tensor.CONTAINER_TORCH)
-    ),
-    Type.KIND_IMAGE: _of_class([_IMAGE, _NUMPY], "a PIL image", _fits_image),
-    Type.KIND_FILE: _of_class([_FILE], "a File", lambda value: isinstance(value, WireFile)),
-    Type.KIND_DIRECTORY: _of_class(
-        [_DIRECTORY], "a Directory", lambda value: isinstance(value, WireDirectory)
-    ),
+    Type.KIND_TORCH: _of_class([_TORCH, _NUMPY], _tensor_of(Tensor.CONTAINER_TORCH)),
+    Type.KIND_IMAGE: _of_class([_IMAGE, _NUMPY], _fits_image),
+    Type.KIND_FILE: _of_class([_FILE], lambda value: isinstance(value, WireFile)),
+    Type.KIND_DIRECTORY: _of_class([_DIRECTORY], lambda value: isinstance(value, WireDirectory)),
 }
 
 _PRECEDENCE: dict[Type.Kind.ValueType, int] = {

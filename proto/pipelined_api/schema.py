@@ -1,27 +1,42 @@
 """Validation of Python values by a wire Schema: the same in the client, the daemon and the worker.
 
 Values are what ``pipeline._values.decode`` or ``wire_values.plain`` makes of the wire. Arrays and
-files are told by the name of their class, so that nothing here imports numpy, torch or PIL.
+files are told by the name of their class, so that nothing here imports numpy, torch or PIL; in
+messages each is called what its user calls it, whichever of the two it came through.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TypeAlias
 
 from pydantic_core import ErrorDetails, ValidationError
 
-from pipelined_api._validators import DecodeDefault, validator
+from pipelined_api._validators import DecodeDefault, called, one_of, validator
 from pipelined_api.v1.schema_pb2 import Parameter, Schema, Type
 from pipelined_api.wire_values import SchemaViolation, plain
 
-__all__ = ["SchemaViolation", "check_schema", "check_type", "validate_inputs", "validate_value"]
+__all__ = [
+    "Prepare",
+    "SchemaViolation",
+    "check_schema",
+    "check_type",
+    "one_of",
+    "validate_inputs",
+    "validate_value",
+    "violation",
+]
 
-_BOUNDS = (
-    ("gt", "ge", "lt", "le", "multiple_of")
-    + ("min_length", "max_length", "pattern", "choices")
-)  # fmt: skip
+Prepare: TypeAlias = Callable[[Parameter, object], object]
+"""Makes of an input, as it was given, the value to check."""
+
+_NUMBERS = ("gt", "ge", "lt", "le", "multiple_of")
+_BOUNDS = (*_NUMBERS, "min_length", "max_length", "pattern", "choices")
 _MAX_SHOWN = 60
+# All integers up to here are floats.
+_MAX_EXACT = 2**53
 
 
 def validate_inputs(
@@ -30,6 +45,7 @@ def validate_inputs(
     named: Mapping[str, object],
     *,
     decode_default: DecodeDefault = plain,
+    prepare: Prepare | None = None,
 ) -> list[object]:
     """Bind the inputs of a run to the schema, check each and fill in what was left out.
 
@@ -38,6 +54,8 @@ def validate_inputs(
         positional: values in the order of ``schema.inputs``.
         named: further values by name.
         decode_default: makes Python of a default in the schema.
+        prepare: is called for each input that was given, before it is checked; what it raises
+            comes in the order of the inputs, as violations do.
 
     Returns:
         One value per ``schema.inputs``, in that order.
@@ -59,14 +77,19 @@ def validate_inputs(
         if name in given:
             raise SchemaViolation(name, "given both by position and by name")
     given.update(named)
-    return [_bind(parameter, given, decode_default) for parameter in schema.inputs]
+    return [_bind(parameter, given, decode_default, prepare) for parameter in schema.inputs]
 
 
 def _bind(
-    parameter: Parameter, given: Mapping[str, object], decode_default: DecodeDefault
+    parameter: Parameter,
+    given: Mapping[str, object],
+    decode_default: DecodeDefault,
+    prepare: Prepare | None,
 ) -> object:
     if parameter.name in given:
         value = given[parameter.name]
+        if prepare is not None:
+            value = prepare(parameter, value)
         if value is None and parameter.optional:
             return None
         return validate_value(parameter.type, value, parameter.name, decode_default=decode_default)
@@ -89,7 +112,7 @@ def validate_value(
     try:
         return validator(type_, decode_default).validate_python(value)
     except ValidationError as error:
-        raise _violation(error, field) from None
+        raise violation(error, field) from None
     except RecursionError:
         raise SchemaViolation(field, "nested too deeply") from None
 
@@ -149,7 +172,8 @@ def _unknown(name: str, names: Sequence[str]) -> str:
     return f"no input of that name (there are: {known}){hint}"
 
 
-def _violation(error: ValidationError, field: str) -> SchemaViolation:
+def violation(error: ValidationError, field: str) -> SchemaViolation:
+    """Say what pydantic found first, with the path of the value in ``field``."""
     details: ErrorDetails = error.errors(include_url=False)[0]
     path = field
     location = details["loc"]
@@ -157,21 +181,29 @@ def _violation(error: ValidationError, field: str) -> SchemaViolation:
         location = location[:-2]
     for part in location:
         path += f"[{part}]" if isinstance(part, int) else f".{part}"
+    given = details["input"]
     if location != details["loc"]:
-        return SchemaViolation(path, f"keys are strings, not {_kind(details['input'])}")
+        return SchemaViolation(path, f"keys are strings, not {called(given)}")
     context = details.get("ctx", {})
-    bound = next((f"{key}={context[key]}" for key in _BOUNDS if key in context), None)
-    message = details["msg"]
+    broken = next((name for name in _BOUNDS if name in context), None)
+    message = details["msg"].removeprefix("Value error, ")
     if details["type"] == "missing":
-        message = "missing field"
-    elif details["type"] == "extra_forbidden":
-        message = "no field of that name"
-    elif bound is None:
-        message += f", got {_kind(details['input'])}"
-    elif isinstance(details["input"], (int, float)):
-        message += f", got {details['input']!r:.{_MAX_SHOWN}}"
-    return SchemaViolation(path, message, bound)
+        return SchemaViolation(path, "missing field")
+    if details["type"] == "extra_forbidden":
+        return SchemaViolation(path, "no field of that name")
+    if broken in _NUMBERS and isinstance(given, float) and math.isnan(given):
+        # Whatever the bound: it breaks all of them, and another value is not what it lacks.
+        return SchemaViolation(path, "Input should be a number that can be compared, got NaN")
+    if broken is None:
+        return SchemaViolation(path, f"{message}, got {called(given)}")
+    if isinstance(given, (int, float)):
+        message += f", got {_number(given)!r:.{_MAX_SHOWN}}"
+    return SchemaViolation(path, message, f"{broken}={_number(context[broken])}")
 
 
-def _kind(value: object) -> str:
-    return "None" if value is None else type(value).__name__
+def _number(value: object) -> object:
+    """Return a number as people write it: pydantic has made floats of the bounds on a float."""
+    if not isinstance(value, float):
+        return value
+    whole = value.is_integer() and abs(value) <= _MAX_EXACT
+    return int(value) if whole else float(value)

@@ -19,6 +19,7 @@ __all__ = [
     "ELEMENT_SIZES",
     "MAX_DEPTH",
     "SchemaViolation",
+    "StandIn",
     "WireBytes",
     "WireDirectory",
     "WireFile",
@@ -87,33 +88,67 @@ class SchemaViolation(Exception):
         self.bound = bound
 
 
-@dataclass(frozen=True)
-class WireTensor:
+class StandIn:
+    """Stands for what nobody needs to see here; texts call it what its user does.
+
+    Attributes:
+        called: what that is, such as ``"a File"``.
+
+    """
+
+    called: str
+
+    def __repr__(self) -> str:
+        return f"<{self.called}>"
+
+
+@dataclass(frozen=True, repr=False)
+class WireTensor(StandIn):
     """Stands for a tensor whose elements nobody needs to see."""
 
     container: Tensor.Container.ValueType
     dtype: DataType.ValueType
     shape: tuple[int, ...]
 
+    @property
+    def called(self) -> str:  # type: ignore[override]  # read-only
+        """What its user calls it."""
+        if self.container == Tensor.CONTAINER_NUMPY and not self.shape:
+            return "a numpy scalar"
+        return _CONTAINERS.get(self.container, "a tensor")
 
-@dataclass(frozen=True)
-class WireFile:
+
+_CONTAINERS = {
+    Tensor.CONTAINER_NUMPY: "a numpy array",
+    Tensor.CONTAINER_TORCH: "a torch tensor",
+    Tensor.CONTAINER_IMAGE: "a PIL image",
+}
+
+
+@dataclass(frozen=True, repr=False)
+class WireFile(StandIn):
     """Stands for a file whose content nobody needs to see."""
+
+    called = "a File"
 
     name: str
     size: int
 
 
-@dataclass(frozen=True)
-class WireDirectory:
+@dataclass(frozen=True, repr=False)
+class WireDirectory(StandIn):
     """Stands for a folder whose files nobody needs to see."""
+
+    called = "a Directory"
 
     name: str
 
 
-@dataclass(frozen=True)
-class WireBytes:
+@dataclass(frozen=True, repr=False)
+class WireBytes(StandIn):
     """Stands for bytes that are beside the message."""
+
+    called = "bytes"
 
     size: int
 

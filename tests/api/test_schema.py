@@ -1,17 +1,23 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import suppress
 
+import numpy as np
+import PIL.Image
 import pytest
+import torch
 from google.protobuf.message import DecodeError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline import Directory, File
+from pipeline._values import encode
 from pipelined_api.schema import SchemaViolation, check_schema, validate_inputs, validate_value
 from pipelined_api.v1.schema_pb2 import Parameter, Schema, Type
 from pipelined_api.v1.values_pb2 import DataType, Tensor
-from pipelined_api.wire_values import WireFile, WireTensor
+from pipelined_api.wire_values import WireBytes, WireDirectory, WireFile, WireTensor
 
 
 def placeholder(container: Tensor.Container.ValueType, *shape: int) -> WireTensor:
@@ -48,6 +54,62 @@ def test_placeholders_are_validated_as_what_they_stand_for(
         with pytest.raises(SchemaViolation) as caught:
             validate_value(Type(kind=kind), value, "x")
         assert caught.value.field == "x"
+
+
+@pytest.mark.parametrize(
+    ("value", "called"),
+    [
+        (placeholder(NUMPY), "a numpy scalar"),
+        (placeholder(NUMPY, 2), "a numpy array"),
+        (placeholder(TORCH), "a torch tensor"),
+        (placeholder(IMAGE, 2, 2), "a PIL image"),
+        (placeholder(OPEN, 2), "a tensor"),
+        (np.int64(2), "a numpy scalar"),
+        (np.zeros(()), "a numpy scalar"),
+        (np.zeros(2), "a numpy array"),
+        (torch.zeros(()), "a torch tensor"),
+        (PIL.Image.new("L", (2, 2)), "a PIL image"),
+        (WireFile("a", 1), "a File"),
+        (File.from_bytes(b"", name="a"), "a File"),
+        (WireDirectory("a"), "a Directory"),
+        (Directory.from_files([], name="a"), "a Directory"),
+        (WireBytes(1), "bytes"),
+        (b"", "bytes"),
+        (np.float64(1), "float"),
+        (math.nan, "NaN"),
+        (None, "None"),
+        ([], "list"),
+    ],
+)
+def test_messages_call_a_value_what_its_user_does(value: object, called: str) -> None:
+    with pytest.raises(SchemaViolation) as caught:
+        validate_value(Type(kind=Type.KIND_INT), value, "x")
+    assert caught.value.message == f"Input should be a valid integer, got {called}"
+
+
+@pytest.mark.parametrize(
+    ("bounds", "value", "message", "bound"),
+    [
+        ({"le": 2}, 2.5, "Input should be less than or equal to 2, got 2.5", "le=2"),
+        ({"le": 2.0}, np.float64(3), "Input should be less than or equal to 2, got 3", "le=2"),
+        ({"gt": 0.5}, 0, "Input should be greater than 0.5, got 0", "gt=0.5"),
+        ({"multiple_of": 8}, math.inf, "Input should be a multiple of 8, got inf", "multiple_of=8"),
+        *(
+            ({name: 1}, math.nan, "Input should be a number that can be compared, got NaN", None)
+            for name in ("gt", "ge", "lt", "le", "multiple_of")
+        ),
+    ],
+)
+def test_bounds_of_floats_read_as_they_were_written(
+    bounds: dict[str, float], value: object, message: str, bound: str | None
+) -> None:
+    type_ = Type(kind=Type.KIND_FLOAT)
+    for name, number in bounds.items():
+        getattr(type_.constraints, name).CopyFrom(encode(number))
+    with pytest.raises(SchemaViolation) as caught:
+        validate_value(type_, value, "x")
+    assert (caught.value.message, caught.value.bound) == (message, bound)
+    assert math.isnan(validate_value(Type(kind=Type.KIND_FLOAT), math.nan, "x"))  # type: ignore[arg-type]
 
 
 def object_schema() -> Schema:

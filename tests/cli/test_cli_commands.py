@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,9 +11,14 @@ from pathlib import Path
 import PIL.Image
 import pytest
 
+from pipeline import File, InputField, InputSchema, Pipeline, Variable, pipe
 from pipeline.timeline import Timeline
 from tests.cli.programs import PROGRAM, call, done
 from tests.running_daemon import RunningDaemon
+
+
+class Size(InputSchema):
+    height: int = InputField(ge=1)
 
 
 @pytest.fixture(autouse=True)
@@ -105,6 +111,57 @@ def test_run_with_text_json_and_fields(daemon: RunningDaemon) -> None:
     assert found["deployment"] == name
     assert found["run_id"]
     assert found["execution_seconds"] >= 0
+
+
+def test_schema_shows_inputs_with_their_fields_and_outputs(daemon: RunningDaemon) -> None:
+    name = deployed(daemon, "paint", "schema-paint")
+    inputs, outputs = done(daemon, "schema", name).split("\n\n")
+    rows = [re.split(r"  +", line.rstrip()) for line in inputs.splitlines()]
+    assert rows == [
+        ["INPUT", "TYPE", "DEFAULT", "BOUNDS", "DESCRIPTION"],
+        ["prompt", "str", "required"],
+        ["kwargs", "Options", "{'height': 64}"],
+        ["kwargs.height", "int", "64", "ge=8, le=128, multiple_of=8"],
+        ["kwargs.style", "str | None", "None"],
+    ]
+    assert [line.split() for line in outputs.splitlines()] == [
+        ["OUTPUT", "TYPE"],
+        ["output_0", "str"],
+    ]
+    found = json.loads(done(daemon, "schema", name, "--json"))
+    with daemon.client() as client:
+        assert found == client.deployment(name).schema()
+    missing = call(daemon, "schema", "no-such-thing")
+    assert (missing.exit_code, missing.stdout) == (
+        call(daemon, "warm", "no-such-thing").exit_code,
+        "",
+    )
+
+
+def test_schema_names_streams_and_defaults_that_cannot_be_written(daemon: RunningDaemon) -> None:
+    @pipe
+    def each(texts: list[str], picture: File, size: Size | None) -> Iterator[str]:
+        yield from texts
+
+    with Pipeline() as builder:
+        texts = Variable(list[str], description="What is\nread", max_length=3)
+        picture = Variable(File, default=File.from_bytes(b"x", name="x.png"))
+        size = Variable(Size | None, title="size")
+        builder.output(each(texts, picture, size))
+    with daemon.client() as client:
+        client.deploy(builder.get_pipeline(), "schema-stream")
+        try:
+            lines = done(daemon, "schema", "schema-stream").splitlines()
+        finally:
+            client.delete("schema-stream")
+    rows = [re.split(r"  +", line.rstrip()) for line in lines]
+    assert rows[1:5] == [
+        ["texts", "list[str]", "required", "max_length=3", "What is read"],
+        ["picture", "File", "<a File>"],
+        ["size", "Size | None", "None"],
+        ["size.height", "int", "required", "ge=1"],
+    ]
+    assert rows[-1] == ["output_0", "str (stream)"]
 
 
 def test_several_outputs_are_named(daemon: RunningDaemon) -> None:

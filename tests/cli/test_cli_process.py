@@ -41,7 +41,7 @@ def test_help_has_the_exit_codes() -> None:
     text = call(None, "--help").stdout
     for code, meaning in exit_codes.MEANINGS.items():
         assert re.search(rf"^ +{code}  {re.escape(meaning)}$", text, re.MULTILINE)
-    for name in ("deploy", "run", "ps", "warm", "timeline", "delete", "info"):
+    for name in ("deploy", "run", "ps", "warm", "timeline", "delete", "schema", "info"):
         assert re.search(rf"^  {name} +\w", text, re.MULTILINE)
 
 
@@ -113,7 +113,7 @@ def test_plain_text_without_a_terminal(folder: Path, daemon: RunningDaemon) -> N
     name = "a-rather-long-name-" * 6 + "end"
     deploy = ("deploy", "program:paint", "--name", name)
     assert process(folder, *deploy, **environment).returncode == 0
-    for arguments in (["warm", name], ["timeline", name], ["ps"], ["info"]):
+    for arguments in (["warm", name], ["timeline", name], ["schema", name], ["ps"], ["info"]):
         result = process(folder, *arguments, **environment)
         assert result.returncode == 0
         assert "\x1b" not in result.stdout + result.stderr

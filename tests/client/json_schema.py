@@ -76,6 +76,7 @@ _CHECKS: dict[str, Any] = {
     "type": lambda bound, value, _: _TYPES[bound](value),
     "enum": lambda bound, value, _: any(_equal(value, each) for each in bound),
     "const": lambda bound, value, _: _equal(value, bound),
+    "not": lambda bound, value, _: not fits(bound, value),
     "anyOf": lambda bound, value, _: any(fits(each, value) for each in bound),
     "minimum": _number(lambda value, bound: value >= bound),
     "maximum": _number(lambda value, bound: value <= bound),

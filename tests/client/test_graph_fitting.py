@@ -9,7 +9,7 @@ from typing import Annotated, Any, Generic, Protocol, TypedDict, TypeVar
 
 import pytest
 
-from pipeline import InputSchema, Pipeline, Stream, Variable, entity, pipe
+from pipeline import InputField, InputSchema, Pipeline, Stream, Variable, entity, pipe
 from pipeline.errors import GraphError
 
 T = TypeVar("T")
@@ -40,7 +40,7 @@ class Row(TypedDict):
 
 
 class Size(InputSchema):
-    height: int = 1
+    height: int = InputField(default=1, ge=1)
 
 
 @entity
@@ -168,7 +168,14 @@ MISFITS: list[tuple[object, Any, str]] = [
     (tuple[int, str], lambda v: (v["int"], v["int"]), r"'value'\[1\] is annotated str"),
     (list[str] | dict[str, int], lambda v: [v["int"]], "fits no part of that"),
     (Size, lambda v: {"height": v["int"]}, "is annotated Size, but a dict with Variables in it"),
-    (Size, lambda v: {"height": "tall"}, r"is annotated Size: value.height: .*got str"),
+    (Size, lambda v: {"height": "tall"}, r"is annotated Size: value\.height: .*got str$"),
+    (Size, lambda v: {"height": 0}, r"is annotated Size: value\.height: .*to 1, got 0$"),
+    (
+        Size | None,
+        lambda v: {"height": 0},
+        r"annotated .*Size \| None: value\.height: .*to 1, got 0$",
+    ),
+    (list[Size], lambda v: [{"height": 0}], r"list\[.*Size\]: value\[0\]\.height: .*got 0$"),
 ]
 
 

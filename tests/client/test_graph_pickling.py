@@ -8,10 +8,11 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import pydantic
 import pytest
 
-from pipeline import File, Graph, Pipeline, Variable, entity, pipe
-from pipeline.errors import GraphError, Incompatible, SerialisationError
+from pipeline import File, Graph, InputField, InputSchema, Pipeline, Variable, entity, pipe
+from pipeline.errors import GraphError, Incompatible, RunFailed, SerialisationError
 from tests.client.subprocesses import run_script
 
 
@@ -186,3 +187,37 @@ def test_loading_in_a_plain_process_needs_no_script(tmp_path: Path) -> None:
     program = f"from pipeline import Graph; print(Graph.load({str(target)!r}).run())"
     done = subprocess.run([sys.executable, "-c", program], cwd="/", capture_output=True, check=True)
     assert done.stdout.strip() == b"[None]"
+
+
+def test_classes_of_inputs_come_back_whole_however_they_refer_to_each_other() -> None:
+    class Part(InputSchema):
+        size: int = InputField(default=1, ge=1)
+
+        @pydantic.field_validator("size")
+        @classmethod
+        def odd(cls, size: int) -> int:
+            if size % 2 == 0:
+                raise ValueError("even")
+            return size
+
+    class Whole(InputSchema):
+        first: Part
+        others: dict[str, Part] = InputField(default_factory=dict)
+        label: str = InputField(optional=True)
+
+    @pipe
+    def made(n: int) -> Whole:
+        return Whole(first=Part(size=n), others={"a": Part()})
+
+    @pipe
+    def size(whole: Whole) -> int:
+        return whole.first.size
+
+    with Pipeline() as builder:
+        whole = made(Variable(int))
+        builder.output(whole, size(whole))
+    graph = Graph.loads(builder.get_pipeline().dumps())
+    assert graph.run(3) == [{"first": {"size": 3}, "others": {"a": {"size": 1}}}, 3]
+    for wrong, message in ((0, "greater than or equal to 1"), (2, "even")):
+        with pytest.raises(RunFailed, match=rf"Part\.size: .*{message}"):
+            graph.run(wrong)

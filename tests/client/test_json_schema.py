@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from pipeline import File, InputField, InputSchema, Pipeline, Variable
+from pipeline import Directory, File, InputField, InputSchema, Pipeline, Variable
 from pipeline._values import encode
 from pipeline.schema import DeploymentSchema
 from pipelined_api.schema import SchemaViolation, check_schema, validate_inputs
@@ -292,6 +292,40 @@ def test_what_json_has_no_value_for_is_an_annotated_object(
     value = {"dtype": "uint8", "shape": [1, 1, 3], "data": encoded}
     assert json_schema.fits(schema, value) == (kind != "file")
     assert json_schema.fits(schema, {"name": "a.txt", "data": encoded}) == (kind == "file")
+
+
+def test_a_directory_is_an_annotated_object_of_entries_or_of_an_archive() -> None:
+    schema = exported(Directory)
+    assert schema["x-pipelined-kind"] == "directory"
+    file = {"name": "a.txt", "data": base64.b64encode(b"a").decode()}
+    entries = [{"path": "in/a.txt", "executable": True, "file": file}, {"path": "empty"}]
+    assert json_schema.fits(schema, {"name": "folder", "entries": entries})
+    assert json_schema.fits(schema, {"name": "folder", "archive": {**file, "name": "a.zip"}})
+    for wrong in (
+        {"entries": entries},
+        {"name": "folder", "entries": entries, "archive": file},
+        {"name": "folder", "entries": [{"file": file}]},
+        {"name": "folder", "files": entries},
+        file,
+    ):
+        assert not json_schema.fits(schema, wrong)
+    optional = exported(Directory | None)
+    assert json_schema.fits(optional, None)
+    assert json_schema.fits(optional, {"name": "folder"})
+
+
+def test_a_default_that_json_has_no_value_for_is_left_out() -> None:
+    folder = Directory.from_files([], name="folder")
+    with Pipeline() as builder:
+        given = Variable(dict[str, Directory], default={"a": folder}, title="given")
+        builder.output(given)
+    schema = DeploymentSchema(builder.get_pipeline().schema())
+    assert schema.inputs[0].type == "dict[str, Directory]"
+    assert schema.inputs[0].default == {"a": folder}
+    described = schema()["inputs"]["properties"]["given"]
+    assert described["additionalProperties"]["x-pipelined-kind"] == "directory"
+    assert "default" not in described
+    json.dumps(schema())
 
 
 def test_inputs_and_outputs_for_python() -> None:

@@ -80,6 +80,16 @@ def height(options: Options) -> int:
 
 
 @pipe
+def made(x: int) -> Options:
+    return Options(height=8 * max(1, x), label=str(x)[:2] if x else None)
+
+
+@pipe
+def all_made(x: int) -> Iterator[dict[str, list[Options]]]:
+    yield {"some": [Options(), Options(height=8 * max(1, x))]}
+
+
+@pipe
 def nested(x: int) -> list[dict[str, Any]]:
     # Pipes that pipes call are plain functions.
     return [{"sum": add(x, c=2), "pair": pair(x), "bytes": encoded("ü"), "none": None}]
@@ -187,6 +197,8 @@ STEPS: list[Step] = [
     ("bytes", encoded, lambda d: ((d.str(),), {})),
     ("none", nothing, lambda d: (([d.int(), {"a": (d.str(),)}],), {})),
     ("int", height, lambda d: ((d.options(),), {})),
+    ("options", made, lambda d: ((d.int(),), {})),
+    ("tables", all_made, lambda d: ((d.int(),), {})),
     ("nested", nested, lambda d: ((d.int(),), {})),
     ("ints", once, lambda d: ((d.int(),), {})),
     ("startup ints", loaded, lambda d: ((d.startup_int(),), {})),
@@ -256,7 +268,7 @@ def graphs(draw: st.DrawFn) -> Graph:
     Its outputs are some of everything that was made, by kind.
     """
     kinds = ["int", "float", "table", "str", "ints", "bytes", "none", "nested", "stream"]
-    kinds += ["startup int", "startup ints", "options", "maybe", "account"]
+    kinds += ["startup int", "startup ints", "options", "maybe", "account", "tables"]
     with Pipeline() as builder:
         drawing = Drawing(draw, {kind: [] for kind in kinds})
         x = Variable(int, default=2, ge=-5)
@@ -279,7 +291,6 @@ def graphs(draw: st.DrawFn) -> Graph:
     return builder.get_pipeline()
 
 
-# One at a time: of several mistakes either may be named first.
 _MISFITS: list[dict[str, Any]] = [
     *({"x": value} for value in (-6, True, 1.5, "1", 2**63, None)),
     *({"kwargs": value} for value in ({"height": 9}, {"label": "abc"}, {"depth": 1}, 3)),
@@ -287,6 +298,8 @@ _MISFITS: list[dict[str, Any]] = [
     {"items": [1, "a"]},
     {"maybe": False},
     {"unknown": 1},
+    # What has no form on the wire, after what has one and does not fit.
+    {"kwargs": {"label": 2**63, "height": 9}},
 ]
 
 
@@ -301,9 +314,9 @@ def inputs() -> st.SearchStrategy[dict[str, Any]]:
             "kwargs": st.sampled_from([{}, {"height": 16}, {"label": None}, Options(label="ab")]),
         },
     )
-    misfits = st.sampled_from(_MISFITS)
+    misfits = st.lists(st.sampled_from(_MISFITS), min_size=1, max_size=3)
     return st.one_of(fitting, fitting, fitting, st.tuples(fitting, misfits).map(_merged))
 
 
-def _merged(both: tuple[dict[str, Any], dict[str, Any]]) -> dict[str, Any]:
-    return both[0] | both[1]
+def _merged(both: tuple[dict[str, Any], list[dict[str, Any]]]) -> dict[str, Any]:
+    return dict(both[0], **{name: value for each in both[1] for name, value in each.items()})

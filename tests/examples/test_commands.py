@@ -22,6 +22,7 @@ PHOTO = "photo.jpg"
 # What the first command prints, and which files the two save.
 EXPECTED = {
     "chain.py": (r"^0\.\d{3}  The garden", set()),
+    "documents.py": (r"^clara\.txt: garden \(99%\)$", {"sorted", "sorted-1"}),
     "embeddings.py": (r"^embeddings v1", set()),
     "image_to_image.py": (r"^Saved .*image-0\.png$", {"image-0.png", "image-0-1.png"}),
     "stable_diffusion.py": (r"^sd v1", {"image-0.jpg"}),

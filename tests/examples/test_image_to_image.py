@@ -113,8 +113,8 @@ def test_working_size(size: tuple[int, int], max_side: int, expected: tuple[int,
 @pytest.mark.parametrize(
     ("options", "field", "bound"),
     [
-        ({"strength": 0}, "options.strength", "gt=0.0"),
-        ({"strength": 1.01}, "options.strength", "le=1.0"),
+        ({"strength": 0}, "options.strength", "gt=0"),
+        ({"strength": 1.01}, "options.strength", "le=1"),
         ({"max_side": 100}, "options.max_side", "multiple_of=8"),
         ({"num_images_per_prompt": 5}, "options.num_images_per_prompt", "le=4"),
     ],

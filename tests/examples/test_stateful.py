@@ -87,13 +87,13 @@ def test_a_worker_that_replaces_one_that_died_begins_anew(client: Client) -> Non
 @pytest.mark.parametrize(
     ("reading", "field", "bound"),
     [
-        ({"sensor": "kitchen", "celsius": 200.5}, "reading.celsius", "le=200.0"),
-        ({"sensor": "kitchen", "celsius": float("nan")}, "reading.celsius", "le=200.0"),
+        ({"sensor": "kitchen", "celsius": 200.5}, "reading.celsius", "le=200"),
+        ({"sensor": "kitchen", "celsius": float("nan")}, "reading.celsius", None),
         ({"sensor": "", "celsius": 20.0}, "reading.sensor", "min_length=1"),
     ],
 )
 def test_a_reading_that_cannot_be_changes_nothing(
-    client: Client, reading: dict[str, object], field: str, bound: str
+    client: Client, reading: dict[str, object], field: str, bound: str | None
 ) -> None:
     observe(client, "kitchen", 20.0)
     with pytest.raises(InvalidInput) as refused:

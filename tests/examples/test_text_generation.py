@@ -156,8 +156,8 @@ def test_pieces_come_one_by_one_and_closing_ends_the_generator(
     ("options", "field", "bound"),
     [
         ({"max_new_tokens": 257}, "options.max_new_tokens", "le=256"),
-        ({"temperature": -0.1}, "options.temperature", "ge=0.0"),
-        ({"temperature": 2.5}, "options.temperature", "le=2.0"),
+        ({"temperature": -0.1}, "options.temperature", "ge=0"),
+        ({"temperature": 2.5}, "options.temperature", "le=2"),
         ({"seed": -1}, "options.seed", "ge=0"),
     ],
 )

@@ -10,12 +10,23 @@ import pytest
 from tests.conftest import LIGHT_PRELOAD
 from tests.running_daemon import RunningDaemon
 from tests.sdk.places import Here, InDaemon, Place
+from tests.web_server import WebServer
 
 
 @pytest.fixture(scope="session")
-def light_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDaemon]:
+def web_server() -> Iterator[WebServer]:
+    """A web server from which workers of the daemon may fetch files; give it contents."""
+    with WebServer({}) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def light_daemon(
+    tmp_path_factory: pytest.TempPathFactory, web_server: WebServer
+) -> Iterator[RunningDaemon]:
     """A daemon with a light nursery for all of these tests."""
-    running = RunningDaemon(tmp_path_factory.mktemp("daemon"), options=LIGHT_PRELOAD)
+    options = (*LIGHT_PRELOAD, f"--allow-url-host=localhost:{web_server.port}")
+    running = RunningDaemon(tmp_path_factory.mktemp("daemon"), options=options)
     yield running
     running.close()
 

@@ -8,7 +8,7 @@ from typing import Any, List, Optional, Tuple, Union  # noqa: UP035  # users wri
 
 import pytest
 
-from pipeline import File, InputField, InputSchema, Variable, entity, pipe
+from pipeline import Directory, File, InputField, InputSchema, Variable, entity, pipe
 from pipeline.errors import GraphError, InvalidInput
 from tests.sdk.places import Place, graph_of, in_threads, note, notes
 
@@ -162,6 +162,36 @@ def test_a_file_inside_a_dict_failed(place: Place, tmp_path: Path) -> None:
     (tmp_path / "a").write_text("abc")
     given = {"files": [File(tmp_path / "a"), File.from_bytes(b"de", name="b")]}
     assert place.start(graph_of(lambda: size(Variable(dict[str, Any])))).run(given) == [5]
+
+
+def test_a_directory_was_unsupported(place: Place, tmp_path: Path) -> None:
+    @pipe(on_startup=True)
+    def learn(folder: Directory) -> list[str]:
+        return list(folder)
+
+    @pipe
+    def largest(table: dict[str, Any]) -> File:
+        folder: Directory = table["folders"][0]
+        return max((folder[name] for name in folder), key=lambda file: file.size)
+
+    @pipe
+    def given_back(folder: Directory) -> Directory:
+        return folder
+
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "b.txt").write_text("bb")
+    (tmp_path / "a.txt").write_text("a")
+
+    def make() -> Any:
+        folder = Variable(Directory)
+        table = Variable(dict[str, Any])
+        return learn(Directory(tmp_path)), largest(table), given_back(folder)
+
+    folder = Directory(tmp_path)
+    learnt, file, back = place.start(graph_of(make)).run(folder, {"folders": [folder]})
+    assert learnt == ["a.txt", "in/b.txt"]
+    assert (file.name, file.read()) == ("b.txt", b"bb")
+    assert (type(back), back) == (Directory, folder)
 
 
 def test_an_empty_stream_failed(place: Place) -> None:

@@ -1,14 +1,13 @@
 """The semantics of the library: one class per row of the table that defines them.
 
-The rows on values, results, graphs and errors; those on pipes are in ``test_table_pipes``.
+The rows on values, results and graphs; those on pipes are in ``test_table_pipes``, on files in
+``test_table_files``, on errors in ``test_table_errors``.
 
 What speaks of the daemon is tried in one; what has to hold in both is tried in both (``place``).
 """
 
 from __future__ import annotations
 
-import inspect
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple, Union  # noqa: UP035  # users write these
@@ -19,7 +18,7 @@ import torch
 from PIL import Image
 
 from pipeline import (
-    Client,
+    Directory,
     File,
     Graph,
     InputField,
@@ -27,12 +26,15 @@ from pipeline import (
     Pipeline,
     Stream,
     Variable,
-    errors,
     pipe,
 )
-from pipeline.errors import GraphError, InvalidInput, RunFailed
+from pipeline.errors import GraphError, InvalidInput
 from tests.sdk.pipes import same, scaled
-from tests.sdk.places import Here, InDaemon, Place, graph_of, in_threads, note, notes
+from tests.sdk.places import InDaemon, Place, graph_of, in_threads, note, notes
+
+FOLDER = Directory.from_files(
+    [("a/b.txt", True, File.from_bytes(b"b", name="b.txt")), ("empty", False, None)], name="folder"
+)
 
 
 class Options(InputSchema):
@@ -69,6 +71,8 @@ class TestVariable:
             (Image.Image, Image.new("RGB", (2, 3), "red")),
             (File, File.from_bytes(b"content", name="a.txt")),
             (dict[str, list[File]], {"a": [File.from_bytes(b"content", name="a.txt")]}),
+            (Directory, FOLDER),
+            (dict[str, list[Directory]], {"a": [FOLDER]}),
         ],
     )
     def test_values_of_every_type_arrive(self, place: Place, type_: Any, value: Any) -> None:
@@ -119,6 +123,20 @@ class TestVariable:
 class TestInputSchema:
     """InputSchema / InputField"""
 
+    def test_the_class_itself_refuses_what_a_run_refuses(self) -> None:
+        with pytest.raises(InvalidInput) as caught:
+            Options(height=65)
+        assert (caught.value.field, caught.value.bound) == ("Options.height", "multiple_of=8")
+
+    def test_an_output_is_a_dict_of_what_is_set(self, place: Place) -> None:
+        @pipe
+        def made(n: int) -> Nested:
+            return Nested(options=Options(steps=n), many={"a": Options(height=64)})
+
+        assert place.start(graph_of(lambda: made(Variable(int)))).run(2) == [
+            {"options": {"steps": 2}, "many": {"a": {"height": 64, "steps": 4}}}
+        ]
+
     def test_an_instance_or_a_dict_and_what_is_optional(self, place: Place) -> None:
         @pipe
         def told(options: Options) -> dict[str, Any]:
@@ -146,37 +164,6 @@ class TestInputSchema:
         with pytest.raises(InvalidInput) as caught:
             started.run(value)
         assert caught.value.field == field
-
-
-class TestFile:
-    """File"""
-
-    def test_nested_files_go_in_and_come_back_as_files(self, place: Place, tmp_path: Path) -> None:
-        @pipe
-        def upper(table: Dict[str, List[File]]) -> Dict[str, List[File]]:  # noqa: UP006
-            return {
-                key: [File.from_bytes(f.read().upper(), name=f"{key}-{f.name}") for f in files]
-                for key, files in table.items()
-            }
-
-        path = tmp_path / "a.txt"
-        path.write_text("content")
-        started = place.start(graph_of(lambda: upper(Variable(Dict[str, List[File]]))))  # noqa: UP006
-        given = File(path=path, allow_out_of_context_creation=True)
-        (result,) = started.run({"x": [given, given]})
-        saved = result["x"][1].save(tmp_path / "out")
-        assert (saved.read_bytes(), result["x"][0].name) == (b"CONTENT", "x-a.txt")
-
-    def test_inside_a_builder_it_is_part_of_the_graph(self, place: Place, tmp_path: Path) -> None:
-        @pipe(on_startup=True)
-        def size(file: File) -> int:
-            return len(file.read())
-
-        path = tmp_path / "a.txt"
-        path.write_text("content")
-        data = graph_of(lambda: size(File(path=path))).dumps()
-        path.unlink()
-        assert place.start(Graph.loads(data)).run() == [7]
 
 
 class TestStream:
@@ -277,52 +264,3 @@ class TestGraph:
 
         results = sorted(in_threads(4, build))
         assert results == [[10 * number, 20 + number] for number in range(4)]
-
-
-class TestErrors:
-    """errors"""
-
-    def test_one_tree_drawn_at_the_top_of_its_module(self) -> None:
-        drawn = set(re.findall(r"[├└]─ (\w+)", errors.__doc__ or ""))
-        raised = {
-            name
-            for name, cls in vars(errors).items()
-            if inspect.isclass(cls) and issubclass(cls, errors.PipelineError)
-        }
-        assert drawn == raised - {"PipelineError"}
-
-    def test_bad_input_names_the_field(self, place: Place) -> None:
-        with pytest.raises(InvalidInput) as caught:
-            place.start(graph_of(lambda: scaled(Variable(int, title="x")))).run(True)
-        assert caught.value.field == "x"
-
-    def test_a_failed_run_names_its_node_and_has_the_remote_traceback(
-        self, in_daemon: InDaemon
-    ) -> None:
-        @pipe
-        def divides(x: int) -> float:
-            return 1 / x
-
-        graph = graph_of(lambda: divides(Variable(int)))
-        for place in (Here(), in_daemon):
-            with pytest.raises(RunFailed, match="ZeroDivisionError") as caught:
-                place.start(graph).run(0)
-            assert caught.value.node.endswith("divides")
-        assert "return 1 / x" in caught.value.remote_traceback
-
-    def test_not_found_deadline_and_unavailable(self, in_daemon: InDaemon, tmp_path: Path) -> None:
-        @pipe
-        def waits(path: str) -> None:
-            while not Path(path).exists():
-                pass
-
-        with pytest.raises(errors.NotFound):
-            in_daemon.client.run("missing")
-        started = in_daemon.start(graph_of(lambda: waits(Variable(str))))
-        try:
-            with pytest.raises(errors.DeadlineExceeded):
-                in_daemon.client.run(started.name, str(tmp_path / "go"), timeout=0.1)
-        finally:
-            (tmp_path / "go").touch()
-        with Client("unix:/nonexistent/s") as client, pytest.raises(errors.Unavailable):
-            client.run("name")

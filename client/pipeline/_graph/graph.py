@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pipeline._arguments import bind, reviver
+from pipeline._arguments import bind, reviver, without_schemas
 from pipeline._graph import pickled
 from pipeline._graph.execution import Execution
 from pipeline._graph.nodes import GraphInput, GraphOutput, Node
 from pipeline._graph.observer import Observer
-from pipeline._graph.packages import Package
 from pipeline._graph.streams import Stream
 from pipelined_api.v1.schema_pb2 import Schema
+
+if TYPE_CHECKING:
+    from pipeline._graph.packages import Package
 
 __all__ = ["Graph"]
 
@@ -76,7 +79,8 @@ class Graph:
             **named: further values by name.
 
         Returns:
-            One value per output: for one that streams, the list of its elements.
+            One value per output: for one that streams, the list of its elements. Instances of
+            InputSchema classes are dicts in them, as in what a daemon returns.
 
         Raises:
             InvalidInput: the inputs do not fit; nothing has been executed.
@@ -96,7 +100,7 @@ class Graph:
         """Do what ``run`` does, for inputs of any name, and tell ``observer`` about each node."""
         values = bind(self._schema, self._revivers, inputs, named)
         self._execution.startup(observer)
-        return self._execution.run(values, observer)
+        return [without_schemas(output) for output in self._execution.run(values, observer)]
 
     def stream(self, /, *inputs: Any, **named: Any) -> Stream[list[Any]]:
         """Execute the graph once in this process, and give its outputs as they come.
@@ -138,7 +142,9 @@ class Graph:
 
         def started() -> Generator[list[Any], None, None]:
             self._execution.startup(observer)
-            yield from self._execution.stream(values, observer)
+            with closing(self._execution.stream(values, observer)) as rows:
+                for row in rows:
+                    yield [without_schemas(item) for item in row]
 
         return started()
 

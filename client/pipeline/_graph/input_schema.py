@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pydantic
 from pydantic.fields import FieldInfo
@@ -12,8 +12,8 @@ from pydantic_core import CoreSchema, PydanticUndefined, core_schema
 
 from pipeline._graph.constraints import constrain, given, literal_constraints
 from pipeline._values import encode
-from pipeline.errors import SerialisationError
-from pipelined_api.schema import SchemaViolation, validate_value
+from pipeline.errors import InvalidInput, SerialisationError
+from pipelined_api.schema import SchemaViolation, one_of, validate_value, violation
 from pipelined_api.v1.schema_pb2 import Parameter, Type
 
 __all__ = ["InputField", "InputSchema", "fields_of", "given_fields"]
@@ -28,12 +28,7 @@ class _Choices:
     def __get_pydantic_core_schema__(
         self, source: Any, handler: pydantic.GetCoreSchemaHandler
     ) -> CoreSchema:
-        return core_schema.no_info_after_validator_function(self._check, handler(source))
-
-    def _check(self, value: Any) -> Any:
-        if any(type(value) is type(choice) and value == choice for choice in self.choices):
-            return value
-        raise ValueError(f"should be one of {list(self.choices)}")
+        return core_schema.no_info_after_validator_function(one_of(self.choices), handler(source))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,11 +42,46 @@ class InputSchema(pydantic.BaseModel):
     Values are checked strictly: a bool is no int, a str no number; an int is accepted for a float.
     Unknown fields are refused. A field may be left out if it has a default, if its annotation
     allows None, or with ``InputField(optional=True)``; in the latter two cases it is None then.
+
+    Making an instance, and assigning to a field, raises :class:`pipeline.errors.InvalidInput`,
+    which names the field, as ``"Options.steps"``, and the bound, as a run does that is given the
+    same; its cause is pydantic's ``ValidationError``, which has all that is wrong. What is
+    validated by pydantic raises that itself: ``model_validate``, and fields of other models.
     """
 
     model_config = pydantic.ConfigDict(
         strict=True, extra="forbid", arbitrary_types_allowed=True, validate_assignment=True
     )
+
+    def __init__(self, /, **data: Any) -> None:
+        """Make an instance of the values of its fields.
+
+        Raises:
+            InvalidInput: they do not fit.
+
+        """
+        try:
+            super().__init__(**data)
+        except pydantic.ValidationError as error:
+            raise _invalid(type(self), data, error) from error
+
+    # Of pydantic: instances inside others are validated in place, and not by calling __init__.
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
+
+    if not TYPE_CHECKING:  # which would let pass any name
+
+        def __setattr__(self, name: str, value: object) -> None:
+            """Assign to a field.
+
+            Raises:
+                InvalidInput: the value does not fit.
+
+            """
+            try:
+                super().__setattr__(name, value)
+            except pydantic.ValidationError as error:
+                data = {**given_fields(self), name: value}
+                raise _invalid(type(self), data, error) from error
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
@@ -84,6 +114,23 @@ def given_fields(schema: InputSchema) -> dict[str, Any]:
         for name in type(schema).model_fields
         if name in schema.model_fields_set or getattr(schema, name) is not None
     }
+
+
+def _invalid(
+    cls: type[InputSchema], data: dict[str, Any], error: pydantic.ValidationError
+) -> InvalidInput:
+    """Say what is wrong as a run would that is given the same."""
+    from pipeline._arguments import without_schemas
+    from pipeline._graph.annotations import lenient_type
+
+    try:
+        validate_value(lenient_type(cls), without_schemas(data), cls.__name__)
+    except SchemaViolation as found:
+        first = found
+    else:
+        # Only the class knows: a validator of the user's own, or a type that has no schema.
+        first = violation(error, cls.__name__)
+    return InvalidInput(str(first), field=first.field, bound=first.bound)
 
 
 def _plain(value: Any) -> Any:

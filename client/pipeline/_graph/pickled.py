@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from pipeline._graph.decorators import Pipe
     from pipeline._graph.graph import Graph
+    from pipeline._graph.input_schema import InputSchema
     from pipeline._graph.nodes import EntityRef, GraphInput, GraphOutput, InputRef, Node, ResultRef
     from pipeline.objects.directories import Directory
     from pipeline.objects.files import File
@@ -24,6 +25,7 @@ __all__ = [
     "entity_ref",
     "file",
     "file_at_url",
+    "fill_input_schema",
     "fill_module",
     "graph",
     "graph_input",
@@ -158,3 +160,14 @@ def namespace(module: str) -> dict[str, Any]:
     import importlib
 
     return vars(importlib.import_module(module))
+
+
+def fill_input_schema(cls: type[InputSchema], state: tuple[dict[str, Any], dict[str, Any]]) -> None:
+    """Give a class that came by value its contents; what pydantic compiles of them is made here."""
+    from cloudpickle.cloudpickle import (  # type: ignore[import-untyped]  # it has no types
+        _class_setstate,
+    )
+
+    _class_setstate(cls, state)
+    # One that is in a circle of classes is completed by pydantic when it is first used.
+    cls.model_rebuild(force=True, raise_errors=False)

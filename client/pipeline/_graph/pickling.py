@@ -29,6 +29,7 @@ import cloudpickle  # type: ignore[import-untyped]  # it has no types
 from pipeline._graph import pickled
 from pipeline._graph.code_imports import needed_tops
 from pipeline._graph.decorators import Pipe
+from pipeline._graph.input_schema import InputSchema
 from pipeline._graph.packages import Package, is_installed, packages_of, user_modules
 from pipeline._graph.served import serve
 from pipeline._graph.sources import ModuleSource, Sources, function_imports, is_extension
@@ -215,7 +216,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no
             return pickled.attribute, found
         reduced = super().reducer_override(obj)
         if isinstance(obj, type) and isinstance(reduced, tuple):
-            return _untracked(obj, reduced)
+            return _uncompiled(obj, _untracked(obj, reduced))
         if isinstance(obj, FunctionType) and isinstance(reduced, tuple):
             if obj.__module__ not in self._by_name:
                 self.functions.append(obj)
@@ -291,3 +292,18 @@ def _untracked(cls: type, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
     if number is None:
         return reduced
     return make, tuple(None if arg == number else arg for arg in args), *rest
+
+
+def _uncompiled(cls: type, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Leave out what pydantic has compiled of a class, which is made anew where it is loaded.
+
+    It refers to the class itself, and so it would be loaded before all of its own parts.
+    """
+    if not issubclass(cls, InputSchema) or len(reduced) != 6:
+        return reduced
+    make, args, (contents, slots), *_ = reduced
+    kept = {name: value for name, value in contents.items() if name not in _COMPILED}
+    return make, args, (kept, slots), None, None, pickled.fill_input_schema
+
+
+_COMPILED = ("__pydantic_core_schema__", "__pydantic_validator__", "__pydantic_serializer__")

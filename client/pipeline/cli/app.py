@@ -224,6 +224,22 @@ def delete(
 
 
 @app.command()
+def schema(context: typer.Context, name: Name, json: Json = False, address: Address = None) -> None:
+    """Show what a deployment takes and gives; with --json as JSON Schema."""
+    from pipeline.cli import schemas
+
+    with connect(context, address) as client:
+        found = client.deployment(name).schema
+    if json:
+        terminal.print_json(found())
+        return
+    for index, table in enumerate(schemas.tables(found)):
+        if index:
+            terminal.print_text("")
+        terminal.print_rows(table)
+
+
+@app.command()
 def info(context: typer.Context, json: Json = False, address: Address = None) -> None:
     """Show what the daemon is and can do."""
     from pipeline.cli import printing
