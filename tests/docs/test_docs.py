@@ -1,0 +1,119 @@
+"""The reference says what is so: each page is followed as its reader would."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from typer.core import TyperGroup
+
+import pipeline
+from pipeline import AsyncClient, Client, cloud, errors
+from pipeline._errors_wire import BY_REASON
+from pipeline._graph.constraints import NAMES
+from pipeline.cli.app import app as pipeline_app
+from pipelined.cli import application as pipelined_app
+from tests.markdown_blocks import ROOT, Reader, anchors, broken_links
+from tests.running_daemon import RunningDaemon
+
+DOCS = ROOT / "docs"
+PAGES = sorted(path.name for path in DOCS.glob("*.md"))
+# Its reader starts a daemon, at the default address.
+WITHOUT_DAEMON = "quickstart.md"
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDaemon]:
+    """One daemon for all pages, with the preload list that users have."""
+    daemon = RunningDaemon(tmp_path_factory.mktemp("daemon"))
+    yield daemon
+    daemon.close()
+
+
+def text(page: str) -> str:
+    return (DOCS / page).read_text()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_reader_can_follow_the_page(page: str, running: RunningDaemon) -> None:
+    address = None if page == WITHOUT_DAEMON else running.address
+    with Reader({"PIPELINED_ADDRESS": address, "COLUMNS": "100"}) as reader:
+        reader.follow(DOCS / page)
+    with running.client() as client:
+        for deployment in client.list():
+            client.delete(deployment.name)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page: str) -> None:
+    assert list(broken_links(DOCS / page)) == []
+
+
+def test_the_index_has_every_page() -> None:
+    assert [page for page in PAGES if page != "README.md" and f"]({page})" not in text("README.md")] == []
+
+
+def command(application: typer.Typer) -> TyperGroup:
+    group = typer.main.get_command(application)
+    assert isinstance(group, TyperGroup)
+    return group
+
+
+def options(of: Any) -> set[str]:
+    return {name for each in of.params for name in each.opts if name.startswith("--")}
+
+
+@pytest.mark.parametrize("name", sorted(command(pipeline_app).commands))
+def test_the_page_of_the_command_has_each_command_and_its_options(name: str) -> None:
+    page = text("command-line.md")
+    assert f"`pipeline {name}`" in page
+    wanted = options(command(pipeline_app).commands[name])
+    assert [each for each in wanted if f"`{each}" not in page] == []
+
+
+def test_the_page_for_operators_has_every_option() -> None:
+    page = text("operations.md")
+    for name, each in command(pipelined_app).commands.items():
+        assert f"`pipelined {name}`" in page
+        assert [option for option in options(each) if f"`{option}" not in page] == []
+
+
+def test_the_page_of_errors_has_every_class_and_every_reason() -> None:
+    page = text("errors.md")
+    assert {name.lower() for name in errors.__all__} <= anchors(DOCS / "errors.md")
+    assert [reason for reason in BY_REASON if f"`{reason}`" not in page] == []
+
+
+@pytest.mark.parametrize("client", [Client, AsyncClient])
+def test_the_page_of_clients_has_every_method(client: type) -> None:
+    methods = [name for name in vars(client) if not name.startswith("_")]
+    assert len(methods) > 8
+    assert [name for name in methods if f"`{name}" not in text("client.md")] == []
+
+
+def test_the_page_of_inputs_has_every_constraint() -> None:
+    assert [name for name in NAMES if f"`{name}" not in text("inputs.md")] == []
+
+
+def test_the_page_of_migration_has_every_name_of_the_cloud() -> None:
+    page = text("migration.md")
+    modules = [path for path in Path(cloud.__path__[0]).glob("[a-z]*.py")]
+    assert len(modules) > 5
+    for path in modules:
+        module = __import__(f"pipeline.cloud.{path.stem}", fromlist=["__all__"])
+        names = [name for name in module.__all__ if not name[0].isupper() or name == "Accelerator"]
+        assert names
+        assert [name for name in names if f"{path.stem}.{name}" not in page] == []
+
+
+def test_the_page_of_migration_has_every_public_name() -> None:
+    assert [name for name in pipeline.__all__ if f"`{name}" not in text("migration.md")] == []
+
+
+def test_each_row_of_the_semantics_leads_to_a_page() -> None:
+    rows = [line for line in text("semantics.md").splitlines() if line.startswith("| ")]
+    assert len(rows) > 10
+    assert [row for row in rows[1:] if "](" not in row] == []
