@@ -40,7 +40,8 @@ def text(page: str) -> str:
 @pytest.mark.parametrize("page", PAGES)
 def test_a_reader_can_follow_the_page(page: str, running: RunningDaemon) -> None:
     address = None if page == WITHOUT_DAEMON else running.address
-    with Reader({"PIPELINED_ADDRESS": address, "COLUMNS": "100"}) as reader:
+    environment = {"PIPELINED_ADDRESS": address, "CHECKOUT": str(ROOT), "COLUMNS": "100"}
+    with Reader(environment) as reader:
         reader.follow(DOCS / page)
     with running.client() as client:
         for deployment in client.list():
