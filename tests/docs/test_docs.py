@@ -16,7 +16,8 @@ from pipeline._errors_wire import BY_REASON
 from pipeline._graph.constraints import NAMES
 from pipeline.cli.app import app as pipeline_app
 from pipelined.cli import application as pipelined_app
-from tests.markdown_blocks import ROOT, Reader, anchors, broken_links
+from tests.markdown_blocks import ROOT, anchors, broken_links
+from tests.markdown_reader import Reader
 from tests.running_daemon import RunningDaemon
 
 DOCS = ROOT / "docs"
@@ -54,7 +55,9 @@ def test_links_lead_somewhere(page: str) -> None:
 
 
 def test_the_index_has_every_page() -> None:
-    assert [page for page in PAGES if page != "README.md" and f"]({page})" not in text("README.md")] == []
+    assert [
+        page for page in PAGES if page != "README.md" and f"]({page})" not in text("README.md")
+    ] == []
 
 
 def command(application: typer.Typer) -> TyperGroup:

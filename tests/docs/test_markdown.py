@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import psutil
 import pytest
 
-from tests.markdown_blocks import PageError, Reader, anchors, broken_links
+from tests.markdown_blocks import PageError, anchors, blocks, broken_links
+from tests.markdown_reader import Reader
 
 
 def fenced(tag: str, text: str) -> str:
@@ -29,8 +31,10 @@ def test_blocks_share_a_folder_and_a_namespace(tmp_path: Path) -> None:
         fenced("text", "hello there"),
         fenced("sh", "python -c 'import there; print(there.WORD)' > out\necho error >&2"),
         fenced("text", "error"),
-        fenced("sh", "cat out"),
+        fenced("sh", "export WORD='over = \nthere'\ncat out"),
         fenced("text", "the…"),
+        fenced("sh", 'echo "$WORD"'),
+        fenced("text", "over =\nthere"),
     )
 
 
@@ -67,6 +71,16 @@ def test_what_is_wrong_is_told(tmp_path: Path, parts: tuple[str, ...], complaint
     with pytest.raises(PageError) as raised:
         follow(tmp_path, *parts)
     assert complaint in str(raised.value)
+
+
+def test_what_runs_on_in_the_background_ends_with_the_reader(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(fenced("sh", "sleep 1000 &\necho $!"))
+    with Reader() as reader:
+        printed = reader.execute(blocks(page)[0])
+        assert printed is not None
+        assert psutil.pid_exists(int(printed))
+    assert not psutil.pid_exists(int(printed))
 
 
 def test_line_numbers_are_those_of_the_page(tmp_path: Path) -> None:
