@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -77,7 +78,9 @@ class Reader:
         """
         printed: str | None = None
         written: dict[str, Block] = {}
-        for block in blocks(page):
+        found: list[Block | None] = [*blocks(page), None]
+        for block, after in itertools.pairwise(found):
+            assert block is not None
             if block.tag == "text":
                 if printed is None:
                     raise PageError(f"{block.where}: output, but of which block?")
@@ -85,6 +88,8 @@ class Reader:
                 printed = None
                 continue
             printed = self.execute(block)
+            if "\nexcept " in block.text and (after is None or after.tag != "text"):
+                raise PageError(f"{block.where}: it would do as well without the error: show it")
             for name in [each for each in written if Path(each).stem in block.text]:
                 del written[name]
             if block.tag in _FILES and block.file_name is not None:

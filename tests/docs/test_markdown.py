@@ -54,6 +54,7 @@ def test_blocks_share_a_folder_and_a_namespace(tmp_path: Path) -> None:
         ((fenced("python", "# ../x.py\nx = 1"),), "../x.py is outside the folder"),
         ((fenced("python", "1 / 0"),), "ZeroDivisionError"),
         ((fenced("python", "raise SystemExit"),), "failed"),
+        ((fenced("python", "try:\n    {}\nexcept KeyError:\n    {}"),), "show it"),
         ((fenced("sh", "false\necho on"),), "exit code 1"),
         ((fenced("sh", "echo $UNSET_VARIABLE"),), "UNSET_VARIABLE"),
         ((fenced("sh", "echo one"), fenced("text", "two")), "but printed was\none"),
