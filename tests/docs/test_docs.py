@@ -93,9 +93,11 @@ def test_the_page_of_errors_has_every_class_and_every_reason() -> None:
 
 @pytest.mark.parametrize("client", [Client, AsyncClient])
 def test_the_page_of_clients_has_every_method(client: type) -> None:
-    methods = [name for name in vars(client) if not name.startswith("_")]
-    assert len(methods) > 8
-    assert [name for name in methods if f"`{name}" not in text("client.md")] == []
+    page = text("client.md")
+    members = {name: value for name, value in vars(client).items() if not name.startswith("_")}
+    assert len(members) > 8
+    for name, value in members.items():
+        assert (f"`{name}(" if callable(value) else f"`{name}`") in page
 
 
 def test_the_page_of_inputs_has_every_constraint() -> None:
@@ -110,7 +112,7 @@ def test_the_page_of_migration_has_every_name_of_the_cloud() -> None:
         module = __import__(f"pipeline.cloud.{path.stem}", fromlist=["__all__"])
         names = [name for name in module.__all__ if not name[0].isupper() or name == "Accelerator"]
         assert names
-        assert [name for name in names if f"{path.stem}.{name}" not in page] == []
+        assert [name for name in names if f"`{path.stem}.{name}`" not in page] == []
 
 
 def test_the_page_of_migration_has_every_public_name() -> None:
