@@ -53,6 +53,7 @@ lint: venv  ## Every linter, as errors
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 	$(BIN)/buf lint proto
 	$(BIN)/clang-format --dry-run --Werror $(CPP) $(TEST_CPP)
@@ -70,11 +71,13 @@ bench: venv  ## Print what the README claims
 	$(BIN)/python tests/benchmarks/cold_start.py
 	$(BIN)/python tests/benchmarks/loader.py
 	$(BIN)/python tests/benchmarks/loader_link.py
+	$(BIN)/python tests/benchmarks/import_time.py
 
 bench-check: venv  ## The same, failing where a bound is missed
 	$(BIN)/python tests/benchmarks/cold_start.py --check
 	$(BIN)/python tests/benchmarks/loader.py --check
 	$(BIN)/python tests/benchmarks/loader_link.py --check
+	$(BIN)/python tests/benchmarks/import_time.py --check
 
 proto: venv  ## Generate the Python modules of the wire API
 	$(BIN)/python proto/generate.py

@@ -40,16 +40,19 @@ def cache_folder() -> Path:
 
 def small_stable_diffusion(folder: Path | None = None) -> Path:
     """A complete Stable Diffusion checkpoint of 1.2 million weights, 64 x 64 pixels by default."""
-    return _generated("small-stable-diffusion", _write_small_stable_diffusion, folder)
+    return generated("small-stable-diffusion", _write_small_stable_diffusion, folder)
 
 
 def stable_diffusion_unet(folder: Path | None = None) -> Path:
     """A UNet of the size of Stable Diffusion 1.5: 860 million float16 weights, 1.7 GB, one file."""
-    return _generated("stable-diffusion-1.5-unet", _write_stable_diffusion_unet, folder)
+    return generated("stable-diffusion-1.5-unet", _write_stable_diffusion_unet, folder)
 
 
-def _generated(name: str, write: Callable[[Path], None], folder: Path | None) -> Path:
-    """A checkpoint's folder, complete or absent: it is written beside its place, then renamed."""
+def generated(name: str, write: Callable[[Path], None], folder: Path | None) -> Path:
+    """A checkpoint's folder, complete or absent: it is written beside its place, then renamed.
+
+    `write` fills the folder that it is called with, unless the checkpoint is there already.
+    """
     parent = folder or cache_folder()
     final = parent / f"{name}-{RECIPE}"
     if final.is_dir():

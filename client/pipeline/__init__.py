@@ -25,6 +25,7 @@ with Client() as client:
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from pipeline import errors
@@ -34,6 +35,7 @@ from pipeline._graph.graph import Graph
 from pipeline._graph.input_schema import InputField, InputSchema
 from pipeline._graph.streams import Stream
 from pipeline._graph.variables import Variable
+from pipeline.objects.directories import Directory
 from pipeline.objects.files import File
 
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AsyncClient",
     "Client",
+    "Directory",
     "File",
     "Graph",
     "InputField",
@@ -56,17 +59,15 @@ __all__ = [
 ]
 
 
+# Building and running a graph needs no gRPC; importing it would double the time of an import.
+_LAZY = {"AsyncClient": "pipeline.async_client", "Client": "pipeline.client"}
+
+
 def __getattr__(name: str) -> Any:
-    # Building and running a graph needs no gRPC; importing it would double the time of an import.
-    if name == "Client":
-        from pipeline.client import Client
-
-        return Client
-    if name == "AsyncClient":
-        from pipeline.async_client import AsyncClient
-
-        return AsyncClient
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = _LAZY.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(module), name)
 
 
 def __dir__() -> list[str]:

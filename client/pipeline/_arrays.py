@@ -9,6 +9,8 @@ from pipeline.errors import SerialisationError
 from pipelined_api.v1.values_pb2 import DataType, Tensor
 
 if TYPE_CHECKING:
+    from mmap import mmap
+
     import numpy as np
     import torch
     from PIL.Image import Image
@@ -37,12 +39,27 @@ _TORCH_ONLY = {
 }
 _DTYPES = _SHARED | _TORCH_ONLY
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
-# Those whose mode follows from the number of channels, so that they come back as they were.
-_IMAGE_MODES = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4}
+# Channels of uint8 images by their mode; of those with the same number, one is not said.
+_CHANNELS = {
+    "L": 1, "LA": 2, "RGB": 3, "RGBA": 4,
+    "CMYK": 4, "HSV": 3, "LAB": 3, "La": 2, "RGBX": 4, "RGBa": 4, "YCbCr": 3,
+}  # fmt: skip
+_UNSAID = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
+# Modes with one channel of another element type, with the name that PIL's raw coder has for
+# little-endian elements.
+_SINGLE = {
+    "1": (DataType.DATA_TYPE_BOOL, "1;8"),
+    "I;16": (DataType.DATA_TYPE_UINT16, "I;16"),
+    "I": (DataType.DATA_TYPE_INT32, "I"),
+    "F": (DataType.DATA_TYPE_FLOAT32, "F"),
+}
+_SINGLE_MODES = {dtype: mode for mode, (dtype, _) in _SINGLE.items()}
 
 
-def encode(value: object, subject: str) -> Tensor | None:
-    """Make a wire tensor; None if ``value`` is no array, tensor or image.
+def encode(value: object, subject: str) -> tuple[Tensor, memoryview] | None:
+    """Make a wire tensor without its data, and the data; None if this is no array, tensor or image.
+
+    The data may be memory of ``value`` itself.
 
     Raises:
         SerialisationError: it is one that has no form on the wire.
@@ -60,18 +77,25 @@ def encode(value: object, subject: str) -> Tensor | None:
     return None
 
 
-def decode(tensor: Tensor) -> object:
-    """Make an array, tensor or image of a wire tensor that has been checked."""
+def decode(tensor: Tensor, data: bytes | bytearray | mmap) -> object:
+    """Make an array, tensor or image of a wire tensor that has been checked, and of its data.
+
+    Data that may be written becomes the memory of the result; bytes are copied: an array over them
+    would be read-only.
+    """
     name = _NAMES[tensor.dtype]
     shape = tuple(tensor.shape)
     if tensor.container == Tensor.CONTAINER_IMAGE:
-        return _decode_image(tensor.data, shape)
+        return _decode_image(tensor, memoryview(data), shape)
+    owned = bytearray(data) if isinstance(data, bytes) else data
     if tensor.container == Tensor.CONTAINER_TORCH or name in _TORCH_ONLY:
-        return _decode_torch(tensor.data, name, shape)
-    return _decode_numpy(tensor.data, name, shape)
+        return _decode_torch(owned, name, shape)
+    return _decode_numpy(owned, name, shape)
 
 
-def _encode_numpy(value: np.ndarray[Any, Any] | np.generic, subject: str) -> Tensor:
+def _encode_numpy(
+    value: np.ndarray[Any, Any] | np.generic, subject: str
+) -> tuple[Tensor, memoryview]:
     import numpy
 
     if isinstance(value, numpy.ma.MaskedArray):
@@ -85,24 +109,24 @@ def _encode_numpy(value: np.ndarray[Any, Any] | np.generic, subject: str) -> Ten
             f"{subject}: numpy dtype {value.dtype} cannot cross the wire", subject=subject
         )
     little = numpy.asarray(value).astype(value.dtype.newbyteorder("<"), copy=False)
-    return Tensor(
-        dtype=dtype,
-        shape=value.shape,
-        data=little.tobytes(order="C"),
-        container=Tensor.CONTAINER_NUMPY,
-    )
+    tensor = Tensor(dtype=dtype, shape=value.shape, container=Tensor.CONTAINER_NUMPY)
+    if not little.size:
+        return tensor, memoryview(b"")
+    dense = numpy.ascontiguousarray(little).reshape(-1)
+    return tensor, dense.view(numpy.uint8).data.toreadonly()
 
 
-def _decode_numpy(data: bytes, name: str, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
+def _decode_numpy(
+    data: bytearray | mmap, name: str, shape: tuple[int, ...]
+) -> np.ndarray[Any, Any]:
     import numpy
 
     little = numpy.dtype(name).newbyteorder("<")
-    # A copy: an array over the message's bytes would be read-only.
-    flat = numpy.frombuffer(bytearray(data), dtype=little)
+    flat = numpy.frombuffer(data, dtype=little)
     return flat.reshape(shape).astype(numpy.dtype(name), copy=False)
 
 
-def _encode_torch(value: torch.Tensor, subject: str) -> Tensor:
+def _encode_torch(value: torch.Tensor, subject: str) -> tuple[Tensor, memoryview]:
     import torch
 
     name = str(value.dtype).removeprefix("torch.")
@@ -115,43 +139,58 @@ def _encode_torch(value: torch.Tensor, subject: str) -> Tensor:
             subject=subject,
         )
     dense = value.detach().resolve_conj().resolve_neg().cpu().contiguous()
-    data = dense.reshape(-1).view(torch.uint8).numpy().tobytes() if dense.numel() else b""
-    return Tensor(dtype=dtype, shape=value.shape, data=data, container=Tensor.CONTAINER_TORCH)
+    tensor = Tensor(dtype=dtype, shape=value.shape, container=Tensor.CONTAINER_TORCH)
+    if not dense.numel():
+        return tensor, memoryview(b"")
+    return tensor, dense.reshape(-1).view(torch.uint8).numpy().data.toreadonly()
 
 
-def _decode_torch(data: bytes, name: str, shape: tuple[int, ...]) -> torch.Tensor:
+def _decode_torch(data: bytearray | mmap, name: str, shape: tuple[int, ...]) -> torch.Tensor:
     import torch
 
     dtype: torch.dtype = getattr(torch, name)
     if not data:
         return torch.empty(shape, dtype=dtype)
-    # A copy: torch cannot tell read-only memory and warns about it.
-    return torch.frombuffer(bytearray(data), dtype=torch.uint8).view(dtype).reshape(shape)
+    return torch.frombuffer(data, dtype=torch.uint8).view(dtype).reshape(shape)
 
 
-def _encode_image(value: Image, subject: str) -> Tensor:
-    channels = _IMAGE_MODES.get(value.mode)
-    if channels is None:
+def _encode_image(value: Image, subject: str) -> tuple[Tensor, memoryview]:
+    mode = value.mode
+    size = (value.height, value.width)
+    tensor = Tensor(dtype=DataType.DATA_TYPE_UINT8, shape=size, container=Tensor.CONTAINER_IMAGE)
+    raw = mode
+    if mode in _SINGLE:
+        tensor.dtype, raw = _SINGLE[mode]
+    elif (channels := _CHANNELS.get(mode)) is None:
         raise SerialisationError(
-            f"{subject}: a PIL image of mode {value.mode!r} cannot cross the wire; "
+            f"{subject}: a PIL image of mode {mode!r} cannot cross the wire; "
             'convert it, for example with image.convert("RGB")',
             subject=subject,
         )
-    size = (value.height, value.width)
-    return Tensor(
-        dtype=DataType.DATA_TYPE_UINT8,
-        shape=size if channels == 1 else (*size, channels),
-        data=value.tobytes() if 0 not in size else b"",
-        container=Tensor.CONTAINER_IMAGE,
-    )
+    else:
+        if channels > 1:
+            tensor.shape.append(channels)
+        if _UNSAID[channels] != mode:
+            tensor.image_mode = mode
+    if mode == "1":
+        # PIL packs eight of them into a byte, and unpacks them as 0 and 255.
+        grey = value.convert("L").point([0] + [1] * 255)
+        return tensor, memoryview(grey.tobytes() if 0 not in size else b"")
+    return tensor, memoryview(value.tobytes("raw", raw) if 0 not in size else b"")
 
 
-def _decode_image(data: bytes, shape: tuple[int, ...]) -> Image:
+def _decode_image(tensor: Tensor, data: memoryview, shape: tuple[int, ...]) -> Image:
     from PIL import Image
 
     channels = shape[2] if len(shape) == 3 else 1
-    mode = next(mode for mode, count in _IMAGE_MODES.items() if count == channels)
+    mode = _SINGLE_MODES.get(tensor.dtype, _UNSAID[channels])
+    if _CHANNELS.get(tensor.image_mode) == channels and tensor.dtype == DataType.DATA_TYPE_UINT8:
+        mode = tensor.image_mode
     size = (shape[1], shape[0])
     if 0 in size:
         return Image.new(mode, size)
-    return Image.frombytes(mode, size, data)
+    if mode == "1":
+        grey = Image.frombytes("L", size, data)
+        return grey.point([0] + [255] * 255, "1")
+    raw = _SINGLE[mode][1] if mode in _SINGLE else mode
+    return Image.frombytes(mode, size, data, "raw", raw)

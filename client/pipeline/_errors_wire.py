@@ -79,6 +79,17 @@ def _missing_package(wire: WireError, address: str) -> errors.PipelineError:
     )
 
 
+def _requirements_not_met(wire: WireError, address: str) -> errors.PipelineError:
+    return errors.Incompatible(
+        wire.message,
+        subject=wire.metadata.get("package", ""),
+        client_version=wire.metadata.get("requirement", ""),
+        daemon_version=wire.metadata.get("installed_version", ""),
+        reason=wire.reason,
+        metadata=wire.metadata,
+    )
+
+
 def _not_sendable(wire: WireError, address: str) -> errors.PipelineError:
     return errors.SerialisationError(
         wire.message,
@@ -192,17 +203,28 @@ def _daemon_failed(wire: WireError, address: str) -> errors.PipelineError:
 
 BY_REASON: Mapping[str, Build] = {
     "DEPLOYMENT_NOT_FOUND": _plain(errors.NotFound),
+    "VERSION_NOT_FOUND": _plain(errors.NotFound),
+    "POINTER_NOT_FOUND": _plain(errors.NotFound),
     "DEPLOYMENT_DELETED": _plain(errors.NotFound),
+    "DEPLOYMENT_COOLED": _plain(errors.Cancelled),
+    "VERSION_IN_USE": _plain(errors.PipelineError),
+    "POINTER_EXISTS": _plain(errors.AlreadyExists),
+    "POINTER_LOCKED": _plain(errors.PipelineError),
     "INVALID_INPUT": _invalid_input,
     "INVALID_REQUEST": _invalid_input,
     "PYTHON_MISMATCH": _mismatch("python"),
     "API_MISMATCH": _mismatch("API"),
     "MISSING_PACKAGE": _missing_package,
+    "REQUIREMENTS_NOT_MET": _requirements_not_met,
     "CODE_DIGEST_MISMATCH": _plain(errors.PipelineError),
     "CODE_TOO_LARGE": _code_too_large,
     "STARTUP_FAILED": _startup_failed,
     "OUT_OF_MEMORY": _startup_failed,
     "RUN_FAILED": _run_failed,
+    "RUN_NOT_FOUND": _plain(errors.NotFound),
+    "RUN_CANCELLED": _plain(errors.Cancelled),
+    "OUTPUTS_NOT_KEPT": _plain(errors.NotFound),
+    "IDEMPOTENCY_KEY_REUSED": _plain(errors.AlreadyExists),
     "WORKER_DIED": _worker_died,
     "OUTPUT_TYPE": _not_sendable,
     "OUTPUT_TOO_LARGE": _not_sendable,
@@ -240,14 +262,30 @@ BY_CODE: Mapping[grpc.StatusCode, Build] = {
 }
 
 
+_CODES: Mapping[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
+
+
 def from_call(error: grpc.RpcError, address: str) -> errors.PipelineError:
     """Give a failed call its class; the address is for messages."""
-    wire = read(error)
+    return _of(read(error), address)
+
+
+def _of(wire: WireError, address: str) -> errors.PipelineError:
     build = BY_REASON.get(wire.reason)
     if build is None:
         # A reason that this client does not know: its daemon is newer. The code still tells.
         build = _unavailable if _served_unavailable(wire) else BY_CODE[wire.code]
     return build(wire, address)
+
+
+def from_status(serialised: bytes, address: str) -> errors.PipelineError:
+    """Give its class to the failure of a run that was asked for later."""
+    try:
+        status = status_pb2.Status.FromString(serialised)
+    except DecodeError:
+        return errors.PipelineError("the run failed, and how cannot be read")
+    code = _CODES.get(status.code, grpc.StatusCode.UNKNOWN)
+    return _of(_with_details(code, status.message, status), address)
 
 
 def _served_unavailable(wire: WireError) -> bool:

@@ -11,6 +11,7 @@ from pipeline._transport import drive
 from pipelined_api.v1 import values_pb2
 
 if TYPE_CHECKING:
+    from pipeline.objects.directories import Directory
     from pipeline.objects.files import File
 
 __all__ = ["AsyncFiles", "FileStatus", "Files"]
@@ -32,12 +33,16 @@ class Files:
         return drive(self._transfers.stat(sha256, timeout=timeout))
 
     def upload(
-        self, file: File, *, on_progress: Progress | None = None, timeout: float | None = None
+        self,
+        file: File | Directory,
+        *,
+        on_progress: Progress | None = None,
+        timeout: float | None = None,
     ) -> str:
         """Bring a content to the daemon, unless it is there; goes on after what broke off.
 
         Args:
-            file: what to upload.
+            file: what to upload; a Directory as one archive, for ``Directory(remote_id=…)``.
             on_progress: called with the bytes that have been sent and all bytes, from another
                 thread.
             timeout: seconds for everything; None for no limit.
@@ -50,17 +55,30 @@ class Files:
             errors.Overloaded: the daemon has no room for it.
 
         """
-        return drive(self._transfers.upload(file, on_progress, timeout))
+        return drive(self._transfers.upload(_content(file), on_progress, timeout))
 
-    def download(self, sha256: str, target: BinaryIO, *, timeout: float | None = None) -> None:
+    def download(
+        self,
+        sha256: str,
+        target: BinaryIO,
+        *,
+        on_progress: Progress | None = None,
+        timeout: float | None = None,
+    ) -> None:
         """Write a content to an open file, and make sure that it is the right one.
+
+        Args:
+            sha256: of the content.
+            target: an open file.
+            on_progress: called with the bytes that have been written and all bytes.
+            timeout: seconds for everything; None for no limit.
 
         Raises:
             errors.NotFound: the daemon does not have it, or not any more.
             errors.PipelineError: something else came.
 
         """
-        drive(self._transfers.download(sha256, target, timeout))
+        drive(self._transfers.download(sha256, target, on_progress, timeout))
 
     def delete(self, sha256: str) -> None:
         """Remove a content from the daemon.
@@ -91,20 +109,37 @@ class AsyncFiles:
         return await self._transfers.stat(sha256, timeout=timeout)
 
     async def upload(
-        self, file: File, *, on_progress: Progress | None = None, timeout: float | None = None
+        self,
+        file: File | Directory,
+        *,
+        on_progress: Progress | None = None,
+        timeout: float | None = None,
     ) -> str:
         """Bring a content to the daemon; see :meth:`Files.upload`."""
-        return await self._transfers.upload(file, on_progress, timeout)
+        content = await self._transfers.work(lambda: _content(file))
+        return await self._transfers.upload(content, on_progress, timeout)
 
     async def download(
-        self, sha256: str, target: BinaryIO, *, timeout: float | None = None
+        self,
+        sha256: str,
+        target: BinaryIO,
+        *,
+        on_progress: Progress | None = None,
+        timeout: float | None = None,
     ) -> None:
         """Write a content to an open file; see :meth:`Files.download`."""
-        await self._transfers.download(sha256, target, timeout)
+        await self._transfers.download(sha256, target, on_progress, timeout)
 
     async def delete(self, sha256: str) -> None:
         """Remove a content from the daemon; see :meth:`Files.delete`."""
         await self._transfers.delete(sha256)
+
+
+def _content(file: File | Directory) -> File:
+    """Of a Directory that is one archive."""
+    from pipeline import objects
+
+    return file if isinstance(file, objects.File) else file.archive()
 
 
 @dataclass(frozen=True)

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import time
 import uuid
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pipeline import _requests, _responses, errors
-from pipeline._calls import STATE_CALL_SECONDS, Calls, deadline_in
+from pipeline._calls import STATE_CALL_SECONDS, deadline_in, seconds_left
+from pipeline._deploying import Deploying
+from pipeline._errors_wire import from_status
 from pipeline._transfers import OnUpload, Transfers, Uploads
-from pipelined_api.v1 import daemon_pb2, deployments_pb2, runs_pb2, schema_pb2
+from pipelined_api.v1 import runs_pb2, schema_pb2
 
 if TYPE_CHECKING:
-    from pipeline._graph.graph import Graph
     from pipeline._transport import Transport
-    from pipeline.deployment import DaemonInfo, Deployment
-    from pipeline.timeline import Stage, Timeline
+    from pipeline.runs import LogLine, RunInfo
 
 __all__ = ["Operations"]
 
+# A run is waited for in calls of so many seconds: a daemon that is gone is noticed in between.
+_WAIT_SECONDS = 60.0
 
-class Operations:
+
+class Operations(Deploying):
     """The operations of a client on a channel of either kind.
 
     The methods are those of :class:`pipeline.Client`, which documents them. What a run gives back
@@ -28,49 +32,9 @@ class Operations:
     """
 
     def __init__(self, transport: Transport, on_upload: OnUpload | None) -> None:
-        self.transport = transport
-        self.calls = Calls(transport)
+        super().__init__(transport)
         self.transfers = Transfers(self.calls)
         self._on_upload = on_upload
-        # By name. May be older than the daemon's; see _fitted.
-        self._schemas: dict[str, schema_pb2.Schema] = {}
-
-    async def deploy(
-        self,
-        graph: Graph,
-        name: str,
-        environment: Mapping[str, str] | None,
-        instances: int,
-    ) -> tuple[Deployment, list[str]]:
-        """Return the deployment and what is to be warned about."""
-        # Imports cloudpickle, which only deploying needs.
-        from pipeline._graph.pickling import pack
-
-        code, packages = await self.transport.work(lambda: pack(graph))
-        header = _requests.deploy_header(
-            graph,
-            code,
-            packages,
-            name,
-            environment=environment,
-            instances=instances,
-            # One key for all attempts: a second one does not make a second version.
-            idempotency_key=uuid.uuid4().hex,
-        )
-        return await self._deploy(header, code)
-
-    async def _deploy(
-        self, header: deployments_pb2.DeployHeader, code: bytes
-    ) -> tuple[Deployment, list[str]]:
-        response = await self.calls.retrying(
-            lambda: self.calls.upload(
-                self.transport.stubs.deployments.Deploy,
-                _requests.deploy_stream(header, code),
-                None,
-            )
-        )
-        self._schemas[header.name] = response.deployment.schema
-        return _responses.deployment(response.deployment), list(response.warnings)
 
     async def run(
         self,
@@ -90,7 +54,7 @@ class Operations:
             )
         except (errors.InvalidInput, errors.NotFound):
             # Ours is not the schema that the daemon has now.
-            self._schemas.pop(name, None)
+            self.schemas.pop(name, None)
             raise
 
     async def begin_stream(
@@ -109,7 +73,7 @@ class Operations:
         uploads = Uploads(self.transfers, self._on_upload)
         fitted = await self._fitted(name, inputs, named, timeout, uploads)
         messages = self._messages(_requests.stream_request(fitted), uploads, timeout)
-        return messages, len(self._schemas[name].outputs)
+        return messages, len(self.schemas[name].outputs)
 
     async def _messages(
         self, request: runs_pb2.StreamRequest, uploads: Uploads, timeout: float | None
@@ -131,70 +95,97 @@ class Operations:
                 yield message
         except (errors.InvalidInput, errors.NotFound):
             # Ours is not the schema that the daemon has now.
-            self._schemas.pop(request.deployment, None)
+            self.schemas.pop(request.deployment, None)
             raise
         finally:
             if messages is not None:
                 await messages.aclose()
 
-    async def warm(
-        self, name: str, on_progress: Callable[[Stage], None] | None, timeout: float | None
-    ) -> Timeline:
-        """See ``Client.warm``."""
-        request = deployments_pb2.WarmRequest(name=name)
-        messages = self.calls.stream(self.transport.stubs.deployments.Warm, request, timeout)
-        # Closed here: a traceback would keep a generator, and with it the call, alive.
+    async def submit(
+        self,
+        name: str,
+        inputs: tuple[object, ...],
+        named: Mapping[str, object],
+        timeout: float | None,
+        idempotency_key: str | None,
+    ) -> RunInfo:
+        """See ``Client.submit``."""
+        uploads = Uploads(self.transfers, self._on_upload)
+        fitted = await self._fitted(name, inputs, named, None, uploads)
+        # One key for all attempts: a second one does not make a second run.
+        request = _requests.submit_request(fitted, idempotency_key or uuid.uuid4().hex, timeout)
+        submit = self.transport.stubs.runs.Submit
         try:
-            async for message in messages:
-                if message.HasField("timeline"):
-                    return _responses.timeline(message.timeline)
-                if message.HasField("stage") and on_progress is not None:
-                    on_progress(_responses.stage(message.stage))
-        finally:
-            await messages.aclose()
-        raise errors.PipelineError(
-            f"the daemon at {self.calls.address} ended the startup of {name!r} without a timeline"
+            response = await uploads.run(
+                lambda _: self.calls.state(submit, request), deadline_in(None)
+            )
+        except (errors.InvalidInput, errors.NotFound):
+            # Ours is not the schema that the daemon has now.
+            self.schemas.pop(name, None)
+            raise
+        return _responses.run_info(response.run)
+
+    async def run_info(self, run_id: str) -> RunInfo:
+        """See ``Run.info``."""
+        request = runs_pb2.RunsGetRequest(run_id=run_id, info_only=True)
+        response = await self.calls.state(self.transport.stubs.runs.Get, request)
+        return _responses.run_info(response.run)
+
+    async def result(self, run_id: str, timeout: float | None) -> runs_pb2.RunResponse:
+        """See ``Run.result``; the outputs undecoded."""
+        deadline = deadline_in(timeout)
+        while True:
+            left = max(0.0, seconds_left(deadline, _WAIT_SECONDS) or 0.0)
+            response = await self._waited(run_id, left)
+            if response.HasField("response"):
+                return response.response
+            if response.HasField("status"):
+                raise from_status(response.status, self.calls.address)
+            if deadline is not None and time.monotonic() >= deadline:
+                raise errors.DeadlineExceeded(f"run {run_id} has not ended within {timeout} s")
+
+    async def _waited(self, run_id: str, seconds: float) -> runs_pb2.RunsGetResponse:
+        request = runs_pb2.RunsGetRequest(run_id=run_id, wait_seconds=seconds)
+        get = self.transport.stubs.runs.Get
+        return await self.calls.retrying(
+            lambda: self.calls.unary(get, request, seconds + STATE_CALL_SECONDS)
         )
 
-    async def deployment(self, name: str) -> Deployment:
-        """See ``Client.deployment``."""
-        return _responses.deployment((await self._get(name)).deployment)
+    async def runs(self, name: str | None, states: Sequence[str], limit: int) -> list[RunInfo]:
+        """See ``Client.runs``."""
+        request = _requests.runs_list(name, states, limit)
+        response = await self.calls.state(self.transport.stubs.runs.List, request)
+        return [_responses.run_info(message) for message in response.runs]
 
-    async def timeline(self, name: str) -> Timeline | None:
-        """See ``Client.timeline``."""
-        response = await self._get(name)
-        return _responses.timeline(response.timeline) if response.HasField("timeline") else None
+    async def cancel(self, run_id: str) -> RunInfo:
+        """See ``Run.cancel``."""
+        request = runs_pb2.CancelRequest(run_id=run_id)
+        response = await self.calls.state(self.transport.stubs.runs.Cancel, request)
+        return _responses.run_info(response.run)
 
-    async def deployments(self) -> list[Deployment]:
-        """See ``Client.list``."""
-        request = deployments_pb2.DeploymentsListRequest()
-        response = await self.calls.state(self.transport.stubs.deployments.List, request)
-        return [_responses.deployment(message) for message in response.deployments]
-
-    async def delete(self, name: str) -> None:
-        """See ``Client.delete``."""
-        self._schemas.pop(name, None)
-        request = deployments_pb2.DeploymentsDeleteRequest(name=name)
-        # No deadline: it answers when the runs in progress have ended.
-        await self.calls.unary(self.transport.stubs.deployments.Delete, request, None)
-
-    async def info(self) -> DaemonInfo:
-        """See ``Client.info``."""
-        request = daemon_pb2.InfoRequest()
-        return _responses.info(await self.calls.state(self.transport.stubs.daemon.Info, request))
-
-    async def schema(self, name: str) -> schema_pb2.Schema:
-        """Ask what a deployment takes and gives."""
-        return (await self._get(name)).deployment.schema
-
-    async def _get(
-        self, name: str, timeout: float = STATE_CALL_SECONDS
-    ) -> deployments_pb2.DeploymentsGetResponse:
-        request = deployments_pb2.DeploymentsGetRequest(name=name)
-        get = self.transport.stubs.deployments.Get
-        response = await self.calls.retrying(lambda: self.calls.unary(get, request, timeout))
-        self._schemas[name] = response.deployment.schema
-        return response
+    async def logs(
+        self,
+        *,
+        run_id: str | None = None,
+        deployment: str | None = None,
+        follow: bool,
+        tail: int | None,
+    ) -> AsyncGenerator[LogLine, None]:
+        """See ``Run.logs`` and ``Client.logs``."""
+        request = runs_pb2.LogsRequest(follow=follow, tail=tail)
+        if run_id is not None:
+            request.run_id = run_id
+        else:
+            request.deployment = deployment or ""
+        answers = self.calls.stream(
+            self.transport.stubs.runs.Logs, request, None if follow else STATE_CALL_SECONDS
+        )
+        try:
+            async for answer in answers:
+                for line in answer.lines:
+                    yield _responses.log_line(line)
+        finally:
+            await answers.aclose()
 
     async def _fitted(
         self,
@@ -209,7 +200,7 @@ class Operations:
         def encoded(schema: schema_pb2.Schema) -> runs_pb2.RunRequest:
             return _requests.run_request(schema, name, inputs, named, uploads.add)
 
-        known = self._schemas.get(name)
+        known = self.schemas.get(name)
         if known is not None:
             try:
                 return await self.transport.work(lambda: encoded(known))
@@ -217,5 +208,5 @@ class Operations:
                 # Another client may have deployed a version that takes them.
                 pass
         limit = STATE_CALL_SECONDS if timeout is None else min(timeout, STATE_CALL_SECONDS)
-        schema = (await self._get(name, limit)).deployment.schema
+        schema = (await self.get(name, limit)).deployment.schema
         return await self.transport.work(lambda: encoded(schema))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import platform
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pipeline import errors
-from pipeline._values import IntegerTooLarge, Stored, encode
-from pipelined_api.limits import CODE_CHUNK_BYTES, MAX_MESSAGE_BYTES
+from pipeline._values import IntegerTooLarge, Stored, encode, thin_out
+from pipelined_api.limits import CODE_CHUNK_BYTES, MAX_MESSAGE_BYTES, MAX_RUNS_LISTED
 from pipelined_api.schema import SchemaViolation, validate_inputs
 from pipelined_api.v1 import deployments_pb2, runs_pb2, schema_pb2, values_pb2
 from pipelined_api.wire_values import plain
@@ -89,6 +90,11 @@ def run_request(
             for key, value in named.items()
         ],
     )
+    if stored is not None and request.ByteSize() > MAX_MESSAGE_BYTES:
+        for value, field in zip(request.inputs, names, strict=False):
+            thin_out(value, field, stored)
+        for entry in request.named_inputs:
+            thin_out(entry.value, entry.key, stored)
     try:
         validate_inputs(
             schema,
@@ -107,6 +113,56 @@ def stream_request(request: runs_pb2.RunRequest) -> runs_pb2.StreamRequest:
     """Make the same request for a stream."""
     return runs_pb2.StreamRequest(
         deployment=request.deployment, inputs=request.inputs, named_inputs=request.named_inputs
+    )
+
+
+def submit_request(
+    request: runs_pb2.RunRequest, idempotency_key: str, timeout: float | None
+) -> runs_pb2.SubmitRequest:
+    """Make the same request for a run that goes on by itself.
+
+    Raises:
+        errors.InvalidInput: the timeout is not above 0.
+
+    """
+    if timeout is not None and not timeout > 0:
+        raise errors.InvalidInput(
+            f"timeout {timeout} is not above 0 seconds", field="timeout", bound="gt=0"
+        )
+    return runs_pb2.SubmitRequest(
+        deployment=request.deployment,
+        inputs=request.inputs,
+        named_inputs=request.named_inputs,
+        idempotency_key=idempotency_key,
+        timeout_seconds=0.0 if timeout is None or math.isinf(timeout) else timeout,
+    )
+
+
+def runs_list(name: str | None, states: Sequence[str], limit: int) -> runs_pb2.RunsListRequest:
+    """Ask for runs.
+
+    Raises:
+        errors.InvalidInput: there is no such state, or the limit is out of its bounds.
+
+    """
+    known = {
+        name.removeprefix("RUN_STATE_").lower(): number
+        for name, number in runs_pb2.RunState.items()
+        if number
+    }
+    for state in states:
+        if state not in known:
+            raise errors.InvalidInput(
+                f"{state!r} is no state of a run; those are {', '.join(known)}", field="states"
+            )
+    if not 1 <= limit <= MAX_RUNS_LISTED:
+        raise errors.InvalidInput(
+            f"limit {limit} is not between 1 and {MAX_RUNS_LISTED}",
+            field="limit",
+            bound=f"le={MAX_RUNS_LISTED}" if limit > 1 else "ge=1",
+        )
+    return runs_pb2.RunsListRequest(
+        deployment=name or "", states=[known[state] for state in states], limit=limit
     )
 
 

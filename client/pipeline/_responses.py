@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 from pipeline._graph.streams import ABSENT
 from pipeline._values import decode
-from pipeline.deployment import DaemonInfo, Deployment, Failure, NurseryInfo
+from pipeline.deployment import DaemonInfo, Deployment, Failure, NurseryInfo, Pointer
+from pipeline.runs import LogLine, RunInfo
+from pipeline.schema import DeploymentSchema
 from pipeline.timeline import Stage, Timeline
 from pipelined_api.v1 import daemon_pb2, deployments_pb2, runs_pb2, timeline_pb2, values_pb2
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 # One item per output; in a stream, ABSENT for what there is none of.
 Row = list[object]
+Decode = Callable[[runs_pb2.RunResponse], Row]
 
 
 def deployment(message: deployments_pb2.Deployment) -> Deployment:
@@ -29,7 +32,7 @@ def deployment(message: deployments_pb2.Deployment) -> Deployment:
         version=message.version,
         state=_word(deployments_pb2.DeploymentState.DESCRIPTOR, message.state),
         digest=message.digest,
-        schema=message.schema,
+        schema=DeploymentSchema(message.schema),
         created_at=_time(message.created_at),
         instances=message.instances,
         environment=tuple(message.environment),
@@ -38,6 +41,7 @@ def deployment(message: deployments_pb2.Deployment) -> Deployment:
         runs_succeeded=message.runs_succeeded,
         runs_failed=message.runs_failed,
         startups=message.startups,
+        pointers=tuple(message.pointers),
     )
 
 
@@ -64,6 +68,46 @@ async def rows(
                 yield items
     finally:
         await messages.aclose()
+
+
+def pointer(message: deployments_pb2.Pointer) -> Pointer:
+    """Read one pointer."""
+    return Pointer(
+        pointer=message.pointer,
+        name=message.name,
+        version=message.version,
+        locked=message.locked,
+        created_at=_time(message.created_at),
+        updated_at=_time(message.updated_at),
+    )
+
+
+def run_info(message: runs_pb2.RunInfo) -> RunInfo:
+    """Read what is known of a run."""
+    return RunInfo(
+        id=message.run_id,
+        deployment=message.deployment,
+        version=message.version,
+        state=_word(runs_pb2.RunState.DESCRIPTOR, message.state),
+        created_at=_time(message.created_at),
+        started_at=_time(message.started_at) if message.HasField("started_at") else None,
+        ended_at=_time(message.ended_at) if message.HasField("ended_at") else None,
+        execution_seconds=message.execution_seconds,
+        reason=message.error.reason,
+        message=message.error.message,
+        submitted=message.submitted,
+    )
+
+
+def log_line(message: runs_pb2.LogLine) -> LogLine:
+    """Read one line of a log."""
+    return LogLine(
+        time=_time(message.time),
+        text=message.text,
+        run_id=message.run_id,
+        worker=message.worker,
+        note=message.note,
+    )
 
 
 def stage(message: timeline_pb2.Stage) -> Stage:

@@ -46,6 +46,10 @@ class Transfers:
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
 
+    async def work(self, call: Callable[[], Result]) -> Result:
+        """Do what takes long; see ``Transport.work``."""
+        return await self._calls.transport.work(call)
+
     async def stat(self, sha256: str, *, timeout: float | None = STATE_CALL_SECONDS) -> FileStatus:
         """See ``Files.stat``."""
         request = files_pb2.FilesStatRequest(sha256=_digest(sha256))
@@ -87,10 +91,19 @@ class Transfers:
                 if failures >= _ATTEMPTS or not (broken or bad_begin):
                     raise
 
-    async def download(self, sha256: str, target: BinaryIO, timeout: float | None) -> None:
+    async def download(
+        self,
+        sha256: str,
+        target: BinaryIO,
+        on_progress: Progress | None,
+        timeout: float | None,
+    ) -> None:
         """See ``Files.download``."""
         request = files_pb2.DownloadRequest(sha256=_digest(sha256))
         deadline = deadline_in(timeout)
+        size = 0
+        if on_progress is not None:
+            size = (await self.stat(sha256, timeout=seconds_left(deadline))).size
         digest = hashlib.sha256()
         failures = 0
         while True:
@@ -102,6 +115,8 @@ class Transfers:
                     digest.update(answer.data)
                     target.write(answer.data)
                     request.offset += len(answer.data)
+                    if on_progress is not None:
+                        on_progress(request.offset, size)
                     failures = 0
                 break
             except errors.Unavailable as error:

@@ -11,20 +11,36 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from pipeline import _arrays
-from pipeline.errors import SerialisationError
-from pipelined_api.limits import MAX_INLINE_FILE_BYTES
+from pipeline import _arrays, _fetching
+from pipeline.errors import PipelineError, SerialisationError
+from pipelined_api.limits import (
+    MAX_CROWDED_INLINE_BYTES,
+    MAX_INLINE_BYTES,
+    MAX_INLINE_FILE_BYTES,
+)
 from pipelined_api.v1 import values_pb2
 from pipelined_api.v1.values_pb2 import Tensor, Value
-from pipelined_api.wire_values import MAX_DEPTH, SchemaViolation, check_file, check_tensor
+from pipelined_api.wire_values import (
+    MAX_DEPTH,
+    SchemaViolation,
+    as_file,
+    check_directory,
+    check_file,
+    check_stored,
+    check_tensor,
+)
 
 if TYPE_CHECKING:
+    from mmap import mmap
+
+    from pipeline.objects.directories import Directory
     from pipeline.objects.files import File
 
-__all__ = ["IntegerTooLarge", "Opened", "Stored", "decode", "encode"]
+__all__ = ["IntegerTooLarge", "Opened", "Stored", "decode", "encode", "thin_out"]
 
 Stored = Callable[["File"], str]
-"""Takes care of a File that is too large for a message; returns its hexadecimal SHA-256."""
+"""Takes care of a File that is too large for a message; returns its hexadecimal SHA-256. Tensors
+and bytes that are too large come as Files, too."""
 Opened = Callable[[values_pb2.File], "File"]
 """Makes a File of a wire value that refers to its content."""
 
@@ -56,9 +72,10 @@ def encode(value: object, subject: str = "value", *, stored: Stored | None = Non
 
     Args:
         value: None, bool, int of 64 bits, float, str, bytes, list, tuple, dict with str keys, numpy
-            array, torch tensor, PIL image, File, InputSchema (as a map), or these nested.
+            array, torch tensor, PIL image, File, Directory, InputSchema (as a map), or these
+            nested.
         subject: what to call the value in errors, such as ``"outputs[0]"``.
-        stored: takes each File too large for a message, and returns its hexadecimal SHA-256, to
+        stored: takes each content too large for a message, and returns its hexadecimal SHA-256, to
             which the wire value then refers; None puts every content into the value.
 
     Raises:
@@ -85,7 +102,7 @@ def _encode(value: object, subject: str, result: Value, depth: int, stored: Stor
     elif isinstance(value, str):
         _encode_string(value, subject, result)
     elif isinstance(value, (bytes, bytearray, memoryview)):
-        result.bytes_value = bytes(value)
+        _encode_bytes(value, subject, result, stored)
     elif isinstance(value, (list, tuple)):
         _check_depth(subject, depth)
         result.list_value.tuple = isinstance(value, tuple)
@@ -101,12 +118,21 @@ def _encode(value: object, subject: str, result: Value, depth: int, stored: Stor
 def _encode_object(
     value: object, subject: str, result: Value, depth: int, stored: Stored | None
 ) -> None:
-    if (tensor := _arrays.encode(value, subject)) is not None:
+    if (array := _arrays.encode(value, subject)) is not None:
+        tensor, data = array
+        if stored is not None and len(data) > MAX_INLINE_BYTES:
+            tensor.stored.CopyFrom(_store(data, "tensor", subject, stored))
+        else:
+            tensor.data = bytes(data)
         result.tensor_value.CopyFrom(tensor)
         return
     files = sys.modules.get("pipeline.objects.files")
     if files is not None and isinstance(value, files.File):
-        _encode_file(value, subject, result, stored)
+        _encode_file(value, subject, result.file_value, stored)
+        return
+    directories = sys.modules.get("pipeline.objects.directories")
+    if directories is not None and isinstance(value, directories.Directory):
+        _encode_directory(value, subject, result.directory_value, stored)
         return
     schemas = sys.modules.get("pipeline._graph.input_schema")
     if schemas is not None and isinstance(value, schemas.InputSchema):
@@ -115,7 +141,7 @@ def _encode_object(
         return
     raise SerialisationError(
         f"{subject}: {_name(value)} cannot cross the wire; give it as None, bool, int, float, str, "
-        "bytes, list, tuple, dict, numpy array, torch tensor, PIL image or File",
+        "bytes, list, tuple, dict, numpy array, torch tensor, PIL image, File or Directory",
         subject=subject,
     )
 
@@ -165,22 +191,128 @@ def _encode_map(
         _encode(item, f"{subject}.{key}", entry.value, depth - 1, stored)
 
 
-def _encode_file(file: File, subject: str, result: Value, stored: Stored | None) -> None:
-    wire = result.file_value
+def _encode_bytes(
+    value: bytes | bytearray | memoryview, subject: str, result: Value, stored: Stored | None
+) -> None:
+    view = memoryview(value)
+    if stored is None or view.nbytes <= MAX_INLINE_BYTES:
+        result.bytes_value = bytes(value)
+        return
+    if not view.c_contiguous:
+        view = memoryview(bytes(value))
+    result.stored_bytes_value.CopyFrom(_store(view, "bytes", subject, stored))
+
+
+def _store(data: memoryview, name: str, subject: str, stored: Stored) -> values_pb2.StoredContent:
+    from pipeline.objects.files import File
+
+    return values_pb2.StoredContent(
+        sha256=_taken(File.from_buffer(data, name=name), subject, stored), size=data.nbytes
+    )
+
+
+def _taken(file: File, subject: str, stored: Stored) -> bytes:
+    try:
+        return bytes.fromhex(stored(file))
+    except SerialisationError as error:
+        raise SerialisationError(f"{subject}: {error}", subject=subject) from error
+
+
+def _encode_file(file: File, subject: str, wire: values_pb2.File, stored: Stored | None) -> None:
     wire.name = file.name
     wire.media_type = file.media_type
-    if stored is not None and (size := file.size) > MAX_INLINE_FILE_BYTES:
-        wire.size = size
-        try:
-            wire.sha256 = bytes.fromhex(stored(file))
-        except SerialisationError as error:
-            raise SerialisationError(f"{subject}: {error}", subject=subject) from error
+    if file.url and not _fetching.is_restricted():
+        wire.url = file.url
+        if file.has_digest:
+            wire.sha256 = bytes.fromhex(file.sha256)
+        return
+    if file.remote_id:
+        if stored is None:
+            raise SerialisationError(
+                f"{subject}: {file!r} is in a daemon; it can only be an input of a run there",
+                subject=subject,
+            )
+        wire.sha256 = bytes.fromhex(file.remote_id)
         wire.stored = True
         return
-    content = file.read()
+    try:
+        if stored is not None and (size := file.size) > MAX_INLINE_FILE_BYTES:
+            wire.size = size
+            wire.sha256 = _taken(file, subject, stored)
+            wire.stored = True
+            return
+        content = file.read()
+    except OSError as error:
+        raise SerialisationError(
+            f"{subject}: {file!r} cannot be read: {error}", subject=subject
+        ) from error
     wire.size = len(content)
     wire.sha256 = hashlib.sha256(content).digest()
     wire.data = content
+
+
+def _encode_directory(
+    directory: Directory, subject: str, wire: values_pb2.Directory, stored: Stored | None
+) -> None:
+    wire.name = directory.name
+    archive = directory.archive_file
+    if archive is not None and not _fetching.is_restricted():
+        _encode_file(archive, f"{subject}.archive", wire.archive, stored)
+        return
+    try:
+        entries = directory.entries()
+    except SerialisationError as error:
+        raise SerialisationError(f"{subject}: {error}", subject=subject) from error
+    except OSError as error:
+        raise SerialisationError(
+            f"{subject}: {directory!r} cannot be read: {error}", subject=subject
+        ) from error
+    for entry in entries:
+        part = wire.entries.add(path=entry.path, executable=entry.executable)
+        if entry.file is not None:
+            _encode_file(entry.file, f"{subject}[{entry.path!r}]", part.file, stored)
+
+
+def thin_out(value: Value, subject: str, stored: Stored) -> None:
+    """Have what is large in a wire value go beside the message, which would be too large with it.
+
+    Args:
+        value: is changed.
+        subject: what to call it in errors.
+        stored: takes what goes; see ``encode``.
+
+    Raises:
+        SerialisationError: it does not take something.
+
+    """
+    kind = value.WhichOneof("kind")
+    if kind == "list_value":
+        for index, item in enumerate(value.list_value.items):
+            thin_out(item, f"{subject}[{index}]", stored)
+    elif kind == "map_value":
+        for entry in value.map_value.entries:
+            thin_out(entry.value, f"{subject}.{entry.key}", stored)
+    elif kind == "bytes_value":
+        if len(value.bytes_value) > MAX_CROWDED_INLINE_BYTES:
+            content = memoryview(value.bytes_value)
+            value.stored_bytes_value.CopyFrom(_store(content, "bytes", subject, stored))
+    elif kind == "tensor_value":
+        tensor = value.tensor_value
+        if len(tensor.data) > MAX_CROWDED_INLINE_BYTES:
+            tensor.stored.CopyFrom(_store(memoryview(tensor.data), "tensor", subject, stored))
+            tensor.ClearField("data")
+    elif kind == "file_value":
+        _thin_out_file(value.file_value, subject, stored)
+    elif kind == "directory_value":
+        _thin_out_file(value.directory_value.archive, f"{subject}.archive", stored)
+        for part in value.directory_value.entries:
+            _thin_out_file(part.file, f"{subject}[{part.path!r}]", stored)
+
+
+def _thin_out_file(file: values_pb2.File, subject: str, stored: Stored) -> None:
+    if len(file.data) > MAX_CROWDED_INLINE_BYTES:
+        _store(memoryview(file.data), file.name, subject, stored)
+        file.stored = True
 
 
 def decode(value: Value, subject: str = "value", *, stored: Opened | None = None) -> object:
@@ -220,20 +352,63 @@ def _decode(value: Value, subject: str, stored: Opened | None) -> object:
     if kind == "tensor_value":
         tensor: Tensor = value.tensor_value
         check_tensor(tensor, subject)
-        return _arrays.decode(tensor)
+        if not tensor.HasField("stored"):
+            return _arrays.decode(tensor, tensor.data)
+        return _arrays.decode(tensor, _mapped(as_file(tensor.stored, "tensor"), subject, stored))
+    if kind == "stored_bytes_value":
+        check_stored(value.stored_bytes_value, subject)
+        return _mapped(as_file(value.stored_bytes_value, "bytes"), subject, stored)[:]
     if kind == "file_value":
-        from pipeline.objects.files import File
-
-        wire = value.file_value
-        check_file(wire, subject)
-        if wire.stored:
-            if stored is None:
-                raise SchemaViolation(subject, "refers to a content that is elsewhere")
-            return stored(wire)
-        return File.from_bytes(wire.data, name=wire.name, media_type=wire.media_type)
+        check_file(value.file_value, subject)
+        return _decode_file(value.file_value, subject, stored)
+    if kind == "directory_value":
+        check_directory(value.directory_value, subject)
+        return _decode_directory(value.directory_value, subject, stored)
     if kind == "null_value":
         return None
     if kind is None:
         raise SchemaViolation(subject, "the value has no kind")
     scalar: object = getattr(value, kind)
     return scalar
+
+
+def _mapped(file: values_pb2.File, subject: str, stored: Opened | None) -> mmap:
+    """Return memory of a content that is not in the value."""
+    content = _decode_file(file, subject, stored).map()
+    if len(content) != file.size:
+        raise SchemaViolation(subject, f"has {len(content)} bytes and not {file.size}")
+    return content
+
+
+def _decode_file(wire: values_pb2.File, subject: str, stored: Opened | None) -> File:
+    from pipeline.objects.files import File
+
+    if wire.url:
+        try:
+            _fetching.check(wire.url)
+        except PipelineError as error:
+            raise SchemaViolation(subject, error.message) from None
+        sha256 = wire.sha256.hex() or None
+        file = File(url=wire.url, name=wire.name, sha256=sha256)
+        file.media_type = wire.media_type
+        return file
+    if wire.stored:
+        if stored is None:
+            raise SchemaViolation(subject, "refers to a content that is elsewhere")
+        return stored(wire)
+    return File.from_bytes(wire.data, name=wire.name, media_type=wire.media_type)
+
+
+def _decode_directory(wire: values_pb2.Directory, subject: str, stored: Opened | None) -> Directory:
+    from pipeline.objects.directories import Directory, Entry
+
+    if wire.HasField("archive"):
+        archive = _decode_file(wire.archive, f"{subject}.archive", stored)
+        return Directory.from_archive(archive, name=wire.name)
+    entries = []
+    for part in wire.entries:
+        file = None
+        if part.HasField("file"):
+            file = _decode_file(part.file, f"{subject}[{part.path!r}]", stored)
+        entries.append(Entry(part.path, part.executable, file))
+    return Directory.from_files(entries, name=wire.name)

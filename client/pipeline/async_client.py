@@ -13,11 +13,11 @@ the errors.
 from __future__ import annotations
 
 import warnings
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING
 
 from pipeline import _responses, errors
 from pipeline._calls import Calls
@@ -26,46 +26,19 @@ from pipeline._operations import Operations
 from pipeline._transfers import Transfers
 from pipeline._transport import AioTransport, BlockingTransport
 from pipeline._values import decode
+from pipeline.async_stream import AsyncStream
+from pipeline.runs import AsyncRun, LogLine, RunInfo
 
 if TYPE_CHECKING:
     from pipeline._graph.graph import Graph
+    from pipeline._requirements import RequirementStatus
     from pipeline._responses import Row
-    from pipeline.deployment import DaemonInfo, Deployment
+    from pipeline.deployment import DaemonInfo, Deployment, Pointer
     from pipeline.objects.files import File
     from pipeline.timeline import Stage, Timeline
-    from pipelined_api.v1 import values_pb2
+    from pipelined_api.v1 import runs_pb2, values_pb2
 
-__all__ = ["AsyncClient", "AsyncStream"]
-
-T = TypeVar("T")
-
-
-class AsyncStream(Generic[T]):
-    """An asynchronous iterator that can be closed, which ends whatever makes its elements."""
-
-    def __init__(self, elements: AsyncGenerator[T, None]) -> None:
-        self._elements = elements
-
-    def __aiter__(self) -> AsyncIterator[T]:
-        return self
-
-    async def __anext__(self) -> T:
-        return await anext(self._elements)
-
-    async def aclose(self) -> None:
-        """Ask for no more elements: a generator's ``finally`` is executed. May be called again."""
-        await self._elements.aclose()
-
-    async def __aenter__(self) -> AsyncStream[T]:
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.aclose()
+__all__ = ["AsyncClient"]
 
 
 class AsyncClient:
@@ -141,12 +114,34 @@ class AsyncClient:
             warnings.warn(text, errors.DeploymentWarning, stacklevel=2)
         return deployment
 
+    async def deploy_folder(
+        self,
+        folder: str | Path,
+        target: str | None = None,
+        *,
+        name: str | None = None,
+        environment: Mapping[str, str] | None = None,
+        instances: int | None = None,
+        allow_differing: bool = False,
+    ) -> Deployment:
+        """Make the graph of a folder runnable; see :meth:`pipeline.Client.deploy_folder`."""
+        deployment, texts = await self._operations.deploy_folder(
+            folder, target, name, environment, instances, allow_differing
+        )
+        for text in texts:
+            warnings.warn(text, errors.DeploymentWarning, stacklevel=2)
+        return deployment
+
+    async def check_requirements(self, requirements: Sequence[str]) -> list[RequirementStatus]:
+        """Compare requirements; see :meth:`pipeline.Client.check_requirements`."""
+        return await self._operations.check_requirements(requirements)
+
     async def run(
         self, name: str, /, *inputs: object, timeout: float | None = None, **named: object
     ) -> Row:
         """Run a deployment and wait for its outputs; see :meth:`pipeline.Client.run`."""
         response = await self._operations.run(name, inputs, named, timeout)
-        return [decode(value, stored=self._referred) for value in response.outputs]
+        return await self._operations.transport.work(lambda: self._decode(response))
 
     async def stream(
         self, name: str, /, *inputs: object, timeout: float | None = None, **named: object
@@ -161,6 +156,35 @@ class AsyncClient:
         messages, outputs = await self._operations.begin_stream(name, inputs, named, timeout)
         return AsyncStream(_responses.rows(messages, outputs, self._referred))
 
+    async def submit(
+        self,
+        name: str,
+        /,
+        *inputs: object,
+        timeout: float | None = None,
+        idempotency_key: str | None = None,
+        **named: object,
+    ) -> AsyncRun:
+        """Begin a run and do not wait for it; see :meth:`pipeline.Client.submit`."""
+        info = await self._operations.submit(name, inputs, named, timeout, idempotency_key)
+        return self._handle(info)
+
+    async def get_run(self, run_id: str) -> AsyncRun:
+        """Return the handle of a run that was submitted; see :meth:`pipeline.Client.get_run`."""
+        return self._handle(await self._operations.run_info(run_id))
+
+    async def runs(
+        self, name: str | None = None, *, states: Sequence[str] = (), limit: int = 100
+    ) -> list[RunInfo]:
+        """Ask for runs, the newest first; see :meth:`pipeline.Client.runs`."""
+        return await self._operations.runs(name, states, limit)
+
+    def logs(
+        self, name: str, *, follow: bool = False, tail: int | None = None
+    ) -> AsyncStream[LogLine]:
+        """Give what a deployment's workers printed; see :meth:`pipeline.Client.logs`."""
+        return AsyncStream(self._operations.logs(deployment=name, follow=follow, tail=tail))
+
     async def warm(
         self,
         name: str,
@@ -171,6 +195,10 @@ class AsyncClient:
         """Start a deployment and wait until it is started; see :meth:`pipeline.Client.warm`."""
         return await self._operations.warm(name, on_progress, timeout)
 
+    async def cool(self, name: str) -> Deployment:
+        """Stop the workers of a deployment; see :meth:`pipeline.Client.cool`."""
+        return await self._operations.cool(name)
+
     async def deployment(self, name: str) -> Deployment:
         """Ask for one deployment; see :meth:`pipeline.Client.deployment`."""
         return await self._operations.deployment(name)
@@ -179,9 +207,29 @@ class AsyncClient:
         """Ask for the timeline of a deployment's last startup; None if there was none yet."""
         return await self._operations.timeline(name)
 
-    async def list(self) -> list[Deployment]:
-        """Ask for all deployments, ordered by name."""
-        return await self._operations.deployments()
+    async def versions(self, name: str) -> list[Deployment]:
+        """Ask for all versions of a deployment; see :meth:`pipeline.Client.versions`."""
+        return await self._operations.versions(name)
+
+    async def create_pointer(
+        self,
+        pointer: str,
+        target: str,
+        *,
+        overwrite: bool = False,
+        locked: bool = False,
+        unlock: bool = False,
+    ) -> Pointer:
+        """Let a name mean one version; see :meth:`pipeline.Client.create_pointer`."""
+        return await self._operations.create_pointer(pointer, target, overwrite, locked, unlock)
+
+    async def pointers(self, name: str | None = None) -> list[Pointer]:
+        """Ask for the pointers of one deployment, or of all."""
+        return await self._operations.pointers(name)
+
+    async def delete_pointer(self, pointer: str, *, unlock: bool = False) -> None:
+        """Remove a pointer; see :meth:`pipeline.Client.delete_pointer`."""
+        await self._operations.delete_pointer(pointer, unlock)
 
     async def delete(self, name: str) -> None:
         """Remove a deployment; see :meth:`pipeline.Client.delete`."""
@@ -190,6 +238,16 @@ class AsyncClient:
     async def info(self) -> DaemonInfo:
         """Ask what the daemon is and can do."""
         return await self._operations.info()
+
+    async def list(self) -> list[Deployment]:
+        """Ask for all deployments, ordered by name."""
+        return await self._operations.deployments()
+
+    def _handle(self, info: RunInfo) -> AsyncRun:
+        return AsyncRun(self._operations, self._decode, info.id, info.deployment)
+
+    def _decode(self, response: runs_pb2.RunResponse) -> Row:
+        return [decode(value, stored=self._referred) for value in response.outputs]
 
     def _referred(self, wire: values_pb2.File) -> File:
         if self._blocking is None:

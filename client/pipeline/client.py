@@ -13,31 +13,32 @@ Every method raises :class:`pipeline.errors.PipelineError` or one of its subclas
 from __future__ import annotations
 
 import warnings
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from pipeline import _responses, errors
+from pipeline import errors
 from pipeline._files import Files
-from pipeline._graph.streams import Stream
 from pipeline._operations import Operations
-from pipeline._transport import BlockingTransport, drive, iterate
-from pipeline._values import decode
-from pipelined_api.v1 import runs_pb2
+from pipeline._run_methods import RunMethods
+from pipeline._transport import BlockingTransport, drive
 
 if TYPE_CHECKING:
     from pipeline._graph.graph import Graph
-    from pipeline._responses import Row
-    from pipeline.deployment import DaemonInfo, Deployment
+    from pipeline._requirements import RequirementStatus
+    from pipeline.deployment import DaemonInfo, Deployment, Pointer
     from pipeline.objects.files import File
     from pipeline.timeline import Stage, Timeline
 
 __all__ = ["Client"]
 
 
-class Client:
+class Client(RunMethods):
     """A connection to a daemon, made with the first call. Any number of threads may share one.
+
+    Where a method takes the name of a deployment, that may be ``NAME`` or ``NAME:latest`` for its
+    newest version, ``NAME:v3`` for that one, or ``NAME:POINTER`` for what a pointer names.
 
     Args:
         address: ``unix:/path``, ``/path`` or ``host:port``. None: ``PIPELINED_ADDRESS``, else the
@@ -61,8 +62,8 @@ class Client:
         on_upload: Callable[[File, int, int], None] | None = None,
     ) -> None:
         self._transport = BlockingTransport(address, token=token, tls=tls)
-        self._operations = Operations(self._transport, on_upload)
-        self._files = Files(self._operations.transfers)
+        operations = Operations(self._transport, on_upload)
+        super().__init__(operations, Files(operations.transfers))
 
     @property
     def address(self) -> str:
@@ -123,65 +124,60 @@ class Client:
             warnings.warn(text, errors.DeploymentWarning, stacklevel=2)
         return deployment
 
-    def run(
-        self, name: str, /, *inputs: object, timeout: float | None = None, **named: object
-    ) -> list[object]:
-        """Run a deployment once and wait for its outputs, one item per output of the graph.
+    def deploy_folder(
+        self,
+        folder: str | Path,
+        target: str | None = None,
+        *,
+        name: str | None = None,
+        environment: Mapping[str, str] | None = None,
+        instances: int | None = None,
+        allow_differing: bool = False,
+    ) -> Deployment:
+        """Make the graph of a folder runnable under a name; nothing is pickled.
 
-        Of an output that streams it is the list of all elements; ``stream`` gives them one by one.
-
-        A cold deployment is started first. Inputs are validated here, before anything is sent,
-        and again by the daemon. Never tried again by itself: a run may have effects.
-        A File of more than 1 MiB is uploaded before, unless the daemon has its content; one that
-        comes back is downloaded when it is read.
-
-        Args:
-            name: the deployment.
-            inputs: in the order of the graph's input Variables.
-            timeout: seconds for everything, including a startup; None for no limit.
-            named: inputs by their names.
-
-        Raises:
-            errors.NotFound: there is no such deployment.
-            errors.InvalidInput: the inputs do not fit.
-            errors.StartupFailed, errors.RunFailed: a node raised; with the remote traceback.
-            errors.WorkerDied: its process died; the next run gets another.
-            errors.DeadlineExceeded, errors.Cancelled, errors.Overloaded: as they say.
-
-        """
-        response = self._run(name, inputs, named, timeout)
-        return [decode(value, stored=self._files.referred) for value in response.outputs]
-
-    def stream(
-        self, name: str, /, *inputs: object, timeout: float | None = None, **named: object
-    ) -> Stream[list[object]]:
-        """Run a deployment once and give its outputs as they come.
-
-        The first list has the static outputs; there is none if every output streams. After that
-        each list has the next element of every stream that has not ended. There is one item per
-        output in each; what has nothing to give is ``pipeline.objects.graph.ABSENT``. ::
-
-            with client.stream("writer", "a prompt") as parts:
-                for [token] in parts: ...
-
-        Inputs are validated here, and again by the daemon; the run begins when the first list is
-        asked for. One that is not read waits. Closing the Stream closes the generators in the
-        worker when they yield next: their ``finally`` is executed.
+        The folder's files are sent as they are, without hidden ones and what ``.pipelineignore``
+        names. Its ``pipeline.yaml`` gives what is not given here. In the workers the folder is the
+        current one, and the first in which modules are looked for. See also ``deploy``.
 
         Args:
-            name: the deployment.
-            inputs: in the order of the graph's input Variables.
-            timeout: seconds for everything from the beginning of the run; None for no limit.
-            named: inputs by their names.
+            folder: with the module and all of its files.
+            target: the graph, ``"module:variable"``.
+            name: of the deployment.
+            environment: variables for its workers, besides those of ``pipeline.yaml``.
+            instances: workers that run it at once.
+            allow_differing: warn about packages that the folder requires and that the daemon lacks
+                or has in other versions, instead of refusing.
 
         Raises:
-            errors.NotFound, errors.InvalidInput: as ``run``.
-            errors.RunFailed: from the iterator, after the elements before the failure, as is
-                everything else that ``run`` raises.
+            errors.InvalidInput: folder, target, name, ``pipeline.yaml``, or too many files.
+            errors.GraphError: the module cannot be imported here, or the variable is no graph.
+            errors.Incompatible: a required package is not there, or in another version.
 
         """
-        messages, outputs = drive(self._operations.begin_stream(name, inputs, named, timeout))
-        return Stream(self._rows(messages, outputs))
+        deployment, texts = drive(
+            self._operations.deploy_folder(
+                folder, target, name, environment, instances, allow_differing
+            )
+        )
+        for text in texts:
+            warnings.warn(text, errors.DeploymentWarning, stacklevel=2)
+        return deployment
+
+    def check_requirements(self, requirements: Sequence[str]) -> list[RequirementStatus]:
+        """Compare requirements with the packages that the daemon's workers have.
+
+        Args:
+            requirements: as PEP 508 has them, such as ``"torch>=2.4"``.
+
+        Returns:
+            One status for each, in their order.
+
+        Raises:
+            errors.InvalidInput: one is no requirement, names a URL, or there are over 1,000.
+
+        """
+        return drive(self._operations.check_requirements(requirements))
 
     def warm(
         self,
@@ -203,6 +199,20 @@ class Client:
         """
         return drive(self._operations.warm(name, on_progress, timeout))
 
+    def cool(self, name: str) -> Deployment:
+        """Stop the workers of a deployment when its runs in progress have ended.
+
+        The next run or ``warm`` starts them again. One that is cold stays so.
+
+        Returns:
+            The deployment as it is after that.
+
+        Raises:
+            errors.NotFound: there is none of that name.
+
+        """
+        return drive(self._operations.cool(name))
+
     def deployment(self, name: str) -> Deployment:
         """Ask for one deployment.
 
@@ -216,15 +226,69 @@ class Client:
         """Ask for the timeline of a deployment's last startup; None if there was none yet."""
         return drive(self._operations.timeline(name))
 
-    def list(self) -> list[Deployment]:
-        """Ask for all deployments, ordered by name."""
-        return drive(self._operations.deployments())
-
-    def delete(self, name: str) -> None:
-        """Remove a deployment: runs in progress end, new ones are refused.
+    def versions(self, name: str) -> list[Deployment]:
+        """Ask for all versions of a deployment that are kept, the oldest first.
 
         Raises:
             errors.NotFound: there is none of that name.
+
+        """
+        return drive(self._operations.versions(name))
+
+    def create_pointer(
+        self,
+        pointer: str,
+        target: str,
+        *,
+        overwrite: bool = False,
+        locked: bool = False,
+        unlock: bool = False,
+    ) -> Pointer:
+        """Let a name such as ``diffusion:prod`` mean one version, which is kept then.
+
+        ::
+
+            client.create_pointer("diffusion:prod", "diffusion:v3")
+            client.run("diffusion:prod", "a red square")
+
+        Args:
+            pointer: ``NAME:POINTER``.
+            target: a reference to the same NAME; the version that it stands for now is meant.
+            overwrite: whether the pointer may exist, and mean another version until now.
+            locked: whether later calls need ``unlock`` to overwrite or delete it.
+            unlock: whether the pointer that is overwritten may be locked.
+
+        Raises:
+            errors.AlreadyExists: it exists, and is not to be overwritten.
+            errors.NotFound: there is no such version.
+            errors.InvalidInput: this is no name of a pointer, or one of another deployment.
+            errors.PipelineError: it is locked (reason ``"POINTER_LOCKED"``).
+
+        """
+        return drive(self._operations.create_pointer(pointer, target, overwrite, locked, unlock))
+
+    def pointers(self, name: str | None = None) -> list[Pointer]:
+        """Ask for the pointers of one deployment, or of all."""
+        return drive(self._operations.pointers(name))
+
+    def delete_pointer(self, pointer: str, *, unlock: bool = False) -> None:
+        """Remove a pointer; the version stays.
+
+        Raises:
+            errors.NotFound: there is none of that name.
+            errors.PipelineError: it is locked (reason ``"POINTER_LOCKED"``).
+
+        """
+        drive(self._operations.delete_pointer(pointer, unlock))
+
+    def delete(self, name: str) -> None:
+        """Remove a deployment with all its versions, or one version (``NAME:v3``).
+
+        Runs in progress end, new ones are refused.
+
+        Raises:
+            errors.NotFound: there is none of that name.
+            errors.PipelineError: a pointer names that version (reason ``"VERSION_IN_USE"``).
 
         """
         drive(self._operations.delete(name))
@@ -233,27 +297,6 @@ class Client:
         """Ask what the daemon is and can do."""
         return drive(self._operations.info())
 
-    def _run(
-        self,
-        name: str,
-        inputs: tuple[object, ...],
-        named: Mapping[str, object],
-        timeout: float | None,
-    ) -> runs_pb2.RunResponse:
-        # The command prints outputs without making tensors of them, hence the message.
-        return drive(self._operations.run(name, inputs, named, timeout))
-
-    def _stream(
-        self,
-        name: str,
-        inputs: tuple[object, ...],
-        named: Mapping[str, object],
-        timeout: float | None,
-    ) -> Generator[runs_pb2.StreamResponse, None, None]:
-        messages, _ = drive(self._operations.begin_stream(name, inputs, named, timeout))
-        return iterate(messages)
-
-    def _rows(
-        self, messages: AsyncGenerator[runs_pb2.StreamResponse, None], outputs: int
-    ) -> Generator[Row, None, None]:
-        return iterate(_responses.rows(messages, outputs, self._files.referred))
+    def list(self) -> list[Deployment]:
+        """Ask for all deployments, ordered by name."""
+        return drive(self._operations.deployments())

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from pipelined_api.v1.schema_pb2 import Schema
+from pipeline.schema import DeploymentSchema
 
-__all__ = ["DaemonInfo", "Deployment", "Failure", "NurseryInfo"]
+__all__ = ["DaemonInfo", "Deployment", "Failure", "NurseryInfo", "Pointer"]
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,7 @@ class Deployment:
         version: 1 for the first version under the name, then 2, and so on.
         state: ``"cold"``, ``"starting"``, ``"warm"``, ``"asleep"``, ``"failed"`` or ``"draining"``.
         digest: hexadecimal digest of the graph's topology, constants and code.
-        schema: what it takes and gives.
+        schema: what it takes and gives; ``schema()`` is the JSON Schema of that.
         created_at: when this version was deployed, in UTC.
         instances: workers that run it at once.
         environment: names of the environment variables that it sets; values are never shown.
@@ -48,6 +46,7 @@ class Deployment:
         runs_succeeded: runs that ended well in the life of the daemon.
         runs_failed: runs that did not.
         startups: startups in the life of the daemon.
+        pointers: that name this version, such as ``"prod"`` for ``NAME:prod``.
 
     """
 
@@ -55,7 +54,7 @@ class Deployment:
     version: int
     state: str
     digest: str
-    schema: Schema
+    schema: DeploymentSchema
     created_at: datetime
     instances: int = 1
     environment: tuple[str, ...] = ()
@@ -64,6 +63,29 @@ class Deployment:
     runs_succeeded: int = 0
     runs_failed: int = 0
     startups: int = 0
+    pointers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Pointer:
+    """A name of its own for one version of a deployment, which can be set to another.
+
+    Attributes:
+        pointer: what it is referred to by, ``NAME:POINTER``.
+        name: of the deployment.
+        version: that it names.
+        locked: it is not overwritten or deleted without ``unlock``.
+        created_at: in UTC.
+        updated_at: when it was set last, in UTC.
+
+    """
+
+    pointer: str
+    name: str
+    version: int
+    locked: bool
+    created_at: datetime
+    updated_at: datetime
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import resource
 import signal
 from importlib import metadata
 from typing import Any
@@ -11,9 +12,11 @@ from typing import Any
 import structlog
 
 from pipelined.core.deployments import Deployments
+from pipelined.core.printed import Journal, Printed
+from pipelined.core.runs import Runs, steady_clock
 from pipelined.installed import InstalledPackages
 from pipelined.nursery.limits import Limits
-from pipelined.nursery.supervisor import Nursery
+from pipelined.nursery.supervisor import Nursery, log_output
 from pipelined.rpc.health import Health
 from pipelined.rpc.listener import Listener
 from pipelined.rpc.server import create_server
@@ -24,6 +27,8 @@ from pipelined.store.files import Files
 
 # How long calls that are being answered may take once every run has ended.
 SERVER_GRACE_SECONDS = 1.0
+# Each of the MAX_FILES_PER_RUN contents of a run is an open file, and runs go in parallel.
+DESCRIPTORS = 16384
 log = structlog.get_logger()
 
 
@@ -35,6 +40,7 @@ async def serve(settings: Settings) -> None:
         StorageFailed: What is in them cannot be read.
         ListenError: An address cannot be listened on.
     """
+    _allow_descriptors()
     stop = _stop_on_signals()
     async with contextlib.AsyncExitStack() as stack:
         directory = stack.enter_context(StateDirectory(settings.state_directory))
@@ -43,13 +49,34 @@ async def serve(settings: Settings) -> None:
         files = await asyncio.to_thread(Files, directory.files, settings.files)
         stack.push_async_callback(_cancelled, asyncio.create_task(files.keep_swept()))
 
-        limits = Limits(pinned_bytes=settings.pinned_bytes, device_bytes=settings.device_bytes)
-        nursery = Nursery(preload=settings.preload, limits=limits, files=files)
+        limits = Limits(
+            pinned_bytes=settings.pinned_bytes,
+            device_bytes=settings.device_bytes,
+            url_hosts=settings.url_hosts,
+            url_bytes=settings.files.file_bytes,
+        )
+        clock = steady_clock()
+        journal = Journal(clock)
+        runs = Runs(journal, settings.runs, clock)
+        stack.push_async_callback(_cancelled, asyncio.create_task(runs.keep_swept()))
+
+        def on_output(printed: Printed) -> None:
+            log_output(printed)
+            journal.add(printed)
+
+        nursery = Nursery(preload=settings.preload, on_output=on_output, limits=limits, files=files)
         health = Health()
-        deployments = Deployments(store, nursery, health.deployment_changed)
+        deployments = Deployments(store, nursery, health.deployment_changed, settings.versions_kept)
         version = metadata.version("pipelined")
         server = create_server(
-            deployments, files, InstalledPackages(), health, nursery.status, version
+            deployments,
+            files,
+            runs,
+            journal,
+            InstalledPackages(),
+            health,
+            nursery.status,
+            version,
         )
         stack.push_async_callback(server.stop, None)
         listener = stack.enter_context(contextlib.closing(Listener()))
@@ -70,6 +97,14 @@ async def serve(settings: Settings) -> None:
         await _drain(deployments, stop, settings.drain_seconds)
         await server.stop(SERVER_GRACE_SECONDS)
     log.info("stopped")
+
+
+def _allow_descriptors() -> None:
+    """Let this process and its children have the files of a run open, as far as the system does."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _stop_on_signals() -> asyncio.Event:

@@ -11,9 +11,11 @@ from typing import Annotated
 import typer
 
 from pipelined.core.files import FileLimits
+from pipelined.core.runs import RunLimits
 from pipelined.observe.logs import LogFormat, configure
 from pipelined.settings import (
     DEFAULT_PINNED_BYTES,
+    DEFAULT_VERSIONS_KEPT,
     LEAST_PINNED_BYTES,
     InvalidDuration,
     InvalidSize,
@@ -24,8 +26,10 @@ from pipelined.settings import (
     parse_pinned_memory,
 )
 from pipelined_api.address import Address, InvalidAddress, default_address, parse_address
+from pipelined_api.url_hosts import OPTION, InvalidUrlHost, UrlHosts
 
 DEFAULT_FILES = FileLimits()
+DEFAULT_RUNS = RunLimits()
 application = typer.Typer(
     name="pipelined",
     help="A daemon that owns the GPUs of a machine and keeps models warm.",
@@ -55,6 +59,13 @@ def _duration(text: object) -> float:
         return parse_duration(str(text))
     except InvalidDuration as error:
         raise typer.BadParameter(str(error)) from None
+
+
+def _url_hosts(entries: list[str]) -> tuple[str, ...]:
+    try:
+        return UrlHosts(entries).entries
+    except InvalidUrlHost as error:
+        raise typer.BadParameter(str(error), param_hint=OPTION) from None
 
 
 def _size(parse: Callable[[str], int], text: object) -> int:
@@ -158,6 +169,47 @@ def serve(
             f"Default: {DEFAULT_FILES.ttl_seconds / 3600:.0f}h.",
         ),
     ] = DEFAULT_FILES.ttl_seconds,
+    versions_kept: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            metavar="N",
+            envvar="PIPELINED_VERSIONS_KEPT",
+            help="How many versions of each deployment are kept, the newest; those that pointers "
+            "name are kept anyway.",
+        ),
+    ] = DEFAULT_VERSIONS_KEPT,
+    run_ttl: Annotated[
+        float,
+        typer.Option(
+            parser=_duration,
+            metavar="TIME",
+            envvar="PIPELINED_RUN_TTL",
+            show_default=False,
+            help="How long a run is remembered after its end, with its outputs if it was "
+            f"submitted and with what it printed. Default: {DEFAULT_RUNS.ttl_seconds / 3600:.0f}h.",
+        ),
+    ] = DEFAULT_RUNS.ttl_seconds,
+    run_store_size: Annotated[
+        int,
+        typer.Option(
+            parser=_device_memory,
+            metavar="SIZE",
+            envvar="PIPELINED_RUN_STORE_SIZE",
+            show_default=False,
+            help="What the outputs of submitted runs that have ended may take of the daemon's "
+            f"memory; the oldest go first. Default: {DEFAULT_RUNS.store_bytes >> 20}MiB.",
+        ),
+    ] = DEFAULT_RUNS.store_bytes,
+    allow_url_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="HOST[:PORT]",
+            help="A host that workers may fetch files from by their URL; may be repeated. Without "
+            "a port it is 80 and 443; * is any public host. An address that is not public has to "
+            "be named literally. Default: none.",
+        ),
+    ] = None,
     log_format: Annotated[LogFormat, typer.Option(help="How the log looks.")] = LogFormat.CONSOLE,
     debug: Annotated[bool, typer.Option("--debug", help="Log more.")] = False,
 ) -> None:
@@ -170,6 +222,9 @@ def serve(
         pinned_bytes=pinned_memory,
         device_bytes=device_memory,
         files=FileLimits(file_max_size, file_store_size, file_ttl),
+        versions_kept=versions_kept,
+        runs=RunLimits(run_ttl, run_store_size),
+        url_hosts=_url_hosts(allow_url_host or []),
     )
     configure(log_format, debug=debug)
     # Imported late, so that --help does not wait for gRPC.

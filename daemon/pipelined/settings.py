@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipelined.core.files import FileLimits
+from pipelined.core.runs import RunLimits
 from pipelined_api.address import Address
 
 DEFAULT_PINNED_BYTES = 256 << 20
+DEFAULT_VERSIONS_KEPT = 10
 # Four buffers of a page each, with what reading past the page cache needs beside it: with less the
 # loader cannot read and copy at the same time (csrc/weights/cuda/loading_device.hpp).
 LEAST_PINNED_BYTES = 48 << 10
@@ -86,6 +88,9 @@ class Settings:
         pinned_bytes: Host memory that each worker may pin to load weights onto devices.
         device_bytes: What each worker's weights may take of each device; None for all that it has.
         files: What may be kept of uploaded files and of those that runs give back.
+        versions_kept: Newest versions of each deployment that are kept; at least 1.
+        runs: What may be kept of runs that have ended.
+        url_hosts: Where workers may fetch files from by their URL.
     """
 
     addresses: tuple[Address, ...]
@@ -95,3 +100,6 @@ class Settings:
     pinned_bytes: int = DEFAULT_PINNED_BYTES
     device_bytes: int | None = None
     files: FileLimits = field(default_factory=FileLimits)
+    versions_kept: int = DEFAULT_VERSIONS_KEPT
+    runs: RunLimits = field(default_factory=RunLimits)
+    url_hosts: tuple[str, ...] = ()

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 from pydantic_core import (
     PydanticCustomError,
+    PydanticKnownError,
     SchemaError,
     SchemaValidator,
     ValidationError,
@@ -16,8 +17,16 @@ from pydantic_core import (
 from pydantic_core.core_schema import CoreSchema
 
 from pipelined_api.v1.schema_pb2 import Constraints, Parameter, Type
-from pipelined_api.v1.values_pb2 import Tensor, Value
-from pipelined_api.wire_values import SchemaViolation, WireFile, WireTensor, is_image, plain
+from pipelined_api.v1.values_pb2 import DataType, Tensor, Value
+from pipelined_api.wire_values import (
+    SchemaViolation,
+    WireBytes,
+    WireDirectory,
+    WireFile,
+    WireTensor,
+    is_image,
+    plain,
+)
 
 DecodeDefault: TypeAlias = Callable[[Value], object]
 
@@ -39,6 +48,7 @@ _NUMPY = ("numpy", "ndarray")
 _TORCH = ("torch", "Tensor")
 _IMAGE = ("PIL.Image", "Image")
 _FILE = ("pipeline.objects.files", "File")
+_DIRECTORY = ("pipeline.objects.directories", "Directory")
 
 
 @lru_cache(maxsize=1024)
@@ -113,6 +123,23 @@ def _int(type_: Type, bounds: dict[str, Any], _: DecodeDefault) -> CoreSchema:
     limits["ge"] = max(limits.get("ge", _INT64["ge"]), _INT64["ge"])
     limits["le"] = min(limits.get("le", _INT64["le"]), _INT64["le"])
     return core_schema.int_schema(strict=True, **limits)
+
+
+def _bytes(_: Type, bounds: dict[str, Any], __: DecodeDefault) -> CoreSchema:
+    least, most = bounds.get("min_length", 0), bounds.get("max_length")
+
+    def check(value: object, here: Callable[[object], object]) -> object:
+        if not isinstance(value, WireBytes):
+            return here(value)
+        if value.size < least:
+            raise PydanticKnownError("bytes_too_short", {"min_length": least})
+        if most is not None and value.size > most:
+            raise PydanticKnownError("bytes_too_long", {"max_length": most})
+        return value
+
+    return core_schema.no_info_wrap_validator_function(
+        check, core_schema.bytes_schema(strict=True, **bounds)
+    )
 
 
 def _list(type_: Type, bounds: dict[str, Any], decode_default: DecodeDefault) -> CoreSchema:
@@ -248,10 +275,11 @@ def _tensor_of(container: Tensor.Container.ValueType) -> Callable[[object], bool
 
 
 def _fits_image(value: object) -> bool:
-    return (
-        isinstance(value, WireTensor)
-        and value.container in (Tensor.CONTAINER_IMAGE, Tensor.CONTAINER_UNSPECIFIED)
-        and is_image(value.dtype, value.shape)
+    if not isinstance(value, WireTensor) or not is_image(value.dtype, value.shape):
+        return False
+    # Of no named library it is an array, of which the worker makes an image if it is uint8.
+    return value.container == Tensor.CONTAINER_IMAGE or (
+        value.container == Tensor.CONTAINER_UNSPECIFIED and value.dtype == DataType.DATA_TYPE_UINT8
     )
 
 
@@ -264,7 +292,7 @@ _BUILDERS: dict[
     Type.KIND_INT: _int,
     Type.KIND_FLOAT: lambda _, bounds, __: core_schema.float_schema(strict=True, **bounds),
     Type.KIND_STRING: lambda _, bounds, __: core_schema.str_schema(strict=True, **bounds),
-    Type.KIND_BYTES: lambda _, bounds, __: core_schema.bytes_schema(strict=True, **bounds),
+    Type.KIND_BYTES: _bytes,
     Type.KIND_LIST: _list,
     Type.KIND_TUPLE: _tuple,
     Type.KIND_MAP: _map,
@@ -277,6 +305,9 @@ _BUILDERS: dict[
     ),
     Type.KIND_IMAGE: _of_class([_IMAGE, _NUMPY], "a PIL image", _fits_image),
     Type.KIND_FILE: _of_class([_FILE], "a File", lambda value: isinstance(value, WireFile)),
+    Type.KIND_DIRECTORY: _of_class(
+        [_DIRECTORY], "a Directory", lambda value: isinstance(value, WireDirectory)
+    ),
 }
 
 _PRECEDENCE: dict[Type.Kind.ValueType, int] = {

@@ -10,6 +10,8 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from pipelined_api.limits import MAX_DIRECTORY_ENTRIES, MAX_NAME_BYTES, MAX_PATH_BYTES
+from pipelined_api.url_hosts import InvalidUrl, split_url
 from pipelined_api.v1 import values_pb2
 from pipelined_api.v1.values_pb2 import DataType, Tensor, Value
 
@@ -17,11 +19,18 @@ __all__ = [
     "ELEMENT_SIZES",
     "MAX_DEPTH",
     "SchemaViolation",
+    "WireBytes",
+    "WireDirectory",
     "WireFile",
     "WireTensor",
+    "as_file",
+    "check_count",
+    "check_directory",
     "check_file",
+    "check_stored",
     "check_tensor",
     "is_plain_name",
+    "path_fault",
     "plain",
     "stored_files",
 ]
@@ -52,6 +61,13 @@ ELEMENT_SIZES: dict[DataType.ValueType, int] = {
 """Bytes in one element of each type."""
 
 _IMAGE_CHANNELS = (1, 2, 3, 4)
+# Element types of images that have one channel, beside uint8.
+_SINGLE_CHANNEL = (
+    DataType.DATA_TYPE_BOOL,
+    DataType.DATA_TYPE_UINT16,
+    DataType.DATA_TYPE_INT32,
+    DataType.DATA_TYPE_FLOAT32,
+)
 
 
 class SchemaViolation(Exception):
@@ -88,8 +104,22 @@ class WireFile:
     size: int
 
 
+@dataclass(frozen=True)
+class WireDirectory:
+    """Stands for a folder whose files nobody needs to see."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class WireBytes:
+    """Stands for bytes that are beside the message."""
+
+    size: int
+
+
 def plain(value: Value, field: str = "value") -> object:
-    """Turn ``value`` into Python, with a WireTensor or a WireFile where one of those is.
+    """Turn ``value`` into Python, with what stands for tensors, files, folders and stored bytes.
 
     Raises:
         SchemaViolation: the value, or one inside it, is malformed.
@@ -108,6 +138,12 @@ def plain(value: Value, field: str = "value") -> object:
     if kind == "file_value":
         check_file(value.file_value, field)
         return WireFile(value.file_value.name, value.file_value.size)
+    if kind == "directory_value":
+        check_directory(value.directory_value, field)
+        return WireDirectory(value.directory_value.name)
+    if kind == "stored_bytes_value":
+        check_stored(value.stored_bytes_value, field)
+        return WireBytes(value.stored_bytes_value.size)
     if kind == "null_value":
         return None
     if kind is None:
@@ -139,9 +175,15 @@ def check_tensor(tensor: Tensor, field: str) -> None:
     if any(extent < 0 for extent in shape):
         raise SchemaViolation(field, f"negative extent in tensor shape {shape}")
     expected = math.prod(shape) * size
-    if len(tensor.data) != expected:
+    actual = len(tensor.data)
+    if tensor.HasField("stored"):
+        check_stored(tensor.stored, field)
+        if actual:
+            raise SchemaViolation(field, "a tensor that is stored has data too")
+        actual = tensor.stored.size
+    if actual != expected:
         raise SchemaViolation(
-            field, f"tensor data has {len(tensor.data)} bytes, its shape {shape} needs {expected}"
+            field, f"tensor data has {actual} bytes, its shape {shape} needs {expected}"
         )
     if tensor.container == Tensor.CONTAINER_IMAGE and not is_image(tensor.dtype, shape):
         raise SchemaViolation(
@@ -150,11 +192,22 @@ def check_tensor(tensor: Tensor, field: str) -> None:
         )
 
 
+def check_stored(stored: values_pb2.StoredContent, field: str) -> None:
+    """Make sure that this refers to a content.
+
+    Raises:
+        SchemaViolation: it does not.
+
+    """
+    if stored.size == 0 or len(stored.sha256) != hashlib.sha256().digest_size:
+        raise SchemaViolation(field, "refers to no content")
+
+
 def is_image(dtype: DataType.ValueType, shape: list[int] | tuple[int, ...]) -> bool:
     """Whether a tensor of this type and shape can be an image."""
-    if dtype != DataType.DATA_TYPE_UINT8 or len(shape) not in (2, 3):
-        return False
-    return len(shape) == 2 or shape[2] in _IMAGE_CHANNELS
+    if dtype != DataType.DATA_TYPE_UINT8:
+        return dtype in _SINGLE_CHANNEL and len(shape) == 2
+    return len(shape) == 2 or (len(shape) == 3 and shape[2] in _IMAGE_CHANNELS)
 
 
 def is_plain_name(name: str) -> bool:
@@ -173,9 +226,18 @@ def check_file(file: values_pb2.File, field: str) -> None:
     if not is_plain_name(name):
         raise SchemaViolation(field, f"{name!r} is not the plain name of a file")
     content = file.WhichOneof("content")
+    digested = len(file.sha256) == hashlib.sha256().digest_size
     if content == "stored":
-        if not file.stored or len(file.sha256) != hashlib.sha256().digest_size:
+        if not file.stored or not digested:
             raise SchemaViolation(field, f"file {name!r} refers to no content")
+        return
+    if content == "url":
+        if file.sha256 and not digested:
+            raise SchemaViolation(field, f"file {name!r} has a sha256 that is none")
+        try:
+            split_url(file.url)
+        except InvalidUrl as error:
+            raise SchemaViolation(field, str(error)) from None
         return
     if content is None:
         raise SchemaViolation(field, f"file {name!r} has no content")
@@ -187,8 +249,67 @@ def check_file(file: values_pb2.File, field: str) -> None:
         raise SchemaViolation(field, f"the content of file {name!r} does not match its sha256")
 
 
+def path_fault(path: str) -> str:
+    """Say what makes a relative path unfit for an entry of a Directory; empty if nothing does."""
+    if len(path.encode("utf-8", "surrogateescape")) > MAX_PATH_BYTES:
+        return f"has more than {MAX_PATH_BYTES} bytes"
+    for name in path.split("/"):
+        if not is_plain_name(name):
+            return "is no relative path of plain names"
+        if len(name.encode("utf-8", "surrogateescape")) > MAX_NAME_BYTES:
+            return f"has a name of more than {MAX_NAME_BYTES} bytes"
+    return ""
+
+
+def check_directory(directory: values_pb2.Directory, field: str) -> None:
+    """Make sure that every path in a folder is harmless, and every file as it says.
+
+    Raises:
+        SchemaViolation: one is not, or there are too many.
+
+    """
+    if not is_plain_name(directory.name):
+        raise SchemaViolation(field, f"{directory.name!r} is not the plain name of a folder")
+    if directory.HasField("archive"):
+        if directory.entries:
+            raise SchemaViolation(field, f"folder {directory.name!r} has an archive and entries")
+        check_file(directory.archive, f"{field}.archive")
+        return
+    check_count(len(directory.entries), directory.name, field)
+    seen: set[str] = set()
+    for entry in directory.entries:
+        if fault := path_fault(entry.path):
+            raise SchemaViolation(field, f"path {entry.path[:200]!r} {fault}")
+        if entry.path in seen:
+            raise SchemaViolation(field, f"path {entry.path!r} occurs twice")
+        seen.add(entry.path)
+        if entry.HasField("file"):
+            check_file(entry.file, f"{field}[{entry.path!r}]")
+            if entry.file.name != entry.path.rpartition("/")[2]:
+                raise SchemaViolation(field, f"the file at {entry.path!r} has another name")
+    for path in seen:
+        while path := path.rpartition("/")[0]:
+            if path in seen:
+                raise SchemaViolation(field, f"path {path!r} is a file, or empty, and has others")
+
+
+def check_count(count: int, name: str, field: str) -> None:
+    """Make sure that a folder has not too many entries.
+
+    Raises:
+        SchemaViolation: it has.
+
+    """
+    if count > MAX_DIRECTORY_ENTRIES:
+        raise SchemaViolation(
+            field,
+            f"folder {name!r} has {count} entries, more than {MAX_DIRECTORY_ENTRIES}",
+            f"max_entries={MAX_DIRECTORY_ENTRIES}",
+        )
+
+
 def stored_files(value: Value, field: str = "value") -> Iterator[tuple[str, values_pb2.File]]:
-    """Yield the files inside a value that refer to their content, each with its path."""
+    """Yield the contents that a value refers to, each as a file, with the path in the value."""
     kind = value.WhichOneof("kind")
     if kind == "list_value":
         for index, item in enumerate(value.list_value.items):
@@ -196,5 +317,21 @@ def stored_files(value: Value, field: str = "value") -> Iterator[tuple[str, valu
     elif kind == "map_value":
         for entry in value.map_value.entries:
             yield from stored_files(entry.value, f"{field}.{entry.key}")
+    elif kind == "directory_value":
+        directory = value.directory_value
+        if directory.archive.stored:
+            yield f"{field}.archive", directory.archive
+        for part in directory.entries:
+            if part.file.stored:
+                yield f"{field}[{part.path!r}]", part.file
     elif kind == "file_value" and value.file_value.stored:
         yield field, value.file_value
+    elif kind == "stored_bytes_value":
+        yield field, as_file(value.stored_bytes_value, "bytes")
+    elif kind == "tensor_value" and value.tensor_value.HasField("stored"):
+        yield field, as_file(value.tensor_value.stored, "tensor")
+
+
+def as_file(stored: values_pb2.StoredContent, name: str) -> values_pb2.File:
+    """Return a reference to a content as one to a file."""
+    return values_pb2.File(name=name, size=stored.size, sha256=stored.sha256, stored=True)

@@ -216,7 +216,7 @@ def test_ps(daemon: RunningDaemon) -> None:
     assert row[1:3] == ["v1", "warm"]
     (found,) = (each for each in json.loads(done(daemon, "ps", "--json")) if each["name"] == name)
     assert (found["state"], found["instances"], found["runs_succeeded"]) == ("warm", 2, 1)
-    assert found["schema"]["inputs"][0]["name"] == "name"
+    assert found["schema"]["inputs"]["properties"]["name"]["type"] == "string"
 
 
 def test_delete(daemon: RunningDaemon) -> None:

@@ -13,8 +13,10 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
+from safetensors.torch import load_file
 
-from pipeline import errors
+from pipeline import Directory, errors
+from pipeline import File as PythonFile
 from pipeline._values import encode
 from pipeline.cli.outputs import Outputs
 from pipelined_api.v1.values_pb2 import File, Value
@@ -173,3 +175,50 @@ def test_a_download_that_fails_leaves_no_empty_file(tmp_path: Path) -> None:
     with pytest.raises(errors.NotFound):
         Outputs(tmp_path, fail).to_text(value, "x")
     assert list(tmp_path.iterdir()) == []
+
+
+class Contents:
+    """Takes what is too large for a message, and gives it back as the daemon would."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, bytes] = {}
+
+    def take(self, file: PythonFile) -> str:
+        self.kept[file.sha256] = file.read()
+        return file.sha256
+
+    def download(self, file: File, path: Path) -> None:
+        path.write_bytes(self.kept[file.sha256.hex()])
+
+
+def test_folders_are_saved_with_all_that_is_in_them(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    (source / "sub" / "empty").mkdir(parents=True)
+    (source / "sub" / "large").write_bytes(bytes(2 << 20))
+    (source / "run").write_text("x")
+    (source / "run").chmod(0o755)
+    contents = Contents()
+    outputs = Outputs(tmp_path / "out", contents.download)
+    value = encode(Directory(source), stored=contents.take)
+    assert outputs.to_json(value, "o") == {"path": str(tmp_path / "out" / "source"), "entries": 3}
+    assert outputs.to_text(value, "o") == str(tmp_path / "out" / "source-1")
+    assert outputs.saved == [tmp_path / "out" / "source", tmp_path / "out" / "source-1"]
+    assert all(Directory(saved) == Directory(source) for saved in outputs.saved)
+
+
+def test_what_is_too_large_for_a_message_is_saved(tmp_path: Path) -> None:
+    contents = Contents()
+    outputs = Outputs(tmp_path, contents.download)
+    tensor = torch.arange(9 << 20, dtype=torch.int32).to(torch.bfloat16).reshape(3, -1)
+    shown = outputs.to_json(encode(tensor, stored=contents.take), "t")
+    path = tmp_path / "t.safetensors"
+    assert shown == {"path": str(path), "dtype": "bfloat16", "shape": [3, 3 << 20]}
+    assert torch.equal(load_file(path)["tensor"], tensor)
+    data = bytes(range(256)) * (70_000)
+    assert outputs.to_text(encode(data, stored=contents.take), "../b") == str(tmp_path / "_b.bin")
+    assert (tmp_path / "_b.bin").read_bytes() == data
+    image = PIL.Image.new("RGB", (2400, 2400), (1, 2, 3))
+    outputs.to_json(encode(image, stored=contents.take), "i")
+    with PIL.Image.open(tmp_path / "i.png") as saved:
+        assert saved.tobytes() == image.tobytes()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["_b.bin", "i.png", "t.safetensors"]

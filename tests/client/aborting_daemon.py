@@ -58,6 +58,12 @@ class AbortingDaemon(daemon_pb2_grpc.DaemonServicer, deployments_pb2_grpc.Deploy
         self._behave(context)
         return daemon_pb2.InfoResponse(version="0.0.9", api_version=self.api_version)
 
+    def CheckRequirements(
+        self, request: daemon_pb2.CheckRequirementsRequest, context: grpc.ServicerContext
+    ) -> daemon_pb2.CheckRequirementsResponse:
+        self._behave(context)
+        return daemon_pb2.CheckRequirementsResponse()
+
     def Deploy(
         self,
         request: Iterator[deployments_pb2.DeployRequest],
@@ -100,6 +106,30 @@ class AbortingDaemon(daemon_pb2_grpc.DaemonServicer, deployments_pb2_grpc.Deploy
         stage = timeline_pb2.Stage(kind=timeline_pb2.Stage.KIND_FORK, seconds=0.02, source="fork")
         yield deployments_pb2.WarmResponse(state=state, stage=stage)
         self._behave(context)
+
+    def Cool(
+        self, request: deployments_pb2.CoolRequest, context: grpc.ServicerContext
+    ) -> deployments_pb2.CoolResponse:
+        self._behave(context)
+        return deployments_pb2.CoolResponse()
+
+    def SetPointer(
+        self, request: deployments_pb2.SetPointerRequest, context: grpc.ServicerContext
+    ) -> deployments_pb2.SetPointerResponse:
+        self._behave(context)
+        return deployments_pb2.SetPointerResponse()
+
+    def ListPointers(
+        self, request: deployments_pb2.ListPointersRequest, context: grpc.ServicerContext
+    ) -> deployments_pb2.ListPointersResponse:
+        self._behave(context)
+        return deployments_pb2.ListPointersResponse()
+
+    def DeletePointer(
+        self, request: deployments_pb2.DeletePointerRequest, context: grpc.ServicerContext
+    ) -> deployments_pb2.DeletePointerResponse:
+        self._behave(context)
+        return deployments_pb2.DeletePointerResponse()
 
     def _behave(self, context: grpc.ServicerContext) -> None:
         self.calls += 1

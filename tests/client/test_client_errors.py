@@ -46,7 +46,13 @@ def failure_of(call: Callable[[], object]) -> errors.PipelineError:
 
 FROM_DAEMON: list[tuple[DomainError, type[errors.PipelineError], dict[str, object]]] = [
     (domain.DeploymentNotFound("x"), errors.NotFound, {}),
+    (domain.VersionNotFound("x", 3, [1]), errors.NotFound, {}),
+    (domain.PointerNotFound("x", "p", []), errors.NotFound, {}),
     (domain.DeploymentDeleted("x"), errors.NotFound, {}),
+    (domain.DeploymentCooled("x", 3), errors.Cancelled, {}),
+    (domain.VersionInUse("x", 3, ["p"]), errors.PipelineError, {}),
+    (domain.PointerExists("x:p", 3), errors.AlreadyExists, {}),
+    (domain.PointerLocked("x:p", 3), errors.PipelineError, {}),
     (domain.InvalidRequest("name", "is bad"), errors.InvalidInput, {"field": "name"}),
     (
         domain.InvalidInput("kwargs.height", "too big", "le=1024"),
@@ -70,6 +76,11 @@ FROM_DAEMON: list[tuple[DomainError, type[errors.PipelineError], dict[str, objec
         {"subject": "pillow", "client_version": "11.0", "daemon_version": ""},
     ),
     (domain.MissingPackage("mine", "", ""), errors.Incompatible, {"subject": "mine"}),
+    (
+        domain.RequirementsNotMet(["no"], package="torch", requirement="torch>=3", installed="2.4"),
+        errors.Incompatible,
+        {"subject": "torch", "client_version": "torch>=3", "daemon_version": "2.4"},
+    ),
     (domain.CodeDigestMismatch("short"), errors.PipelineError, {}),
     (domain.CodeTooLarge(3, 2), errors.SerialisationError, {"subject": "graph"}),
     (
@@ -98,6 +109,11 @@ FROM_DAEMON: list[tuple[DomainError, type[errors.PipelineError], dict[str, objec
         errors.RunFailed,
         {"node": "Model.load", "remote_traceback": FAILURE.traceback},
     ),
+    (domain.RunNotFound("id"), errors.NotFound, {"metadata": {"run_id": "id"}}),
+    (domain.RunCancelled("id"), errors.Cancelled, {"metadata": {"run_id": "id"}}),
+    (domain.RunTimedOut("id", 1.5), errors.DeadlineExceeded, {}),
+    (domain.OutputsNotKept("id", "why"), errors.NotFound, {"metadata": {"run_id": "id"}}),
+    (domain.KeyReused("key", "id"), errors.AlreadyExists, {}),
     (
         domain.OutputNotSendable("id", "outputs[0]", "no"),
         errors.SerialisationError,

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+import contextvars
 import threading
 from contextlib import ExitStack
 from pathlib import Path
@@ -7,8 +9,9 @@ from typing import Any, Tuple  # noqa: UP035  # users write these
 
 import pytest
 
-from pipeline import File, Pipeline, Variable, pipe
+from pipeline import File, Pipeline, Stream, Variable, pipe
 from pipeline.errors import GraphError
+from pipelined_api.schema import check_schema
 from tests.client.pipes import (
     Model,
     Options,
@@ -229,7 +232,108 @@ def test_a_builder_is_entered_once() -> None:
         pass
 
 
-def test_an_error_inside_the_with_closes_the_builder() -> None:
-    with pytest.raises(RuntimeError), Pipeline():
-        raise RuntimeError
+def test_an_error_inside_the_with_closes_the_builder_for_good() -> None:
+    builder = Pipeline()
+
+    def build() -> None:
+        with builder:
+            builder.output(Variable(int))
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        build()
     assert half(3) == 1.5
+    with pytest.raises(GraphError, match="RuntimeError ended the `with"):
+        builder.get_pipeline()
+
+
+def test_a_pipe_given_a_variable_where_no_builder_is_open_says_so() -> None:
+    with Pipeline():
+        x = Variable(int)
+    with pytest.raises(GraphError, match=r"test_graph_builder.py:\d+: pipe 'half' .*no `with"):
+        half(x)
+    with pytest.raises(GraphError, match="pipe 'join' is called with <Variable str"):
+        join("a", second=_variable_of_a_builder_that_is_closed())
+
+
+def _variable_of_a_builder_that_is_closed() -> str:
+    with Pipeline():
+        return Variable(str)
+
+
+def test_outputs_have_distinct_names_and_inputs_too() -> None:
+    with Pipeline() as builder:
+        output_1 = Variable(float)
+        input_0 = half(output_1)
+        builder.output(input_0, half(output_1), output_1, input_0)
+    graph = builder.get_pipeline()
+    check_schema(graph.schema())
+    assert [each.name for each in graph.outputs] == ["input_0", "output_1_", "output_1", "output_3"]
+    with Pipeline() as builder:
+        input_1 = Variable(int)
+        builder.output(join(Variable(str)), input_1)
+    assert [each.name for each in builder.get_pipeline().inputs] == ["input_1", "input_1_"]
+
+
+def test_keyword_arguments_may_be_called_what_the_library_calls_its_own() -> None:
+    with Pipeline() as builder:
+        x = Variable(str)
+        builder.output(join("a", self=x, pipe="b", args="c", kwargs="d"))
+    assert builder.get_pipeline().run("A") == ["a!Abcd"]
+    assert join("a", self="b") == "a!b"
+
+
+def test_builders_may_be_closed_in_any_order_and_in_another_context() -> None:
+    one, other = Pipeline(), Pipeline()
+    one.__enter__()
+    contextvars.copy_context().run(other.__enter__)
+    other.__exit__(None, None, None)
+    x = Variable(int)
+    one.output(half(x))
+    two = Pipeline().__enter__()
+    one.__exit__(None, None, None)
+    two.output(Variable(int))
+    two.__exit__(None, None, None)
+    assert half(3) == 1.5
+    assert (one.get_pipeline().run(3), two.get_pipeline().run(3)) == ([1.5], [3])
+
+
+def test_tasks_that_take_turns_have_builders_of_their_own() -> None:
+    async def build(count: int) -> list[Any]:
+        with Pipeline() as builder:
+            last: Any = Variable(float)
+            for _ in range(count):
+                await asyncio.sleep(0)
+                last = half(last)
+            builder.output(last)
+        return builder.get_pipeline().run(16)
+
+    async def every() -> list[list[Any]]:
+        return await asyncio.gather(*map(build, range(4)))
+
+    assert asyncio.run(every()) == [[16.0], [8.0], [4.0], [2.0]]
+
+
+def test_the_graph_may_be_taken_before_the_with_ends() -> None:
+    with Pipeline() as builder:
+        x = Variable(float)
+        builder.output(half(x))
+        first = builder.get_pipeline()
+        builder.output(x)
+    assert (first.run(x=3.0), builder.get_pipeline().run(3.0)) == ([1.5], [1.5, 3.0])
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: (n for n in (1, 2)), lambda: [iter([1])], lambda: {"a": Stream([1])}]
+)
+def test_an_iterator_is_no_constant_as_the_first_run_would_use_it_up(make: Any) -> None:
+    message = "pipe 'anything': parameter 'value' is given a .*, which the first run would use up"
+    with Pipeline(), pytest.raises(GraphError, match=message):
+        anything(make())  # type: ignore[no-untyped-call]
+
+
+def test_an_argument_that_contains_itself_is_refused() -> None:
+    endless: list[Any] = []
+    endless.append(endless)
+    with Pipeline(), pytest.raises(GraphError, match="pipe 'anything': an argument contains it"):
+        anything(endless)  # type: ignore[no-untyped-call]

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import json
+import operator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -102,6 +105,17 @@ def test_literals_that_fit_are_accepted() -> None:
         lambda v: v(),
         lambda v: "a" in v,
         lambda v: v < 3,
+        lambda v: 2**v,
+        lambda v: v // 2,
+        lambda v: -v,
+        lambda v: abs(v),
+        lambda v: range(v),
+        lambda v: v @ v,
+        lambda v: 1 << v,
+        lambda v: "%s" % v,  # noqa: UP031  # that is the test
+        lambda v: operator.setitem(v, 0, 1),
+        lambda v: Path(v),
+        lambda v: json.dumps({"a": v.x}),
     ],
 )
 def test_a_variable_has_no_value_while_the_graph_is_built(use: Any) -> None:

@@ -9,30 +9,25 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import grpc
 import psutil
 import pytest
 
-from pipeline import Client, File, Graph, InputField, InputSchema, Pipeline, Variable, errors, pipe
-from pipelined_api.v1 import files_pb2, files_pb2_grpc
+from pipeline import Client, File, InputField, InputSchema, errors, pipe
 from tests.conftest import LIGHT_PRELOAD
+from tests.e2e.files import (
+    GROWTH,
+    MIB,
+    SIZE,
+    content,
+    echo,
+    graph_of,
+    high_water,
+    on_disk,
+    sha256_of,
+)
 from tests.running_daemon import RunningDaemon
 
-MIB = 1 << 20
-SIZE = 3 * MIB
 LARGE = 200 * MIB
-# What the daemon may grow by while a large file goes through it.
-GROWTH = 64 * MIB
-
-
-def content(seed: int = 0, size: int = SIZE) -> bytes:
-    return hashlib.shake_128(bytes([seed])).digest(size)
-
-
-def on_disk(folder: Path, name: str = "in.bin", data: bytes | None = None) -> File:
-    path = folder / name
-    path.write_bytes(content() if data is None else data)
-    return File(path)
 
 
 @pipe
@@ -57,11 +52,6 @@ def describe(file: File) -> dict:  # type: ignore[type-arg]
 
 
 @pipe
-def echo(value: Any) -> Any:
-    return value
-
-
-@pipe
 def make(size: int, folder: str) -> File:
     path = Path(folder) / "made.bin"
     with path.open("wb") as stream:
@@ -81,15 +71,9 @@ def digests(pair: Pair, more: list[Any]) -> list[str]:
     return [hashlib.sha256(file.read()).hexdigest() for file in files if file is not None]
 
 
-def graph_of(function: Any, *types: Any) -> Graph:
-    with Pipeline() as builder:
-        builder.output(function(*(Variable(type_) for type_ in types)))
-    return builder.get_pipeline()
-
-
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDaemon]:
-    """A daemon that takes 300 MiB of files, and has the graphs of this module."""
+    """A daemon that takes files of 250 MiB, and has the graphs of this module."""
     options = (*LIGHT_PRELOAD, "--file-max-size=250MiB", "--file-store-size=500MiB")
     running = RunningDaemon(tmp_path_factory.mktemp("daemon"), options=options)
     with running.client() as client:
@@ -109,10 +93,6 @@ def deploy(client: Client) -> None:
     client.deploy(graph_of(echo, Any), "echo")
     client.deploy(graph_of(make, int, str), "make")
     client.deploy(graph_of(digests, Pair, list), "digests")
-
-
-def sha256_of(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
 
 
 def test_a_large_input_is_a_real_file_in_the_worker_while_the_run_lasts(
@@ -193,14 +173,6 @@ def test_an_output_that_is_gone_leaves_what_is_at_the_path(client: Client, tmp_p
         client.files.delete(made.sha256)
 
 
-def high_water(pid: int) -> int:
-    """The most resident memory that a process has had, in bytes."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
-    raise AssertionError("no VmHWM")
-
-
 def test_a_large_file_goes_through_with_bounded_memory(
     shared: RunningDaemon, client: Client, tmp_path: Path
 ) -> None:
@@ -258,69 +230,6 @@ def test_a_store_that_is_full_says_so(tmp_path: Path) -> None:
         daemon.close()
 
 
-def stub(channel: grpc.Channel) -> files_pb2_grpc.FilesStub:
-    return files_pb2_grpc.FilesStub(channel)
-
-
-def parts(data: bytes, announced: bytes, **header: Any) -> Iterator[files_pb2.UploadRequest]:
-    """An upload of some data that announces other data."""
-    sha256 = hashlib.sha256(announced).digest()
-    fields = {"sha256": sha256, "size": len(announced), "name": "a", **header}
-    yield files_pb2.UploadRequest(header=files_pb2.UploadHeader(**fields))
-    for start in range(0, len(data), MIB):
-        yield files_pb2.UploadRequest(data=data[start : start + MIB])
-
-
-@pytest.mark.parametrize("how", ["ended", "cut"])
-def test_a_broken_upload_is_gone_on_from(
-    shared: RunningDaemon, client: Client, tmp_path: Path, how: str
-) -> None:
-    data = content(7 if how == "ended" else 8)
-    file = on_disk(tmp_path, data=data)
-    with grpc.insecure_channel(shared.address) as channel:
-        if how == "ended":
-            with pytest.raises(grpc.RpcError, match=f"ended at byte {2 * MIB}"):
-                stub(channel).Upload(parts(data[: 2 * MIB], data))
-        else:
-
-            def hanging() -> Iterator[files_pb2.UploadRequest]:
-                yield from parts(data[: 2 * MIB], data)
-                while client.files.stat(file.sha256).received < 2 * MIB:
-                    pass
-                call.cancel()
-
-            call = stub(channel).Upload.future(hanging())
-            with pytest.raises(grpc.FutureCancelledError):
-                call.result()
-    progress: list[int] = []
-    assert client.files.upload(file, on_progress=lambda done, _: progress.append(done))
-    assert progress == [3 * MIB]
-    assert client.run("echo", file) == [file]
-
-
-def test_files_outlive_a_restart_and_a_crash(own_daemon: RunningDaemon, tmp_path: Path) -> None:
-    data = content(9)
-    file = on_disk(tmp_path, data=content(10))
-    with own_daemon.client() as client:
-        deploy(client)
-        [made] = client.run("make", SIZE, str(tmp_path))
-        assert isinstance(made, File)
-        with grpc.insecure_channel(own_daemon.address) as channel, pytest.raises(grpc.RpcError):
-            stub(channel).Upload(parts(data[:MIB], data))
-        client.files.upload(file)
-        own_daemon.restart()
-        assert made.read() == (tmp_path / "made.bin").read_bytes()
-        own_daemon.kill()
-        own_daemon.start()
-        assert client.files.stat(file.sha256).present
-        assert client.files.stat(sha256_of(data)).received == MIB
-        [back] = client.run("echo", file)
-        # The same client, after the contents went behind its back.
-        client.files.delete(file.sha256)
-        assert client.run("echo", file) == [file]
-        assert back == file
-
-
 def test_what_is_not_used_for_its_time_goes(tmp_path: Path) -> None:
     daemon = RunningDaemon(tmp_path, options=(*LIGHT_PRELOAD, "--file-ttl=2h"))
     try:
@@ -340,56 +249,6 @@ def test_what_is_not_used_for_its_time_goes(tmp_path: Path) -> None:
             assert client.files.stat(old.sha256).present
     finally:
         daemon.close()
-
-
-@pytest.mark.parametrize(
-    ("data", "header", "code", "text"),
-    [
-        (b"xyz", {}, grpc.StatusCode.DATA_LOSS, "SHA-256"),
-        (b"abcd", {}, grpc.StatusCode.DATA_LOSS, "more than the announced 3"),
-        (b"ab", {}, grpc.StatusCode.INVALID_ARGUMENT, "byte 2"),
-        (b"c", {"offset": 2}, grpc.StatusCode.INVALID_ARGUMENT, "offset"),
-        (b"abc", {"sha256": b"short"}, grpc.StatusCode.INVALID_ARGUMENT, "sha256"),
-        (b"abc", {"sha256": b"../" * 10 + b"xx"}, grpc.StatusCode.DATA_LOSS, "SHA-256"),
-        (b"abc", {"name": "../a"}, grpc.StatusCode.INVALID_ARGUMENT, "name"),
-        (b"abc", {"name": "a\0"}, grpc.StatusCode.INVALID_ARGUMENT, "name"),
-        (b"", {"size": 2**63}, grpc.StatusCode.RESOURCE_EXHAUSTED, str(250 * MIB)),
-    ],
-)
-def test_uploads_that_are_refused(
-    shared: RunningDaemon, data: bytes, header: dict[str, Any], code: grpc.StatusCode, text: str
-) -> None:
-    with grpc.insecure_channel(shared.address) as channel:
-        with pytest.raises(grpc.RpcError, match=text) as caught:
-            stub(channel).Upload(parts(data, b"abc", **header))
-        assert caught.value.code() is code
-        stat = stub(channel).Stat(
-            files_pb2.FilesStatRequest(sha256=hashlib.sha256(b"abc").digest())
-        )
-        assert not stat.present
-        if stat.received_bytes:
-            stub(channel).Delete(
-                files_pb2.FilesDeleteRequest(sha256=hashlib.sha256(b"abc").digest())
-            )
-
-
-def test_streams_that_are_no_uploads(shared: RunningDaemon) -> None:
-    header = next(parts(b"", content(13)))
-    with grpc.insecure_channel(shared.address) as channel:
-        for messages, text in (
-            ([], "header"),
-            ([files_pb2.UploadRequest(data=b"x")], "header"),
-            ([header, header], "only chunks"),
-            ([header, files_pb2.UploadRequest(data=bytes(MIB + 1))], "a chunk of"),
-        ):
-            with pytest.raises(grpc.RpcError, match=text) as caught:
-                stub(channel).Upload(iter(messages))
-            assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-        sha256 = hashlib.sha256(b"here").digest()
-        stub(channel).Upload(parts(b"here", b"here"))
-        with pytest.raises(grpc.RpcError, match="offset") as caught:
-            list(stub(channel).Download(files_pb2.DownloadRequest(sha256=sha256, offset=5)))
-        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
 def test_no_descriptor_is_left(shared: RunningDaemon, client: Client, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from pipeline import Graph, Pipeline, Variable, _values, pipe
 from pipelined.core.ports import StartSpec
+from pipelined.core.printed import Printed
 from pipelined.core.stages import Stage, StageKind
 from pipelined.nursery.remote_worker import RemoteWorker
 from pipelined.nursery.supervisor import Nursery
@@ -39,7 +40,7 @@ class Launching:
     """
 
     def __init__(self, folder: Path, nursery_options: Mapping[str, Any]) -> None:
-        self.nursery = Nursery(on_line=self._on_line, **nursery_options)
+        self.nursery = Nursery(on_output=self._on_output, **nursery_options)
         self.stages: list[Stage] = []
         self.lines: list[tuple[str, str]] = []
         self._folder = folder
@@ -94,11 +95,12 @@ class Launching:
             )
             await awaited
 
-    def _on_line(self, process: str, line: str) -> None:
-        self.lines.append((process, line))
-        awaited = self._awaited.get((process, line))
-        if awaited is not None and not awaited.done():
-            awaited.set_result(None)
+    def _on_output(self, printed: Printed) -> None:
+        for line in printed.lines:
+            self.lines.append((printed.process, line))
+            awaited = self._awaited.get((printed.process, line))
+            if awaited is not None and not awaited.done():
+                awaited.set_result(None)
 
 
 @contextlib.asynccontextmanager

@@ -18,12 +18,23 @@ FAILURE = Failure("ValueError", "bad value", "Traceback …", "Model.load")
 # One of each, with the reason and the code that clients rely on: changing one breaks them.
 EXAMPLES: list[tuple[DomainError, str, int]] = [
     (errors.DeploymentNotFound("x"), "DEPLOYMENT_NOT_FOUND", code_pb2.NOT_FOUND),
+    (errors.VersionNotFound("x", 3, [1]), "VERSION_NOT_FOUND", code_pb2.NOT_FOUND),
+    (errors.PointerNotFound("x", "p", []), "POINTER_NOT_FOUND", code_pb2.NOT_FOUND),
     (errors.DeploymentDeleted("x"), "DEPLOYMENT_DELETED", code_pb2.NOT_FOUND),
+    (errors.DeploymentCooled("x", 3), "DEPLOYMENT_COOLED", code_pb2.ABORTED),
+    (errors.VersionInUse("x", 3, ["p"]), "VERSION_IN_USE", code_pb2.FAILED_PRECONDITION),
+    (errors.PointerExists("x:p", 3), "POINTER_EXISTS", code_pb2.ALREADY_EXISTS),
+    (errors.PointerLocked("x:p", 3), "POINTER_LOCKED", code_pb2.FAILED_PRECONDITION),
     (errors.InvalidRequest("name", "is bad"), "INVALID_REQUEST", code_pb2.INVALID_ARGUMENT),
     (errors.InvalidInput("a.b", "too big", "le=3"), "INVALID_INPUT", code_pb2.INVALID_ARGUMENT),
     (errors.PythonMismatch("3.9", "3.11"), "PYTHON_MISMATCH", code_pb2.FAILED_PRECONDITION),
     (errors.ApiMismatch("2.0", "1.1"), "API_MISMATCH", code_pb2.FAILED_PRECONDITION),
     (errors.MissingPackage("m", "d", "1"), "MISSING_PACKAGE", code_pb2.FAILED_PRECONDITION),
+    (
+        errors.RequirementsNotMet(["no"], package="p", requirement="p>1", installed=""),
+        "REQUIREMENTS_NOT_MET",
+        code_pb2.FAILED_PRECONDITION,
+    ),
     (errors.CodeDigestMismatch("short"), "CODE_DIGEST_MISMATCH", code_pb2.DATA_LOSS),
     (errors.CodeTooLarge(3, 2), "CODE_TOO_LARGE", code_pb2.RESOURCE_EXHAUSTED),
     (
@@ -33,6 +44,11 @@ EXAMPLES: list[tuple[DomainError, str, int]] = [
     ),
     (errors.StartupOutOfMemory("x", FAILURE), "OUT_OF_MEMORY", code_pb2.RESOURCE_EXHAUSTED),
     (errors.RunFailed("id", FAILURE), "RUN_FAILED", code_pb2.INTERNAL),
+    (errors.RunNotFound("id"), "RUN_NOT_FOUND", code_pb2.NOT_FOUND),
+    (errors.RunCancelled("id"), "RUN_CANCELLED", code_pb2.CANCELLED),
+    (errors.RunTimedOut("id", 1.5), "DEADLINE_EXCEEDED", code_pb2.DEADLINE_EXCEEDED),
+    (errors.OutputsNotKept("id", "why"), "OUTPUTS_NOT_KEPT", code_pb2.NOT_FOUND),
+    (errors.KeyReused("key", "id"), "IDEMPOTENCY_KEY_REUSED", code_pb2.ALREADY_EXISTS),
     (errors.OutputNotSendable("id", "o", "no"), "OUTPUT_TYPE", code_pb2.FAILED_PRECONDITION),
     (errors.OutputTooLarge("id", 3, 2), "OUTPUT_TOO_LARGE", code_pb2.RESOURCE_EXHAUSTED),
     (errors.WorkerDied(Exit("SIGKILL")), "WORKER_DIED", code_pb2.UNAVAILABLE),
@@ -111,6 +127,8 @@ def test_a_status_fits_into_the_headers_that_most_clients_take() -> None:
         errors.StartupFailed(long, failure, cause=long, subject=long, retry_after=1.0),
         errors.RunFailed(long, failure),
         errors.InvalidInput(long, long, long),
+        errors.DeploymentNotFound(long, [long]),
+        errors.VersionInUse(long, 3, [long, long]),
     ):
         rich = rpc_status.to_status(status_of(error))
         [(_, details)] = rich.trailing_metadata

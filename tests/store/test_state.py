@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from pipelined.core.errors import CodeDigestMismatch
+from pipelined.core.errors import CodeDigestMismatch, StorageFailed
+from pipelined.core.references import Pointer
 from pipelined.core.specification import Code, Specification
-from pipelined.store.database import VERSION, StateCorrupt, StateTooNew
+from pipelined.store.database import MIGRATIONS, VERSION, StateCorrupt, StateTooNew
 from pipelined.store.deployments import SqliteDeploymentStore
 from pipelined.store.directory import StateDirectory, StateDirectoryError
 
@@ -55,9 +56,10 @@ async def test_what_was_added_is_there_when_opened_again(tmp_path: Path) -> None
         store = await SqliteDeploymentStore.open(directory)
         assert await store.deployments() == [SPECIFICATION]
         assert store.code_path(CODE).read_bytes() == CONTENT
-        assert await store.seen("key", SPECIFICATION)
-        assert not await store.seen("other", SPECIFICATION)
-        assert not await store.seen("key", replace(SPECIFICATION, digest="cd" * 32))
+        assert await store.deployed("key", SPECIFICATION) == 3
+        assert await store.deployed("other", SPECIFICATION) is None
+        assert await store.deployed("", SPECIFICATION) is None
+        assert await store.deployed("key", replace(SPECIFICATION, digest="cd" * 32)) is None
         await store.close()
 
 
@@ -127,12 +129,93 @@ async def test_damaged_database_is_refused_and_untouched(tmp_path: Path, damage:
         store = await SqliteDeploymentStore.open(directory)
         await store.add(SPECIFICATION, "")
         await store.close()
+        with closing(sqlite3.connect(directory.database)) as connection:
+            query = "SELECT rootpage FROM sqlite_master WHERE name = 'versions'"
+            [page] = connection.execute(query).fetchone()
         content = bytearray(directory.database.read_bytes())
-        content[0 if damage == "garbage" else 4096 : 8192] = b"\xa5" * 4096
+        start = 0 if damage == "garbage" else 4096 * (page - 1)
+        content[start : start + 4096] = b"\xa5" * 4096
         directory.database.write_bytes(content)
         with pytest.raises(StateCorrupt, match="damaged"):
             await SqliteDeploymentStore.open(directory)
         assert directory.database.read_bytes() == content
+
+
+# What a daemon of the first version of the database left: two names, and keys of both.
+FIRST_DATABASE = f"""
+    {MIGRATIONS[0]}
+    INSERT INTO deployments VALUES ('one', 3, '{"ab" * 32}', x'00ff', 'CODE_FORMAT_CLOUDPICKLE',
+        {CODE.size}, '{CODE.sha256}', '{{"A": "ü", "B": ""}}', 2, 1234.5);
+    INSERT INTO deployments VALUES ('two', 1, '{"cd" * 32}', x'', 'CODE_FORMAT_CLOUDPICKLE',
+        {CODE.size}, '{CODE.sha256}', '{{}}', 1, 1234.5);
+    INSERT INTO idempotency_keys VALUES ('key', 'one', '{"ab" * 32}', 1234.5);
+    INSERT INTO idempotency_keys VALUES ('other', 'two', '{"cd" * 32}', 1234.5);
+    PRAGMA user_version = 1;
+"""
+
+
+async def test_deployments_of_the_first_database_become_versions(tmp_path: Path) -> None:
+    with StateDirectory(tmp_path) as directory:
+        with closing(sqlite3.connect(directory.database)) as connection:
+            connection.executescript(FIRST_DATABASE)
+        (directory.code / CODE.sha256).write_bytes(CONTENT)
+        store = await SqliteDeploymentStore.open(directory)
+        one, two = await store.deployments()
+        assert one == SPECIFICATION
+        assert (two.name, two.version) == ("two", 1)
+        assert await store.last_versions() == {"one": 3, "two": 1}
+        assert await store.pointers() == []
+        assert await store.deployed("key", one) == 3
+        assert await store.deployed("other", two) == 1
+        assert store.code_path(CODE).read_bytes() == CONTENT
+        await store.add(replace(SPECIFICATION, version=4), "")
+        assert [found.version for found in await store.deployments()] == [3, 4, 1]
+        await store.close()
+
+
+async def test_versions_and_pointers_are_there_when_opened_again(tmp_path: Path) -> None:
+    pointer = Pointer("one", "prod", 3, locked=True, created_at=1.5, updated_at=2.5)
+    other = replace(pointer, tag="dev", locked=False)
+    with StateDirectory(tmp_path) as directory:
+        store = await SqliteDeploymentStore.open(directory)
+        for version in (3, 4, 5):
+            await store.add(replace(SPECIFICATION, version=version), f"key-{version}")
+        await store.remember("late", replace(SPECIFICATION, version=5))
+        await store.set_pointer(replace(pointer, version=4))
+        await store.set_pointer(pointer)
+        await store.set_pointer(other)
+        await store.remove_pointer(other)
+        await store.remove_version("one", 5)
+        await store.close()
+        store = await SqliteDeploymentStore.open(directory)
+        assert [found.version for found in await store.deployments()] == [3, 4]
+        # A number is not given again, although its version is gone; its keys are known.
+        assert await store.last_versions() == {"one": 5}
+        assert await store.deployed("key-4", SPECIFICATION) == 4
+        assert await store.deployed("key-5", SPECIFICATION) == 5
+        assert await store.deployed("late", SPECIFICATION) == 5
+        assert await store.pointers() == [pointer]
+        # Core does not ask for this; a pointer to nothing is refused all the same.
+        with pytest.raises(StorageFailed):
+            await store.remove_version("one", 3)
+        await store.remove("one")
+        assert await store.deployments() == []
+        assert await store.last_versions() == {}
+        assert await store.pointers() == []
+        assert await store.deployed("key-4", SPECIFICATION) is None
+        await store.close()
+
+
+async def test_code_that_versions_share_goes_with_the_last(store: SqliteDeploymentStore) -> None:
+    for version in (1, 2):
+        await store.store_code(chunks(CONTENT), CODE)
+        await store.add(replace(SPECIFICATION, version=version), "")
+    await store.remove_version("one", 1)
+    await store.release_code(CODE)
+    assert store.code_path(CODE).exists()
+    await store.remove("one")
+    await store.release_code(CODE)
+    assert not store.code_path(CODE).exists()
 
 
 async def test_older_database_is_brought_forward_after_a_copy(tmp_path: Path) -> None:

@@ -43,6 +43,7 @@ _CLASSES = {
     ("torch", "Tensor"): Type.KIND_TORCH,
     ("PIL.Image", "Image"): Type.KIND_IMAGE,
     ("pipeline.objects.files", "File"): Type.KIND_FILE,
+    ("pipeline.objects.directories", "Directory"): Type.KIND_DIRECTORY,
 }
 _UNIONS: tuple[Any, ...] = (typing.Union, types.UnionType)
 _MAX_DEPTH = 16

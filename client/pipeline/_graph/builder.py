@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from contextvars import Token
 from types import TracebackType
 from typing import Any
 
@@ -46,14 +45,17 @@ class Pipeline:
         self._outputs: list[GraphVariable] = []
         self._entities: list[Any] = []
         self._names: dict[int, str] = {}
-        self._token: Token[Pipeline | None] | None = None
+        self._outer: Pipeline | None = None
         self._entered = False
+        self.is_open = False
+        self._failure = ""
 
     def __enter__(self) -> Pipeline:
         if self._entered:
             raise GraphError(f"{source_line()}: this Pipeline has been built; make another one")
-        self._entered = True
-        self._token = open_builder.set(self)
+        self._entered = self.is_open = True
+        self._outer = open_builder.get()
+        open_builder.set(self)
         return self
 
     def __exit__(
@@ -62,11 +64,19 @@ class Pipeline:
         exception: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        assert self._token is not None
-        open_builder.reset(self._token)
-        self._token = None
+        self.is_open = False
+        # Another one, if they are closed in another order, or in another context, than opened.
+        if open_builder.get() is self:
+            open_builder.set(self._outer)
         if exception_type is None:
             self._find_names()
+        else:
+            self._failure = exception_type.__qualname__
+
+    @property
+    def outer(self) -> Pipeline | None:
+        """The builder that was open when this one was entered."""
+        return self._outer
 
     def add_input(self, parameter: Parameter, annotation: Any) -> GraphVariable:
         """Add an input. Called by ``Variable``."""
@@ -87,7 +97,12 @@ class Pipeline:
 
         """
         line = source_line()
-        args, kwargs = check_arguments(pipe, args, kwargs, line)
+        try:
+            args, kwargs = check_arguments(pipe, args, kwargs, line)
+        except RecursionError:
+            raise GraphError(
+                f"{line}: pipe {pipe.name!r}: an argument contains itself, or is nested too deeply"
+            ) from None
 
         def reference(value: Any) -> Any:
             return self._reference(value, line)
@@ -158,25 +173,30 @@ class Pipeline:
         """Return the graph, with the state that its entities have now.
 
         Raises:
-            GraphError: there is no output, two inputs have one name, an entity keeps a Variable, or
-                a stream is read twice.
+            GraphError: there is no output, two inputs have one name, an entity keeps a Variable, a
+                stream is read twice, or an exception ended the ``with``.
 
         """
+        if self._failure:
+            raise GraphError(
+                f"{source_line()}: {self._failure} ended the `with Pipeline()`; "
+                "what it had built is not all of the graph"
+            )
         if not self._outputs:
             raise GraphError(f"{source_line()}: the pipeline has no output; call builder.output()")
-        if self._token is not None:
+        if self.is_open:
             self._find_names()
         self._check_streams()
         entities, nodes = snapshot(self._entities, self._nodes)
         return Graph(
             inputs=[
-                GraphInput(self._named(variable, "input", index), variable.annotation)
-                for index, variable in enumerate(self._named_inputs())
+                GraphInput(_described(variable, name), variable.annotation)
+                for variable, name in zip(self._inputs, self._input_names(), strict=True)
             ],
             nodes=nodes,
             outputs=[
-                GraphOutput(self._named(variable, "output", index), variable.reference)
-                for index, variable in enumerate(self._outputs)
+                GraphOutput(_promised(variable, name), variable.reference)
+                for variable, name in zip(self._outputs, self._output_names(), strict=True)
             ],
             entities=entities,
         )
@@ -210,24 +230,49 @@ class Pipeline:
             if id(value) in own and type(value) is GraphVariable:
                 self._names.setdefault(id(value), name)
 
-    def _named_inputs(self) -> list[GraphVariable]:
+    def _input_names(self) -> list[str]:
         names: dict[str, GraphVariable] = {}
-        for index, variable in enumerate(self._inputs):
-            name = self._named(variable, "input", index).name
-            if name in names:
+        for variable in self._inputs:
+            name = self._name(variable)
+            if name and name in names:
                 raise GraphError(f"{names[name]!r} and {variable!r} are both named {name!r}")
             names[name] = variable
-        return self._inputs
+        return _distinct([self._name(variable) for variable in self._inputs], "input")
 
-    def _named(self, variable: GraphVariable, kind: str, index: int) -> Parameter:
-        parameter = Parameter()
-        parameter.CopyFrom(variable.parameter)
-        parameter.name = parameter.name or self._names.get(id(variable), f"{kind}_{index}")
-        if kind == "output":
-            # What an input demands of callers is no promise about an output.
-            parameter.ClearField("default_value")
-            parameter.optional = False
-        return parameter
+    def _output_names(self) -> list[str]:
+        return _distinct([self._name(variable) for variable in self._outputs], "output")
+
+    def _name(self, variable: GraphVariable) -> str:
+        return variable.parameter.name or self._names.get(id(variable), "")
+
+
+def _distinct(names: list[str], kind: str) -> list[str]:
+    """Give those that have no name, or one that came before, a name by their place."""
+    taken: set[str] = set()
+    result = []
+    for index, name in enumerate(names):
+        if not name or name in taken:
+            name = f"{kind}_{index}"
+            while name in taken or name in names:
+                name += "_"
+        taken.add(name)
+        result.append(name)
+    return result
+
+
+def _described(variable: GraphVariable, name: str) -> Parameter:
+    parameter = Parameter()
+    parameter.CopyFrom(variable.parameter)
+    parameter.name = name
+    return parameter
+
+
+def _promised(variable: GraphVariable, name: str) -> Parameter:
+    parameter = _described(variable, name)
+    # What an input demands of callers is no promise about an output.
+    parameter.ClearField("default_value")
+    parameter.optional = False
+    return parameter
 
 
 def _streams(annotation: Any, items: tuple[Any, ...] | None) -> tuple[bool, ...]:

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from pipeline._arguments import reviver, without_schemas
-from pipeline._graph.annotations import describe, lenient_type, pipe_annotations
-from pipeline._graph.compatibility import compatible
+from pipeline._graph.annotations import pipe_annotations
 from pipeline._graph.decorators import Pipe, is_entity
+from pipeline._graph.fitting import Fitting, variables_in
 from pipeline._graph.nodes import replace
-from pipeline._graph.streams import stream_annotation
-from pipeline._graph.variables import GraphVariable
-from pipeline.errors import GraphError, InvalidInput
-from pipelined_api.schema import SchemaViolation, validate_value
-from pipelined_api.v1.schema_pb2 import Type
+from pipeline._graph.streams import Stream, stream_annotation
+from pipeline.errors import GraphError
 
 __all__ = ["check_arguments", "result_annotations"]
 
@@ -34,12 +30,11 @@ def check_arguments(
 
     """
     prefix = f"{line}: pipe {pipe.name!r}"
-    if pipe.is_method and not (args and is_entity(args[0])):
-        owner = f"an instance of {type(args[0]).__qualname__}" if args else "nothing"
-        raise GraphError(
-            f"{prefix} is a method, called on {owner}; its class has to be decorated with @entity"
-        )
     signature = inspect.signature(pipe.function)
+    if pipe.is_method:
+        _check_owner(
+            args or [kwargs[name] for name in signature.parameters if name in kwargs], prefix
+        )
     try:
         bound = signature.bind(*args, **kwargs)
     except TypeError as error:
@@ -50,7 +45,10 @@ def check_arguments(
             continue
         value = bound.arguments[name]
         where = f"{prefix}: parameter {name!r}"
-        check = _Check(annotations.get(name, inspect.Parameter.empty), parameter.default, where)
+        _check_iterators(value, where)
+        check = Fitting(annotations.get(name, inspect.Parameter.empty), name, prefix)
+        if value is parameter.default:
+            continue
         if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
             bound.arguments[name] = tuple(check(item) for item in value)
         elif parameter.kind is inspect.Parameter.VAR_KEYWORD:
@@ -62,59 +60,31 @@ def check_arguments(
     return bound.args, bound.kwargs
 
 
-class _Check:
-    """Checks what one parameter is given."""
+def _check_owner(arguments: Sequence[Any], prefix: str) -> None:
+    if arguments and is_entity(arguments[0]):
+        return
+    owner = f"an instance of {type(arguments[0]).__qualname__}" if arguments else "nothing"
+    raise GraphError(
+        f"{prefix} is a method, called on {owner}; its class has to be decorated with @entity"
+    )
 
-    def __init__(self, annotation: Any, default: Any, where: str) -> None:
-        self._annotation = annotation
-        self._type = lenient_type(annotation)
-        self._default = default
-        self._where = where
 
-    def __call__(self, value: Any) -> Any:
-        if self._type.kind == Type.KIND_ANY or value is self._default or is_entity(value):
-            return value
-        if type(value) is GraphVariable:
-            self._check_variable(value)
-            return value
-        if any(True for _ in _variables(value)):
-            # Part of it has no value yet; the pipe sees it when it has.
-            return value
-        return self._check_literal(value)
-
-    def _check_variable(self, variable: GraphVariable) -> None:
-        # A pipe gets a stream as the iterator that it is.
-        if variable.parameter.stream or not compatible(variable.wire_type, self._type):
+def _check_iterators(value: Any, where: str) -> None:
+    def check(item: Any) -> Any:
+        # Those of users' own classes may know how to begin again.
+        used_up = isinstance(item, Iterator) and type(item).__module__ in ("builtins", "itertools")
+        if used_up or isinstance(item, Stream):
             raise GraphError(
-                f"{self._where} is annotated {describe(self._annotation)}, "
-                f"but {variable!r} is {describe(variable.annotation)}"
+                f"{where} is given a {type(item).__qualname__}, which the first run would use up; "
+                "give it a list"
             )
-
-    def _check_literal(self, value: Any) -> Any:
-        try:
-            validate_value(self._type, without_schemas(value), "")
-            revive = reviver(self._annotation)
-            return value if revive is None else revive(value, "")
-        except (SchemaViolation, InvalidInput) as error:
-            raise GraphError(
-                f"{self._where} is annotated {describe(self._annotation)}: {error}"
-            ) from None
-
-
-def _variables(value: Any) -> Iterator[GraphVariable]:
-    found: list[GraphVariable] = []
-
-    def note(item: Any) -> Any:
-        if type(item) is GraphVariable:
-            found.append(item)
         return item
 
-    replace(value, note)
-    yield from found
+    replace(value, check)
 
 
 def _check_startup(value: Any, where: str) -> None:
-    for variable in _variables(value):
+    for variable in variables_in(value):
         if not variable.at_startup:
             raise GraphError(
                 f"{where}: {variable!r} has a value only in a run, but this pipe runs on startup; "

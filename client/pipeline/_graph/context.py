@@ -13,7 +13,19 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pipeline._graph.builder import Pipeline
 
-__all__ = ["current_builder", "open_builder", "plain_calls", "source_line", "user_frame"]
+__all__ = [
+    "Placeholder",
+    "current_builder",
+    "open_builder",
+    "plain_calls",
+    "source_line",
+    "user_frame",
+]
+
+
+class Placeholder:
+    """Base of what stands for a value while a graph is built."""
+
 
 open_builder: ContextVar[Pipeline | None] = ContextVar("pipeline_open_builder", default=None)
 
@@ -22,7 +34,10 @@ _LIBRARY = str(Path(__file__).resolve().parent.parent)
 
 def current_builder() -> Pipeline | None:
     """Return the innermost builder whose ``with`` is open in this thread or task."""
-    return open_builder.get()
+    builder = open_builder.get()
+    while builder is not None and not builder.is_open:
+        builder = builder.outer
+    return builder
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from types import FunctionType, MethodType
 from typing import Any, TypeVar, cast, overload
 
 from pipeline._graph import pickled
-from pipeline._graph.context import current_builder, source_line
+from pipeline._graph.context import Placeholder, current_builder, source_line
 from pipeline.errors import GraphError
 
 __all__ = ["Pipe", "entity", "is_entity", "pipe"]
@@ -44,14 +44,22 @@ class Pipe:
         self.is_method = is_method
 
     def __set_name__(self, owner: type, name: str) -> None:
-        self.is_method = True
+        # A function that a class only refers to stays a function.
+        if self._function.__qualname__.rpartition(".")[0] == owner.__qualname__:
+            self.is_method = True
 
     def __get__(self, instance: object, owner: type | None = None) -> Any:
         return self if instance is None else MethodType(self, instance)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         builder = current_builder()
         if builder is None:
+            for value in (*args, *kwargs.values()):
+                if isinstance(value, Placeholder):
+                    raise GraphError(
+                        f"{source_line()}: pipe {self.name!r} is called with {value!r}, but no "
+                        "`with Pipeline()` is open in this thread"
+                    )
             return self._function(*args, **kwargs)
         return builder.record(self, args, kwargs)
 

@@ -2,7 +2,8 @@
 
 Everything is fed to SHA-256 as tagged, length-prefixed pieces. What the user wrote is hashed by its
 content: bytecode, constants, defaults, closures, the globals and helpers that it refers to. What is
-installed is hashed by its name. Sets are hashed in the order of their items' digests, so that
+installed is hashed by its name, and so is what travels as source, once, beside that source's
+bytecode. Sets are hashed in the order of their items' digests, so that
 nothing depends on PYTHONHASHSEED.
 """
 
@@ -12,7 +13,7 @@ import copyreg
 import hashlib
 import types
 import typing
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from typing import TYPE_CHECKING, Any
 
 import pydantic
@@ -22,9 +23,11 @@ from pipeline._graph.closures import closure
 from pipeline._graph.decorators import Pipe
 from pipeline._graph.nodes import EntityRef, GraphInput, GraphOutput, InputRef, Node, ResultRef
 from pipeline._graph.packages import is_installed
+from pipeline._graph.sources import Sources, function_imports
 from pipeline._graph.user_code import class_contents, code_parts, referenced_globals
 from pipeline._values import encode
 from pipeline.errors import SerialisationError
+from pipeline.objects.directories import Directory
 from pipeline.objects.files import File
 
 if TYPE_CHECKING:
@@ -35,7 +38,27 @@ __all__ = ["graph_digest"]
 
 def graph_digest(graph: Graph) -> str:
     """Compute the digest; see ``Graph.digest``."""
-    digest = _Digest()
+    sources = Sources()
+    while True:
+        digest = _Digest(sources.modules)
+        failure: SerialisationError | None = None
+        try:
+            _feed_graph(digest, graph)
+        except SerialisationError as error:
+            failure = error
+        # What was fed by its content is to be fed by its name then.
+        if sources.follow(
+            found for function in digest.functions for found in function_imports(function)
+        ):
+            continue
+        if failure is not None:
+            raise failure
+        for name in sorted(sources.modules):
+            digest.feed((name, sources.modules[name].is_package, sources.modules[name].code()))
+        return digest.hexdigest()
+
+
+def _feed_graph(digest: _Digest, graph: Graph) -> None:
     for name, part in (
         ("inputs", graph.inputs),
         ("nodes", graph.nodes),
@@ -44,17 +67,27 @@ def graph_digest(graph: Graph) -> str:
     ):
         digest.subject = name
         digest.feed(part)
-    return digest.hexdigest()
 
 
 class _Digest:
-    """Feeds objects to one hash. An object met again is fed as the number of its first meeting."""
+    """Feeds objects to one hash. An object met again is fed as the number of its first meeting.
 
-    def __init__(self) -> None:
+    Args:
+        by_name: the user's own modules whose contents are fed by their names.
+
+    Attributes:
+        functions: those that were fed by their content.
+        subject: what is being fed, for messages.
+
+    """
+
+    def __init__(self, by_name: Container[str]) -> None:
         self._hash = hashlib.sha256()
         self._met: dict[int, int] = {}
         # Ids are unique among living objects only.
         self._alive: list[Any] = []
+        self._by_name = by_name
+        self.functions: list[types.FunctionType] = []
         self.subject = ""
 
     def hexdigest(self) -> str:
@@ -111,7 +144,8 @@ class _Digest:
         self._piece(type(value).__name__, b"".join(sorted(self._alone(item) for item in value)))
 
     def _alone(self, value: Any) -> bytes:
-        inner = _Digest()
+        inner = _Digest(self._by_name)
+        inner.functions = self.functions
         inner.subject = self.subject
         inner._met = dict(self._met)
         inner.feed(value)
@@ -124,6 +158,14 @@ class _Digest:
         if is_installed(function.__module__ or "builtins"):
             self._feed_name("function", function)
             return
+        if self._is_by_name(function):
+            self._feed_name("function", function)
+            return
+        if function.__module__ in self._by_name:
+            used = {}
+        else:
+            used = referenced_globals(function, self._by_name)
+            self.functions.append(function)
         self._items(
             "function",
             (
@@ -131,9 +173,12 @@ class _Digest:
                 function.__defaults__,
                 function.__kwdefaults__,
                 closure(function),
-                referenced_globals(function),
+                used,
             ),
         )
+
+    def _is_by_name(self, value: type | types.FunctionType) -> bool:
+        return value.__module__ in self._by_name and "<" not in value.__qualname__
 
     def _feed_name(self, tag: str, value: Any) -> None:
         name = getattr(value, "__qualname__", None) or value.__name__
@@ -143,10 +188,24 @@ class _Digest:
         self._items("pipe", (pipe.function, pipe.on_startup, pipe.run_once))
 
     def _feed_class(self, cls: type) -> None:
-        if is_installed(cls.__module__):
+        if is_installed(cls.__module__) or self._is_by_name(cls):
             self._feed_name("class", cls)
             return
         self._items("class", (cls.__name__, cls.__bases__, class_contents(cls)))
+
+    def _feed_file(self, file: File) -> None:
+        # What is at a URL is not asked for: the graph is the same, whatever it fetches.
+        if file.url:
+            self._items("file-url", (file.name, file.url, file.has_digest and file.sha256))
+        else:
+            self._items("file", (file.name, file.sha256))
+
+    def _feed_directory(self, directory: Directory) -> None:
+        if directory.archive_file is not None:
+            self._items("directory-archive", (directory.name, directory.archive_file))
+        else:
+            entries = [tuple(entry) for entry in directory.entries()]
+            self._items("directory", (directory.name, entries))
 
     def _feed_array(self, value: Any) -> bool:
         module = type(value).__module__.partition(".")[0]
@@ -220,7 +279,8 @@ _FEEDERS: list[tuple[Any, _Feeder]] = [
         Message,
         lambda digest, value: digest._piece("message", value.SerializeToString(deterministic=True)),
     ),
-    (File, lambda digest, value: digest._items("file", (value.name, value.sha256))),
+    (File, _Digest._feed_file),
+    (Directory, _Digest._feed_directory),
     (
         Node,
         lambda digest, value: digest._items(

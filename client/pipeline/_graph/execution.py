@@ -10,7 +10,15 @@ from contextlib import closing
 from typing import Any
 
 from pipeline._graph.context import plain_calls
-from pipeline._graph.nodes import EntityRef, GraphOutput, InputRef, Node, ResultRef, replace
+from pipeline._graph.nodes import (
+    EntityRef,
+    GraphOutput,
+    InputRef,
+    Node,
+    ResultRef,
+    fresh,
+    replace,
+)
 from pipeline._graph.observer import Observer
 from pipeline._graph.rows import Kept, OpenStreams, collected, kept, rows
 from pipeline._graph.state import copies
@@ -79,7 +87,8 @@ class Execution:
                 continue
             before = [dict(vars(entity)) for entity in self._with_state()]
             try:
-                self._kept[index] = self._call(node, [], self._kept, observer)
+                results = {number: _replayed(result) for number, result in self._kept.items()}
+                self._kept[index] = _replayed(self._call(node, [], results, observer))
             except BaseException:
                 for entity, state in zip(self._with_state(), before, strict=True):
                     vars(entity).clear()
@@ -114,12 +123,15 @@ class Execution:
         with OpenStreams() as opened:
             for index, node in enumerate(self._nodes):
                 if node.on_startup:
-                    results[index] = self._kept[index]
+                    results[index] = _replayed(self._kept[index])
                 elif node.run_once:
                     results[index] = self._call_once(index, node, values, results, observer)
                 else:
                     results[index] = self._call(node, values, results, observer, opened)
-            outputs = [self._resolve(each.reference, values, results) for each in self._outputs]
+            # Copies, as entities may go on changing lists that the caller has by then.
+            outputs = [
+                fresh(self._resolve(each.reference, values, results)) for each in self._outputs
+            ]
             yield from rows(self._nodes, self._outputs, outputs)
 
     def _call_once(
@@ -132,8 +144,9 @@ class Execution:
     ) -> Any:
         with self._once[index]:
             if index not in self._kept:
-                self._kept[index] = self._call(node, values, results, observer)
-            return self._kept[index]
+                # A copy, as the node may hold on to what it returned, and change it later.
+                self._kept[index] = _replayed(self._call(node, values, results, observer))
+            return _replayed(self._kept[index])
 
     def _call(
         self,
@@ -175,7 +188,16 @@ class Execution:
         if isinstance(value, EntityRef):
             assert self._entities is not None
             return self._entities[value.index]
-        return value
+        return fresh(value)
+
+
+def _replayed(result: Any) -> Any:
+    """Copy the containers of a kept result, also those that are elements of a stream."""
+    if type(result) is Kept:
+        return Kept(map(fresh, result))
+    if type(result) is tuple:
+        return tuple(map(_replayed, result))
+    return fresh(result)
 
 
 def _check_items(node: Node, result: Any) -> None:

@@ -157,6 +157,12 @@ class Graph:
         copy.CopyFrom(self._schema)
         return copy
 
+    def json_schema(self) -> dict[str, Any]:
+        """Return inputs and outputs as JSON Schema: what ``Deployment.schema()`` returns for it."""
+        from pipeline.schema import DeploymentSchema
+
+        return DeploymentSchema(self._schema)()
+
     def digest(self) -> str:
         """Return the hexadecimal SHA-256 of topology, constants, types and code.
 

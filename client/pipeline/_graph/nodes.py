@@ -8,6 +8,7 @@ from typing import Any
 
 from pipeline._graph import pickled
 from pipeline._graph.decorators import Pipe
+from pipeline._graph.input_schema import InputSchema
 from pipelined_api.v1.schema_pb2 import Parameter
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "Node",
     "Reference",
     "ResultRef",
+    "fresh",
     "references",
     "replace",
 ]
@@ -174,3 +176,24 @@ def references(value: Any) -> Iterator[Reference]:
             yield from references(item)
     elif isinstance(value, (InputRef, ResultRef, EntityRef)):
         yield value
+
+
+def fresh(value: Any) -> Any:
+    """Copy the containers of a value that outlives a run, but not what is in them.
+
+    What a run does to a list, dict, set, bytearray or InputSchema stays in that run. Everything
+    else is shared: a model, an array or an object of the user's own may be too large to be copied
+    for each run.
+    """
+    return replace(value, _fresh_leaf)
+
+
+def _fresh_leaf(value: Any) -> Any:
+    if type(value) in (set, bytearray):
+        return type(value)(value)
+    if isinstance(value, InputSchema):
+        copy = value.model_copy()
+        # Not by assignment, which would make fields of those that were left out.
+        vars(copy).update({name: fresh(item) for name, item in vars(copy).items()})
+        return copy
+    return value

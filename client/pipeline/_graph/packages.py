@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-__all__ = ["Package", "is_installed", "packages_of", "user_modules"]
+__all__ = ["Package", "is_installed", "lies_installed", "packages_of", "user_modules"]
 
 _OWN = frozenset({"pipeline", "pipelined", "pipelined_api"})
 # What this library brings along wherever it is. pydantic is not among them: what it makes of an
@@ -42,6 +42,8 @@ class Package:
 def _installed_folders() -> tuple[str, ...]:
     folders = {*site.getsitepackages(), site.getusersitepackages()}
     folders |= {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    # Where Python's own modules lie in an archive.
+    folders |= {path for path in sys.path if path.startswith(sys.base_prefix) and ".zip" in path}
     return tuple(f"{Path(folder).resolve()}/" for folder in folders if folder)
 
 
@@ -51,22 +53,29 @@ def is_installed(name: str) -> bool:
     What is not is the user's own: it is sent along with the graph.
     """
     top = name.partition(".")[0]
-    if top in _OWN or top in sys.stdlib_module_names:
+    if top in _OWN:
         return True
-    module = sys.modules.get(name)
     if name == "__main__":
         return False
+    module = sys.modules.get(name)
     if module is None:
+        if top in sys.stdlib_module_names:
+            return True
         # A name of an installed package's own choosing, or a module of the user's that came with a
         # graph and so was never imported here.
         return top != name and top in sys.modules and is_installed(top)
     # Not by getattr: some packages put things here that import more when they are looked at.
     attributes = vars(module) if isinstance(module, ModuleType) else {}
-    file = attributes.get("__file__")
+    # A file of the user's may be called like a module of Python's: what was imported decides.
+    return lies_installed(attributes.get("__file__"), attributes.get("__path__", ()))
+
+
+def lies_installed(file: str | None, paths: Iterable[str]) -> bool:
+    """Whether a module of this file, or a package without one in these folders, is installed."""
     if file is None:
         # A namespace package; a module without any file is built in, or made at run time.
-        paths = list(attributes.get("__path__", ()))
-        return not paths or any(_in_installed_folder(path) for path in paths)
+        folders = list(paths)
+        return not folders or any(_in_installed_folder(folder) for folder in folders)
     return _in_installed_folder(file)
 
 

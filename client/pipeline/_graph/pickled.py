@@ -14,17 +14,23 @@ if TYPE_CHECKING:
     from pipeline._graph.decorators import Pipe
     from pipeline._graph.graph import Graph
     from pipeline._graph.nodes import EntityRef, GraphInput, GraphOutput, InputRef, Node, ResultRef
+    from pipeline.objects.directories import Directory
     from pipeline.objects.files import File
 
 __all__ = [
+    "attribute",
+    "directory",
+    "directory_archive",
     "entity_ref",
     "file",
+    "file_at_url",
     "fill_module",
     "graph",
     "graph_input",
     "graph_output",
     "input_ref",
     "module",
+    "namespace",
     "node",
     "pipe",
     "result_ref",
@@ -102,6 +108,29 @@ def file(name: str, media_type: str, content: bytes) -> File:
     return File.from_bytes(content, name=name, media_type=media_type)
 
 
+def file_at_url(name: str, media_type: str, url: str, sha256: str) -> File:
+    """Make a File whose content is at a URL."""
+    from pipeline.objects.files import File
+
+    file = File(url=url, name=name, sha256=sha256 or None)
+    file.media_type = media_type
+    return file
+
+
+def directory(name: str, entries: list[tuple[str, bool, File | None]]) -> Directory:
+    """Make a Directory of paths, whether each may be executed, and Files, or None for a folder."""
+    from pipeline.objects.directories import Directory
+
+    return Directory.from_files(entries, name=name)
+
+
+def directory_archive(name: str, archive: File) -> Directory:
+    """Make a Directory of what is in an archive."""
+    from pipeline.objects.directories import Directory
+
+    return Directory.from_archive(archive, name=name)
+
+
 def module(name: str) -> ModuleType:
     """Make an empty module, whose contents follow: one of the user's own, pickled by value."""
     import types
@@ -112,3 +141,20 @@ def module(name: str) -> ModuleType:
 def fill_module(empty: ModuleType, contents: dict[str, Any]) -> None:
     """Give a module made by ``module`` its contents."""
     vars(empty).update(contents)
+
+
+def attribute(module: str, qualname: str) -> Any:
+    """Return what a module that travels as source has under a name with dots."""
+    import importlib
+
+    value: Any = importlib.import_module(module)
+    for part in qualname.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def namespace(module: str) -> dict[str, Any]:
+    """Return the globals of a module that travels as source."""
+    import importlib
+
+    return vars(importlib.import_module(module))

@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline._arguments import without_schemas
 from pipeline._graph.context import plain_calls
-from pipeline._graph.nodes import GraphOutput, Node, ResultRef
+from pipeline._graph.nodes import GraphOutput, Node, ResultRef, fresh
 from pipeline._graph.streams import ABSENT, Stream
 from pipeline.errors import RunFailed
 from pipelined_api.schema import SchemaViolation, validate_value
@@ -177,7 +177,8 @@ class _Elements:
             self.failure = _failure(self._node, error)
             return ABSENT
         self._taken += 1
-        return element
+        # A generator may yield one list again and again, and change it in between.
+        return fresh(element)
 
     def _check(self, element: Any) -> None:
         try:

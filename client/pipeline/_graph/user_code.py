@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dis
 import types
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import Any
 
 import pydantic
@@ -43,24 +43,27 @@ def code_parts(code: types.CodeType) -> Iterator[Any]:
     yield (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags)
 
 
-def referenced_globals(function: types.FunctionType) -> dict[str, Any]:
+def referenced_globals(function: types.FunctionType, whole: Container[str] = ()) -> dict[str, Any]:
     """Return the globals that a function refers to, by name.
 
-    One of the user's own modules appears as those of its attributes that the function names.
+    One of the user's own modules appears as those of its attributes that the function names, unless
+    it is among the ``whole`` ones.
     """
     attributes = _names(function.__code__)
     return {
-        name: _used_part(function.__globals__[name], attributes)
+        name: _used_part(function.__globals__[name], attributes, whole)
         for name in sorted(_global_names(function.__code__))
         if name in function.__globals__
     }
 
 
-def _used_part(value: Any, attributes: frozenset[str]) -> Any:
+def _used_part(value: Any, attributes: frozenset[str], whole: Container[str]) -> Any:
     if not isinstance(value, types.ModuleType) or is_installed(value.__name__):
         return value
+    if value.__name__ in whole:
+        return value
     return {
-        name: _used_part(vars(value)[name], attributes - {name})
+        name: _used_part(vars(value)[name], attributes - {name}, whole)
         for name in sorted(attributes)
         if name in vars(value)
     }

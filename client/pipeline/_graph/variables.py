@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
 
 from pipeline._graph.annotations import NotAWireType, describe, members, wire_type
 from pipeline._graph.constraints import given
-from pipeline._graph.context import current_builder, source_line
+from pipeline._graph.context import Placeholder, current_builder, source_line
 from pipeline._graph.nodes import InputRef, ResultRef
 from pipeline._values import encode
 from pipeline.errors import GraphError, SerialisationError
@@ -28,7 +28,7 @@ class _NoValueYet(GraphError, AttributeError):
     """A Variable was used as if it had a value; also what attribute look-up expects."""
 
 
-class GraphVariable:
+class GraphVariable(Placeholder):
     """Stands for a value while a graph is built: an input, or what a pipe will return.
 
     It can be given to pipes, alone or inside a list, tuple or dict, and to ``builder.output``.
@@ -65,11 +65,15 @@ class GraphVariable:
             "use it inside a pipe, or give it to one"
         )
 
-    __bool__ = __len__ = __iter__ = __getitem__ = __contains__ = _refuse
-    __call__ = __format__ = __str__ = __int__ = __float__ = _refuse
+    __bool__ = __len__ = __iter__ = __next__ = __getitem__ = __setitem__ = __delitem__ = _refuse
+    __contains__ = __reversed__ = __call__ = __enter__ = __exit__ = __await__ = _refuse
+    __format__ = __str__ = __bytes__ = __fspath__ = __int__ = __float__ = __index__ = _refuse
     __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = _refuse
     __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = _refuse
-    __mod__ = __or__ = __and__ = __neg__ = _refuse
+    __rtruediv__ = __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = __pow__ = _refuse
+    __rpow__ = __matmul__ = __rmatmul__ = __and__ = __rand__ = __or__ = __ror__ = _refuse
+    __xor__ = __rxor__ = __lshift__ = __rlshift__ = __rshift__ = __rrshift__ = _refuse
+    __neg__ = __pos__ = __abs__ = __invert__ = __round__ = _refuse
     __hash__ = object.__hash__
 
     def __getattr__(self, name: str) -> NoReturn:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import warnings
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from pipeline.cli import exit_codes, terminal
+from pipeline.cli import exit_codes, files, runs, terminal, top, versions
 from pipeline.cli.group import ErrorReportingGroup
-
-if TYPE_CHECKING:
-    from pipeline.client import Client
+from pipeline.cli.options import Address, Inputs, Json, Name, OutputDir, Timeout, connect
 
 app = typer.Typer(
     cls=ErrorReportingGroup,
@@ -25,18 +24,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-_ADDRESS_HELP = (
-    "The daemon: unix:/path, /path or host:port. Default: $PIPELINED_ADDRESS, else "
-    "$XDG_RUNTIME_DIR/pipelined.sock, else /run/pipelined/pipelined.sock."
-)
-Address = Annotated[str | None, typer.Option("--address", help=_ADDRESS_HELP)]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
-Name = Annotated[str, typer.Argument(metavar="NAME", help="The deployment.", show_default=False)]
-Timeout = Annotated[
-    float | None,
-    typer.Option("--timeout", metavar="SECONDS", min=0.0, help="Give up after so long."),
-]
-
 
 @app.callback()
 def common(context: typer.Context, address: Address = None) -> None:
@@ -44,40 +31,85 @@ def common(context: typer.Context, address: Address = None) -> None:
     context.obj = address
 
 
-def _client(context: typer.Context, address: str | None) -> Client:
-    from pipeline.client import Client
+@app.command()
+def init(
+    folder: Annotated[
+        Path, typer.Argument(metavar="[FOLDER]", help="Made unless it is there.")
+    ] = Path(),
+    json: Json = False,
+) -> None:
+    """Write a starter project that runs. What is there is not overwritten."""
+    from pipeline.cli.init import next_commands, write_starter
 
-    # --address is understood before and after the command's name.
-    return Client(address or context.obj)
+    names = write_starter(folder)
+    commands = next_commands(folder)
+    if json:
+        terminal.print_json({"folder": str(folder), "files": names, "next": commands})
+        return
+    terminal.print_text(f"wrote {', '.join(names)}. Next:")
+    for command in commands:
+        terminal.print_text(f"  {command}")
 
 
 @app.command()
 def deploy(
     context: typer.Context,
-    target: Annotated[
+    source: Annotated[
         str,
-        typer.Argument(metavar="MODULE:GRAPH", help="For example app:graph or app.py:graph."),
+        typer.Argument(
+            metavar="MODULE:GRAPH|FOLDER",
+            help="For example app:graph, app.py:graph, or a folder, whose files are sent as they "
+            "are.",
+        ),
     ],
-    name: Annotated[str, typer.Option("--name", metavar="NAME", help="Of the deployment.")],
+    target: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[MODULE:GRAPH]",
+            help="Of a folder: the graph. Default: pipeline_graph in its pipeline.yaml.",
+        ),
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            "--name",
+            metavar="NAME",
+            help="Of the deployment. Of a folder, the default is name in its pipeline.yaml.",
+        ),
+    ] = None,
     env: Annotated[
         list[str] | None,
         typer.Option("--env", metavar="K=V", help="A variable for its workers; repeatable."),
     ] = None,
-    instances: Annotated[int, typer.Option(min=1, help="Workers that run it at once.")] = 1,
+    instances: Annotated[
+        int | None,
+        typer.Option(min=1, help="Workers that run it at once; default 1.", show_default=False),
+    ] = None,
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force",
+            help="Of a folder: only warn where a required package is missing or differs.",
+        ),
+    ] = False,
     json: Json = False,
     address: Address = None,
 ) -> None:
-    """Make a graph runnable under a name. Its module is imported here."""
+    """Make a graph runnable under a name.
+
+    The module of MODULE:GRAPH is imported here and the graph is pickled. The files of a FOLDER are
+    sent as they are; its module is imported in a process of its own.
+    """
     from pipeline.cli import printing
-    from pipeline.cli.target import load
+    from pipeline.cli.target import deploy_target
     from pipeline.errors import DeploymentWarning
 
     environment = printing.pairs(env or [])
-    graph = load(target)
-    with _client(context, address) as client, warnings.catch_warnings(record=True) as caught:
+    with connect(context, address) as client, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", DeploymentWarning)
-        with terminal.waiting(f"deploying {name}"):
-            deployment = client.deploy(graph, name, environment=environment, instances=instances)
+        deployment = deploy_target(
+            client, source, target, name, environment, instances, allow_differing=force
+        )
     for warning in caught:
         terminal.warn(str(warning.message))
     if json:
@@ -90,20 +122,10 @@ def deploy(
 def run(
     context: typer.Context,
     name: Name,
-    inputs: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[KEY=VALUE]...",
-            help="Inputs by name: JSON or text. key=@path gives a file, kwargs.height=64 sets a "
-            "field of an object.",
-        ),
-    ] = None,
+    inputs: Inputs = None,
     json: Json = False,
     timeout: Timeout = None,
-    output_dir: Annotated[
-        Path,
-        typer.Option("--output-dir", help="Where files and images among the outputs are saved."),
-    ] = Path(),
+    output_dir: OutputDir = Path(),
     address: Address = None,
 ) -> None:
     """Run a deployment once and print its outputs; those that stream as they come.
@@ -111,17 +133,22 @@ def run(
     With --json and an output that streams, each line is an object with what has come, by name.
     """
     from pipeline.cli import printing
+    from pipeline.cli.transfers import TransferBars
 
-    with _client(context, address) as client:
-        schema = client.deployment(name).schema
+    with (
+        TransferBars(f"running {name}") as bars,
+        connect(context, address, bars.uploaded) as client,
+    ):
+        schema = client._schema(name)
+        names = printing.names(schema.outputs)
+        values = printing.inputs(schema, inputs or [])
         if printing.streams(schema):
-            printing.print_stream(
-                client, name, schema, inputs or [], timeout, output_dir, as_json=json
-            )
+            with closing(client._stream(name, (), values, timeout)) as messages:
+                printing.print_stream(client, names, bars.until(messages), output_dir, as_json=json)
             return
-        with terminal.waiting(f"running {name}"):
-            response = printing.run(client, name, schema, inputs or [], timeout)
-        printing.print_outputs(client, name, schema, response, output_dir, as_json=json)
+        response = client._run(name, (), values, timeout)
+        bars.close()
+        printing.print_outputs(client, name, names, response, output_dir, as_json=json)
 
 
 @app.command()
@@ -129,7 +156,7 @@ def ps(context: typer.Context, json: Json = False, address: Address = None) -> N
     """List the deployments."""
     from pipeline.cli import printing
 
-    with _client(context, address) as client:
+    with connect(context, address) as client:
         deployments = client.list()
     if json:
         terminal.print_json([printing.deployment_json(each) for each in deployments])
@@ -148,7 +175,7 @@ def warm(
     """Start a deployment unless it is started, and show its stages as they end."""
     from pipeline.cli.progress import Progress
 
-    with _client(context, address) as client, Progress(name, quiet=json) as progress:
+    with connect(context, address) as client, Progress(name, quiet=json) as progress:
         timeline = client.warm(name, on_progress=progress.add, timeout=timeout)
         progress.finish(timeline)
     if json:
@@ -163,7 +190,7 @@ def timeline(
     from pipeline.errors import NotFound
     from pipeline.timeline.chart import chart
 
-    with _client(context, address) as client:
+    with connect(context, address) as client:
         found = client.timeline(name)
     if found is None:
         raise NotFound(f"{name!r} has not been started yet; `pipeline warm {name}` starts it")
@@ -191,7 +218,7 @@ def delete(
         if not sys.stdin.isatty():
             raise InvalidInput("deleting without a terminal to ask on wants --yes", field="--yes")
         typer.confirm(f"Delete {name}?", abort=True)
-    with _client(context, address) as client, terminal.waiting(f"deleting {name}"):
+    with connect(context, address) as client, terminal.waiting(f"deleting {name}"):
         client.delete(name)
     terminal.print_text(f"{name} is deleted")
 
@@ -201,7 +228,7 @@ def info(context: typer.Context, json: Json = False, address: Address = None) ->
     """Show what the daemon is and can do."""
     from pipeline.cli import printing
 
-    with _client(context, address) as client:
+    with connect(context, address) as client:
         found = client.info()
         where = client.address
     if json:
@@ -209,3 +236,9 @@ def info(context: typer.Context, json: Json = False, address: Address = None) ->
         terminal.print_json(plain)
     else:
         terminal.print_rows(printing.info_table(where, found))
+
+
+runs.add_to(app)
+versions.add_to(app)
+app.command()(top.top)
+app.add_typer(files.app, name="files")

@@ -1,9 +1,9 @@
 """``key=value`` of the command line as inputs of a run, guided by the deployment's schema.
 
 A value is JSON where it parses as such and the type has use for it, and text otherwise.
-``key=@path`` gives a file's content to an input that takes a file, an image, bytes or an array;
-``key.field=value`` sets one field of an object. Unknown names are passed on as they are: validation
-knows best how to refuse them.
+``key=@path`` gives a file's content to an input that takes a file, an image, bytes or an array, and
+a folder to one that takes a folder; ``key.field=value`` sets one field of an object. Unknown names
+are passed on as they are: validation knows best how to refuse them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,13 @@ from pipelined_api.v1.schema_pb2 import Parameter, Schema, Type
 
 _ANY_TYPE = Type(kind=Type.KIND_ANY)
 _NULL_TYPE = Type(kind=Type.KIND_NULL)
-_FROM_FILE = (Type.KIND_FILE, Type.KIND_IMAGE, Type.KIND_BYTES, Type.KIND_NUMPY)
+_FROM_FILE = (
+    Type.KIND_FILE,
+    Type.KIND_DIRECTORY,
+    Type.KIND_IMAGE,
+    Type.KIND_BYTES,
+    Type.KIND_NUMPY,
+)
 
 
 def parse(schema: Schema, arguments: Sequence[str]) -> dict[str, object]:
@@ -182,7 +188,10 @@ def _array(parsed: object, field: str) -> object:
 
 
 def _from_file(types: Sequence[Type], path: Path, field: str) -> object:
-    kind = next(type_.kind for type_ in types if type_.kind in _FROM_FILE)
+    kinds = [type_.kind for type_ in types if type_.kind in _FROM_FILE]
+    kind = kinds[0]
+    if Type.KIND_DIRECTORY in kinds and (path.is_dir() or len(kinds) == 1):
+        kind = Type.KIND_DIRECTORY
     try:
         if kind == Type.KIND_BYTES:
             return path.read_bytes()
@@ -196,6 +205,10 @@ def _from_file(types: Sequence[Type], path: Path, field: str) -> object:
             import numpy
 
             return numpy.load(path, allow_pickle=False)
+        if kind == Type.KIND_DIRECTORY:
+            from pipeline.objects import Directory
+
+            return Directory(path)
         path.open("rb").close()
     except (OSError, ValueError, ImportError) as error:
         raise errors.InvalidInput(

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from contextlib import closing
 from datetime import datetime, timezone
 from pathlib import Path
 
-from google.protobuf.json_format import MessageToDict
 from rich.table import Table
 from rich.text import Text
 
 from pipeline import errors
-from pipeline._quantities import size
+from pipeline._quantities import duration, size
 from pipeline.cli import arguments, terminal
 from pipeline.cli.outputs import Outputs
 from pipeline.client import Client
-from pipeline.deployment import DaemonInfo, Deployment
-from pipelined_api.v1.runs_pb2 import RunResponse
-from pipelined_api.v1.schema_pb2 import Schema
+from pipeline.deployment import DaemonInfo, Deployment, Pointer
+from pipeline.runs import RunInfo
+from pipelined_api.v1.runs_pb2 import RunResponse, StreamResponse
+from pipelined_api.v1.schema_pb2 import Parameter, Schema
 
 _STATE_COLOURS = {"warm": "green", "starting": "yellow", "failed": "red", "draining": "yellow"}
 
@@ -41,11 +40,17 @@ def pairs(texts: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def run(
-    client: Client, name: str, schema: Schema, texts: Sequence[str], timeout: float | None
-) -> RunResponse:
-    """Read the inputs by the deployment's schema, run it, and return the outputs undecoded."""
-    return client._run(name, (), arguments.parse(schema, texts), timeout)
+_RUN_COLOURS = {"succeeded": "green", "running": "yellow", "failed": "red", "cancelled": "yellow"}
+
+
+def inputs(schema: Schema, texts: Sequence[str]) -> dict[str, object]:
+    """Read ``KEY=VALUE`` by the deployment's schema; see ``arguments.parse``."""
+    return arguments.parse(schema, texts)
+
+
+def names(outputs: Iterable[Parameter]) -> list[str]:
+    """Return what the outputs are called."""
+    return [parameter.name for parameter in outputs]
 
 
 def streams(schema: Schema) -> bool:
@@ -55,27 +60,23 @@ def streams(schema: Schema) -> bool:
 
 def print_stream(
     client: Client,
-    name: str,
-    schema: Schema,
-    texts: Sequence[str],
-    timeout: float | None,
+    names: Sequence[str],
+    messages: Iterable[StreamResponse],
     folder: Path,
     *,
     as_json: bool,
 ) -> None:
-    """Run a deployment and print its outputs as they come; for programs, a JSON object per line."""
+    """Print the outputs of a run as they come; for programs, a JSON object per line."""
     outputs = _outputs(client, folder)
-    names = [parameter.name for parameter in schema.outputs]
-    with closing(client._stream(name, (), arguments.parse(schema, texts), timeout)) as messages:
-        for message in messages:
-            # By name; the last message has none.
-            parts = [(_name(names, part.index), part.value) for part in message.outputs]
-            if as_json and parts:
-                terminal.print_json_line({each: outputs.to_json(v, each) for each, v in parts})
-                continue
-            for each, value in parts:
-                text = outputs.to_text(value, each)
-                terminal.print_text(text if len(names) == 1 else f"{each}: {text}", flush=True)
+    for message in messages:
+        # By name; the last message has none.
+        parts = [(_name(names, part.index), part.value) for part in message.outputs]
+        if as_json and parts:
+            terminal.print_json_line({each: outputs.to_json(v, each) for each, v in parts})
+            continue
+        for each, value in parts:
+            text = outputs.to_text(value, each)
+            terminal.print_text(text if len(names) == 1 else f"{each}: {text}", flush=True)
     if not as_json:
         _print_saved(outputs)
 
@@ -87,7 +88,7 @@ def _name(names: Sequence[str], index: int) -> str:
 def print_outputs(
     client: Client,
     name: str,
-    schema: Schema,
+    names: Sequence[str],
     response: RunResponse,
     folder: Path,
     *,
@@ -95,9 +96,7 @@ def print_outputs(
 ) -> None:
     """Print what a run returned, and save its files."""
     outputs = _outputs(client, folder)
-    names = [parameter.name for parameter in schema.outputs]
-    names += [f"output-{index}" for index in range(len(names), len(response.outputs))]
-    named = list(zip(names, response.outputs, strict=False))
+    named = [(_name(names, index), value) for index, value in enumerate(response.outputs)]
     if as_json:
         terminal.print_json(
             {
@@ -125,35 +124,92 @@ def _print_saved(outputs: Outputs) -> None:
 
 
 def deployment_json(deployment: Deployment) -> dict[str, object]:
-    """Make plain data of a deployment; the schema as protobuf's JSON has it."""
+    """Make plain data of a deployment; its schema is JSON Schema."""
     plain = dict(vars(deployment))
-    plain["schema"] = MessageToDict(deployment.schema, preserving_proto_field_name=True)
+    plain["schema"] = deployment.schema()
     plain["created_at"] = deployment.created_at.isoformat()
     plain["failure"] = None if deployment.failure is None else vars(deployment.failure)
     return plain
 
 
-def deployments_table(deployments: Iterable[Deployment]) -> Table:
-    """Make the table of ``pipeline ps``."""
+def deployments_table(
+    deployments: Sequence[Deployment], rates: Sequence[float] | None = None
+) -> Table:
+    """Make the table of ``pipeline ps``, and with runs per second that of ``pipeline top``."""
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
     for heading in ("NAME", "VERSION", "STATE"):
         table.add_column(heading, no_wrap=True)
-    for heading in ("WORKERS", "RUNS", "FAILED", "STARTUPS", "AGE"):
+    speed = ["RUNS/S"] if rates is not None else []
+    for heading in ("WORKERS", "RUNS", *speed, "FAILED", "STARTUPS", "AGE"):
         table.add_column(heading, no_wrap=True, justify="right")
     table.add_column("FAILURE", no_wrap=True, overflow="ellipsis")
     now = datetime.now(timezone.utc)
-    for each in deployments:
+    for index, each in enumerate(deployments):
         table.add_row(
             Text(each.name),
             f"v{each.version}",
             Text(each.state, style=_STATE_COLOURS.get(each.state, "")),
             f"{len(each.worker_pids)}/{each.instances}",
             str(each.runs_succeeded),
+            *([f"{rates[index]:.1f}"] if rates is not None else []),
             str(each.runs_failed),
             str(each.startups),
             _age((now - each.created_at).total_seconds()),
             Text(_failure(each)),
         )
+    return table
+
+
+def runs_table(found: Iterable[RunInfo]) -> Table:
+    """Make the table of ``pipeline runs``."""
+    table = _plain_table("RUN", "DEPLOYMENT", "STATE", "AGE", "TOOK", "FAILURE")
+    now = datetime.now(timezone.utc)
+    for each in found:
+        lines = each.message.splitlines()
+        table.add_row(
+            Text(each.id),
+            Text(f"{each.deployment}:v{each.version}"),
+            Text(each.state, style=_RUN_COLOURS.get(each.state, "")),
+            _age((now - each.created_at).total_seconds()),
+            duration(each.execution_seconds) if each.execution_seconds else "",
+            Text(f"{each.reason} {lines[0] if lines else ''}".strip()),
+        )
+    return table
+
+
+def versions_table(found: Iterable[Deployment]) -> Table:
+    """Make the table of ``pipeline versions``."""
+    table = _plain_table("VERSION", "STATE", "POINTERS", "DIGEST", "AGE")
+    now = datetime.now(timezone.utc)
+    for each in found:
+        table.add_row(
+            f"v{each.version}",
+            Text(each.state, style=_STATE_COLOURS.get(each.state, "")),
+            Text(", ".join(each.pointers)),
+            Text(each.digest[:12]),
+            _age((now - each.created_at).total_seconds()),
+        )
+    return table
+
+
+def pointers_table(found: Iterable[Pointer]) -> Table:
+    """Make the table of ``pipeline pointers list``."""
+    table = _plain_table("POINTER", "VERSION", "LOCKED", "AGE")
+    now = datetime.now(timezone.utc)
+    for each in found:
+        table.add_row(
+            Text(each.pointer),
+            f"v{each.version}",
+            "locked" if each.locked else "",
+            _age((now - each.updated_at).total_seconds()),
+        )
+    return table
+
+
+def _plain_table(*headings: str) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
+    for heading in headings:
+        table.add_column(heading, no_wrap=True, overflow="ellipsis")
     return table
 
 

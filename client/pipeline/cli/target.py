@@ -1,79 +1,77 @@
-"""Finds the graph that ``module:variable`` or ``file.py:variable`` names."""
+"""Deploys what a target names: a graph in a module or a file, or a folder."""
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
 import sys
-import traceback
-from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 from pipeline import errors
+from pipeline._graph.targets import graph_in, run_user_code, split
+from pipeline.cli import terminal
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pipeline.client import Client
+    from pipeline.deployment import Deployment
     from pipeline.objects import Graph
+
+
+def deploy_target(
+    client: Client,
+    source: str,
+    target: str | None,
+    name: str | None,
+    environment: Mapping[str, str],
+    instances: int | None,
+    *,
+    allow_differing: bool,
+) -> Deployment:
+    """Deploy a folder, or the graph that ``module:variable`` or ``file.py:variable`` names.
+
+    Raises:
+        errors.InvalidInput: the source is neither, or what only folders take is given without one.
+
+    """
+    if Path(source).is_dir():
+        with terminal.waiting(f"deploying {source}"):
+            return client.deploy_folder(
+                source,
+                target,
+                name=name,
+                environment=environment,
+                instances=instances,
+                allow_differing=allow_differing,
+            )
+    if target is not None or (":" not in source and "/" in source):
+        raise errors.InvalidInput(f"there is no folder {source!r}", field="source")
+    if allow_differing:
+        raise errors.InvalidInput("--force is for folders", field="--force")
+    if name is None:
+        raise errors.InvalidInput(f"{source} needs a name: give --name", field="--name")
+    graph = load(source)
+    with terminal.waiting(f"deploying {name}"):
+        return client.deploy(graph, name, environment=environment, instances=instances or 1)
 
 
 def load(target: str) -> Graph:
-    """Import the module and take the graph from it.
-
-    The variable may be a Graph, a Pipeline that has been built, or a function without parameters
-    that returns one of them.
+    """Import the module and take the graph from it; see ``graph_in``.
 
     Raises:
+        errors.InvalidInput: the target is not of either form.
         errors.GraphError: there is no such module or variable, or it is something else.
 
     """
-    name, separator, variable = target.rpartition(":")
-    if not separator or not name or not variable:
-        raise errors.InvalidInput(
-            f"{target!r} is not of the form module:variable or file.py:variable", field="target"
-        )
+    name, variable = split(target, "module:variable or file.py:variable")
     is_file = name.endswith(".py") or "/" in name
-    module = _run(name, lambda: _import_file(Path(name)) if is_file else _import_module(name))
-    value: object = module
-    for part in variable.split("."):
-        if not hasattr(value, part):
-            raise errors.GraphError(f"{name} has no {variable!r}")
-        value = getattr(value, part)
-    return _graph(target, value)
-
-
-def _graph(target: str, value: object) -> Graph:
-    from pipeline import Pipeline
-    from pipeline.objects import Graph
-
-    if callable(value) and not isinstance(value, (Graph, Pipeline, type)):
-        value = _run(target, value)
-    if isinstance(value, Pipeline):
-        return value.get_pipeline()
-    if isinstance(value, Graph):
-        return value
-    raise errors.GraphError(
-        f"{target} is a {type(value).__name__}, not a Graph or a Pipeline, nor a function that "
-        "returns one"
+    module = run_user_code(
+        name, lambda: _import_file(Path(name)) if is_file else _import_module(name)
     )
-
-
-def _run(name: str, code: Callable[[], object]) -> object:
-    """Run the user's code; what it raises is told with the place in it, and no frames of ours."""
-    try:
-        return code()
-    except errors.PipelineError:
-        raise
-    # A script that calls sys.exit when it is imported is told so too.
-    except (Exception, SystemExit) as error:
-        frames = [
-            frame
-            for frame in traceback.extract_tb(error.__traceback__)
-            if frame.filename != __file__ and not frame.filename.startswith("<frozen ")
-        ]
-        place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
-        what = f"{type(error).__name__}: {error}".removesuffix(": ")
-        raise errors.GraphError(f"{name} cannot be loaded: {what}{place}") from None
+    return graph_in(module, name, variable)
 
 
 def _import_module(name: str) -> ModuleType:

@@ -2,39 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import mimetypes
+import mmap
 import os
+import re
 import secrets
 import shutil
 import tempfile
 import threading
+import typing
 import weakref
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
+from pipeline import _fetching
 from pipeline._graph import pickled
+from pipeline.errors import SerialisationError
+from pipeline.objects._sources import AtUrl, BufferReader, InDaemon, Remote
 from pipelined_api.wire_values import is_plain_name
 
-__all__ = ["File", "Remote"]
+__all__ = ["File", "Remote", "one_source"]
 
 _CHUNK_BYTES = 1 << 20
-
-
-class Remote(Protocol):
-    """A content that is elsewhere."""
-
-    @property
-    def size(self) -> int:
-        """Bytes in it."""
-
-    @property
-    def sha256(self) -> str:
-        """Hexadecimal SHA-256 of it."""
-
-    def fetch(self, target: BinaryIO) -> None:
-        """Write the content, and make sure that it is the right one."""
+_SHA256 = re.compile("[0-9a-fA-F]{64}")
 
 
 class File:
@@ -48,33 +41,74 @@ class File:
     code, and nodes that run on startup may take it. Elsewhere it is a value. Two Files are equal if
     their names and contents are.
 
+    One that is at a URL is fetched where its content is asked for: by the worker, if that is a
+    pipe, from the hosts that the operator of the daemon allows. One that is in the daemon has no
+    content here; it can only be an input of a run there.
+
     Args:
         path: an existing file. It is read when the File is sent, not before.
+        url: an http or https address.
+        remote_id: what ``client.files.upload`` returned: the hexadecimal SHA-256 of a content that
+            the daemon has.
+        name: what it is called, without any folder; otherwise as the path or the URL says.
+        sha256: hexadecimal, which what is at ``url`` has to have.
         allow_out_of_context_creation: accepted for programs that name it; a File may be made
             anywhere.
 
     Raises:
         FileNotFoundError: there is no such file.
         IsADirectoryError: it is a folder.
+        TypeError: not exactly one of ``path``, ``url`` and ``remote_id`` is given.
+        ValueError: the name has a folder in it, the URL is none that can be fetched, or a digest
+            has not 64 hexadecimal digits.
 
     """
 
     __slots__ = (
-        ("__weakref__", "_content", "_lock", "_path", "_remote", "_sha256", "media_type", "name")
+        ("__weakref__", "_content", "_folder", "_lock", "_path", "_remote", "_remote_id", "_sha256")
+        + ("_unchanging", "_url", "media_type", "name")
     )  # fmt: skip
 
     name: str
     media_type: str
+    _path: Path | None
+    _content: bytes | memoryview | None
+    _remote: Remote | None
 
     def __init__(
-        self, path: str | os.PathLike[str], *, allow_out_of_context_creation: bool = True
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        url: str | None = None,
+        remote_id: str | None = None,
+        name: str | None = None,
+        sha256: str | None = None,
+        allow_out_of_context_creation: bool = True,
     ) -> None:
-        self._path: Path | None = Path(path).absolute()
-        if not self._path.is_file():
-            self._path.stat()
-            raise IsADirectoryError(f"{self._path} is not a file")
-        self._content: bytes | None = None
-        self._set_up(self._path.name, "")
+        one_source("File", path, url, remote_id)
+        if sha256 is not None and url is None:
+            raise TypeError("sha256 goes with url: what else a File holds says it by itself")
+        self._path = None
+        self._content = None
+        if path is not None:
+            self._path = Path(path).absolute()
+            if not self._path.is_file():
+                self._path.stat()
+                raise IsADirectoryError(f"{self._path} is not a file")
+            self._set_up(_plain(name or self._path.name), "")
+            return
+        if url is not None:
+            # Raises what is a ValueError.
+            found = _fetching.name_of(url)
+            self._set_up(_plain(name or found), "")
+            self._url = url
+            self._sha256 = "" if sha256 is None else _digest(sha256)
+            self._remote = AtUrl(url, self._sha256)
+            return
+        digest = _digest(remote_id or "")
+        self._set_up(_plain(name or f"file-{digest[:12]}"), "")
+        self._remote_id = self._sha256 = digest
+        self._remote = InDaemon(digest)
 
     @classmethod
     def from_bytes(cls, content: bytes, *, name: str, media_type: str = "") -> File:
@@ -96,6 +130,16 @@ class File:
         return self
 
     @classmethod
+    def from_buffer(cls, content: memoryview, *, name: str) -> File:
+        """Make a File of memory that does not change and is not copied; for large values."""
+        self = cls.__new__(cls)
+        self._path = None
+        self._content = content.cast("B")
+        self._set_up(_plain(name), "application/octet-stream")
+        self._sha256 = hashlib.sha256(self._content).hexdigest()
+        return self
+
+    @classmethod
     def from_stored(cls, path: Path, *, name: str, media_type: str, sha256: str) -> File:
         """Make a File of one that never changes and whose digest is known; for workers.
 
@@ -108,6 +152,7 @@ class File:
         self._content = None
         self._set_up(_plain(name), media_type)
         self._sha256 = sha256
+        self._unchanging = True
         return self
 
     @classmethod
@@ -127,18 +172,38 @@ class File:
         return self
 
     def _set_up(self, name: str, media_type: str) -> None:
-        self._remote: Remote | None = None
+        self._remote = None
         self._sha256 = ""
+        self._url = ""
+        # What keeps the folder that the path is in.
+        self._folder: object = None
+        self._unchanging = False
+        self._remote_id = ""
         self.name = name
         self.media_type = media_type or mimetypes.guess_type(name)[0] or ""
         self._lock = threading.Lock()
+
+    @property
+    def url(self) -> str:
+        """Where its content is fetched from; empty for other Files."""
+        return self._url
+
+    @property
+    def remote_id(self) -> str:
+        """By what the daemon knows it; empty unless it was made so."""
+        return self._remote_id
+
+    @property
+    def has_digest(self) -> bool:
+        """Whether the SHA-256 is known without reading the content."""
+        return bool(self._sha256)
 
     @property
     def path(self) -> Path:
         """Where the file is.
 
         One that came over the wire is written to a temporary folder first, which lasts as long as
-        this object. In a worker the path of a large input is a link to a content that cannot be
+        this object. In a worker the path of a large input is a link to a content that is not to be
         written; it lasts as long as the run.
         """
         with self._lock:
@@ -167,7 +232,7 @@ class File:
         """Bytes in the content."""
         if self._content is not None:
             return len(self._content)
-        if self._remote is not None:
+        if self._remote is not None and self._remote.size is not None:
             return self._remote.size
         return self.path.stat().st_size
 
@@ -184,13 +249,35 @@ class File:
 
     def read(self) -> bytes:
         """Return the whole content."""
-        return self._content if self._content is not None else self.path.read_bytes()
+        return bytes(self._content) if self._content is not None else self.path.read_bytes()
 
     def open(self) -> BinaryIO:
         """Open the content for reading, in binary."""
+        if isinstance(self._content, memoryview):
+            return typing.cast("BinaryIO", BufferReader(self._content))
         if self._content is not None:
             return io.BytesIO(self._content)
         return self.path.open("rb")
+
+    def open_descriptor(self) -> int:
+        """Open the content for reading, as a file descriptor, which the caller closes."""
+        if self._content is None and (self._path is not None or self._url):
+            return os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        # What is in memory goes to a file without a name, which takes no memory of a process.
+        with tempfile.TemporaryFile() as stream:
+            self._write_to(typing.cast("BinaryIO", stream))
+            stream.flush()
+            return os.open(f"/proc/self/fd/{stream.fileno()}", os.O_RDONLY | os.O_CLOEXEC)
+
+    def map(self) -> mmap.mmap:
+        """Map the content, which is not empty, into memory of this process that may be written."""
+        descriptor = self.open_descriptor()
+        try:
+            return mmap.mmap(
+                descriptor, 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE
+            )
+        finally:
+            os.close(descriptor)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Copy the content to ``path``; into it, under the File's name, if that is a folder.
@@ -223,12 +310,36 @@ class File:
             temporary.unlink(missing_ok=True)
         return target
 
+    def kept_by(self, folder: object) -> File:
+        """Have this File keep alive what owns the folder that it is in; returns itself."""
+        self._folder = folder
+        return self
+
+    def place(self, target: Path, *, executable: bool = False) -> None:
+        """Put the content at a path where nothing is, not to be written: a link if it can be."""
+        if self._unchanging and self._path is not None and not executable:
+            # Permissions belong to the content, not to one of its names: others have it too.
+            with contextlib.suppress(OSError):
+                os.link(self._path, target, follow_symlinks=False)
+                return
+        with target.open("xb") as copy:
+            self._write_to(copy)
+            os.fchmod(copy.fileno(), 0o555 if executable else 0o444)
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, File):
             return NotImplemented
         if self is other:
             return True
-        return self.name == other.name and self.size == other.size and self.sha256 == other.sha256
+        if self.name != other.name:
+            return False
+        if self._url or other._url:
+            # Without fetching what is surely the same.
+            same = (self._url, self._sha256) == (other._url, other._sha256)
+            return same or self.sha256 == other.sha256
+        if self._remote_id or other._remote_id:
+            return self.sha256 == other.sha256
+        return self.size == other.size and self.sha256 == other.sha256
 
     def __hash__(self) -> int:
         return hash(self.name)
@@ -244,7 +355,26 @@ class File:
         return self
 
     def __reduce__(self) -> tuple[object, ...]:
+        if self._url:
+            return pickled.file_at_url, (self.name, self.media_type, self._url, self._sha256)
+        if self._remote_id:
+            raise SerialisationError(
+                f"{self!r} is in a daemon, and cannot be part of a graph: give it as an input",
+                subject=repr(self),
+            )
         return pickled.file, (self.name, self.media_type, self.read())
+
+
+def one_source(what: str, *sources: object) -> None:
+    """Make sure that a File or a Directory is made of one thing."""
+    if sum(source is not None for source in sources) != 1:
+        raise TypeError(f"a {what} is made of exactly one of path, url and remote_id")
+
+
+def _digest(sha256: str) -> str:
+    if _SHA256.fullmatch(sha256) is None:
+        raise ValueError(f"{sha256!r} is not a SHA-256: 64 hexadecimal digits")
+    return sha256.lower()
 
 
 def _plain(name: str) -> str:

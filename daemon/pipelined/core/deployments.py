@@ -1,81 +1,53 @@
-"""All deployments by name: made, replaced, deleted, and recovered after a restart."""
+"""All deployments by name: made, replaced, pointed to, deleted, and recovered after a restart."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
+from pipelined.core import references
 from pipelined.core.deployment import Deployment
 from pipelined.core.errors import (
-    CodeTooLarge,
+    DeploymentCooled,
     DeploymentDeleted,
-    DeploymentNotFound,
     DomainError,
     InvalidRequest,
+    PointerExists,
+    PointerLocked,
+    PointerNotFound,
     ShuttingDown,
     StorageFailed,
+    VersionInUse,
 )
 from pipelined.core.ports import DeploymentStore, WorkerLauncher
-from pipelined.core.specification import Specification
+from pipelined.core.references import Pointer
+from pipelined.core.specification import Specification, validate
+from pipelined.core.versions import Catalogue, Versions
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-MAX_INSTANCES = 64
-MAX_CODE_BYTES = 256 * 2**20
-MAX_ENVIRONMENT_BYTES = 64 * 2**10
-# How long the runs of a replaced or deleted deployment may take to end.
+# How long the runs of what is replaced, cooled or deleted may take to end.
 DRAIN_SECONDS = 60.0
+# Each keeps a version and its code.
+MAX_POINTERS = 100
 
 Result = TypeVar("Result")
 
 
-def validate(specification: Specification) -> None:
-    """Check what a caller wants deployed, before any of its code is received.
+class Deployments(Catalogue):
+    """The deployments of this daemon, and how they change. Belongs to one event loop.
 
-    Raises:
-        InvalidRequest: A field is out of its bounds; names it and the bound.
-        CodeTooLarge: The announced code exceeds the limit.
-    """
-    if not NAME.fullmatch(specification.name):
-        raise InvalidRequest(
-            "name",
-            f"{specification.name[:200]!r} has to be 1 to 128 letters, digits, '.', '_' or '-', "
-            "the first of them a letter or digit",
-        )
-    if not re.fullmatch(r"[0-9a-f]{16,128}", specification.digest):
-        raise InvalidRequest("digest", "has to be 16 to 128 hexadecimal digits")
-    if not 1 <= specification.instances <= MAX_INSTANCES:
-        raise InvalidRequest(
-            "instances", f"{specification.instances} is not between 1 and {MAX_INSTANCES}"
-        )
-    for name, value in specification.environment.items():
-        if not VARIABLE.fullmatch(name):
-            raise InvalidRequest("environment", f"{name!r} is not the name of a variable")
-        if "\0" in value:
-            raise InvalidRequest(f"environment.{name}", "contains a NUL character")
-    size = sum(len(name) + len(value) for name, value in specification.environment.items())
-    if size > MAX_ENVIRONMENT_BYTES:
-        raise InvalidRequest(
-            "environment", f"{size} characters are more than {MAX_ENVIRONMENT_BYTES}"
-        )
-    if specification.code.size > MAX_CODE_BYTES:
-        raise CodeTooLarge(specification.code.size, MAX_CODE_BYTES)
-    if specification.code.size < 1:
-        raise InvalidRequest("code_size", "there is no code")
-
-
-class Deployments:
-    """The deployments of this daemon. Belongs to one event loop.
+    A version that is not the newest of its name, and that no pointer names, drains to cold when
+    that becomes so; it is started again by whoever asks for it by its number.
 
     Args:
         store: Keeps them.
         launcher: Starts their workers.
-        on_change: Called with a deployment whose state is another one now, and with its name and
-            None when it is gone.
+        on_change: Called with a name and its newest version, when its state is another one now, and
+            with the name and None when it is gone.
+        versions_kept: Newest versions of a name that are kept, at least 1.
     """
 
     def __init__(
@@ -83,53 +55,51 @@ class Deployments:
         store: DeploymentStore,
         launcher: WorkerLauncher,
         on_change: Callable[[str, Deployment | None], None],
+        versions_kept: int,
     ) -> None:
+        super().__init__()
         self._store = store
         self._launcher = launcher
         self._on_change = on_change
-        self._by_name: dict[str, Deployment] = {}
+        self._versions_kept = versions_kept
         self._changing = asyncio.Lock()
-        # Of versions that were replaced or deleted.
+        # Of versions that were deleted or forgotten.
         self._drains: dict[asyncio.Task[None], Deployment] = {}
         # Changes of the store and of ``_by_name`` together: they go on when their caller leaves.
         self._changes: set[asyncio.Task[object]] = set()
         self._closed = False
 
     async def recover(self) -> int:
-        """Bring back what the store has, all of it cold; returns how many.
+        """Bring back what the store has, all of it cold; returns how many names.
 
         Raises:
             StorageFailed: The store cannot be read.
         """
+        last = await self._store.last_versions()
         for specification in await self._store.deployments():
-            self._install(specification)
+            name = specification.name
+            versions = self._by_name.setdefault(name, Versions(name, last[name]))
+            versions.add(self._made(specification))
+        for pointer in await self._store.pointers():
+            self._by_name[pointer.name].pointers[pointer.tag] = pointer
+        for versions in self._by_name.values():
+            # A crash, or another limit since, may have left more than is kept.
+            await self._forget_surplus(versions)
+            self._changed(versions.newest)
         return len(self._by_name)
-
-    def get(self, name: str) -> Deployment:
-        """The deployment of that name.
-
-        Raises:
-            DeploymentNotFound: There is none.
-        """
-        try:
-            return self._by_name[name]
-        except KeyError:
-            raise DeploymentNotFound(name) from None
-
-    def list(self) -> Sequence[Deployment]:
-        """All of them, ordered by name."""
-        return [self._by_name[name] for name in sorted(self._by_name)]
 
     async def deploy(
         self, specification: Specification, chunks: AsyncIterator[bytes], idempotency_key: str = ""
     ) -> tuple[Deployment, bool]:
-        """Make this the current version of its name; its ``version`` is ignored.
+        """Make this the newest version of its name; its ``version`` is ignored.
 
         Returns:
-            The deployment, and whether it is a new version: an equal one is left as it is.
+            The deployment, and whether it is a new version: if it equals the newest one, nothing
+            changes, and if the key has deployed it before, that version is returned.
 
         Raises:
             InvalidRequest, CodeTooLarge, CodeDigestMismatch: See ``validate`` and the store.
+            VersionNotFound: The key has deployed it before, and that version is not kept any more.
             StorageFailed: It could not be kept; nothing has changed.
             ShuttingDown: The daemon is stopping.
         """
@@ -140,20 +110,72 @@ class Deployments:
         await self._store.store_code(chunks, specification.code)
         return await self._to_end(self._add(specification, idempotency_key))
 
-    async def delete(self, name: str) -> None:
-        """Remove a deployment durably, then wait until its runs have ended and its workers too.
+    async def cool(self, reference: str, field: str = "deployment") -> Deployment:
+        """Stop the workers of a version when its runs in progress have ended, and wait for that.
+
+        Runs that have not ended in DRAIN_SECONDS fail, as does a Warm in progress that no run waits
+        with. Who comes meanwhile waits for the end of it, and then starts the version again.
 
         Raises:
-            DeploymentNotFound: There is none of that name.
+            InvalidRequest, DeploymentNotFound, VersionNotFound, PointerNotFound: See ``get``.
+            ShuttingDown: The daemon is stopping.
+        """
+        deployment = self.get(reference, field)
+        specification = deployment.specification
+        reason = DeploymentCooled(specification.name, specification.version)
+        await asyncio.shield(deployment.begin_cooling(reason, DRAIN_SECONDS))
+        return deployment
+
+    async def delete(self, reference: str, field: str = "deployment") -> None:
+        """Remove durably, then wait until the runs have ended and the workers too.
+
+        NAME is removed with all that it has. Any other reference removes the one version that it
+        stands for; with the last version the name goes, too.
+
+        Raises:
+            InvalidRequest, DeploymentNotFound, VersionNotFound, PointerNotFound: See ``get``.
+            VersionInUse: A pointer names the one version.
             StorageFailed: It is still there.
         """
-        await asyncio.shield(await self._to_end(self._remove(name)))
+        drains = await self._to_end(self._remove(reference, field))
+        await asyncio.shield(asyncio.gather(*drains))
+
+    async def set_pointer(
+        self, pointer: str, target: str, *, overwrite: bool, locked: bool, unlock: bool
+    ) -> Pointer:
+        """Let NAME:POINTER stand for the version that the target stands for now.
+
+        Args:
+            pointer: NAME:POINTER.
+            target: Any reference to the same name.
+            overwrite: Whether there may be such a pointer already.
+            locked: Whether it is locked from now on.
+            unlock: Whether it may be locked now.
+
+        Raises:
+            InvalidRequest: One of them is no such reference, or the name has too many pointers.
+            DeploymentNotFound, VersionNotFound, PointerNotFound: The target stands for nothing.
+            PointerExists, PointerLocked: It is there, and may not be overwritten.
+            StorageFailed: It is as it was.
+        """
+        return await self._to_end(self._point(pointer, target, overwrite, locked, unlock))
+
+    async def delete_pointer(self, pointer: str, *, unlock: bool) -> None:
+        """Remove a pointer; what it names stays.
+
+        Raises:
+            InvalidRequest: It is not NAME:POINTER.
+            DeploymentNotFound, PointerNotFound: There is none.
+            PointerLocked: It is locked, and ``unlock`` is not set.
+            StorageFailed: It is still there.
+        """
+        await self._to_end(self._unpoint(pointer, unlock))
 
     async def close(self, drain_seconds: float) -> None:
         """Refuse new work, let runs in progress end, and stop all workers."""
         self._closed = True
         reason: DomainError = ShuttingDown()
-        draining = [*self._by_name.values(), *self._drains.values()]
+        draining = [*self.list(all_versions=True), *self._drains.values()]
         await asyncio.gather(
             *(deployment.drain(reason, drain_seconds) for deployment in draining),
             *self._drains,
@@ -163,54 +185,147 @@ class Deployments:
     async def _add(
         self, specification: Specification, idempotency_key: str
     ) -> tuple[Deployment, bool]:
+        name = specification.name
         added = False
         try:
             async with self._changing:
                 if self._closed:
                     raise ShuttingDown
-                current = self._by_name.get(specification.name)
-                if current is not None and (
-                    current.specification.same_as(specification)
-                    or await self._store.seen(idempotency_key, specification)
-                ):
-                    return current, False
-                version = 1 if current is None else current.specification.version + 1
-                specification = replace(specification, version=version)
+                versions = self._by_name.get(name)
+                if versions is not None:
+                    there = await self._there(versions, specification, idempotency_key)
+                    if there is not None:
+                        return there, False
+                number = 1 if versions is None else versions.last + 1
+                specification = replace(specification, version=number)
                 await self._store.add(specification, idempotency_key)
                 added = True
-                deployment = self._install(specification)
+                before = None if versions is None else versions.newest
+                if versions is None:
+                    versions = self._by_name[name] = Versions(name)
+                deployment = self._made(specification)
+                versions.add(deployment)
+                self._changed(deployment)
+                if before is not None:
+                    self._let_cool(versions, before, number)
+                await self._forget_surplus(versions)
+                return deployment, True
         finally:
             if not added:
                 with contextlib.suppress(StorageFailed):
                     await self._store.release_code(specification.code)
-        if current is not None:
-            self._drain(current, DeploymentDeleted(specification.name, version))
-        return deployment, True
 
-    async def _remove(self, name: str) -> asyncio.Task[None]:
+    async def _there(
+        self, versions: Versions, specification: Specification, idempotency_key: str
+    ) -> Deployment | None:
+        """What is the answer to a call that changes nothing; None if it has to make a version."""
+        number = await self._store.deployed(idempotency_key, specification)
+        if number is not None:
+            return versions.find(references.Reference(versions.name, f"v{number}"))
+        newest = versions.newest
+        if not newest.specification.same_as(specification):
+            return None
+        await self._store.remember(idempotency_key, newest.specification)
+        return newest
+
+    async def _remove(self, reference: str, field: str) -> Sequence[asyncio.Task[None]]:
+        wanted = references.parse(reference, field)
+        name = wanted.name
         async with self._changing:
-            deployment = self.get(name)
+            versions = self._versions(name)
+            gone = versions.ordered()
+            reason = DeploymentDeleted(name)
+            if wanted.tag:
+                deployment = versions.find(wanted)
+                number = deployment.specification.version
+                if pointers := versions.pointers_to(number):
+                    raise VersionInUse(name, number, pointers)
+                if len(gone) > 1:
+                    await self._forget(versions, deployment)
+                    self._changed(versions.newest)
+                    reason = DeploymentDeleted(name, version=number)
+                    return [self._drain(deployment, reason)]
             await self._store.remove(name)
             del self._by_name[name]
         self._on_change(name, None)
-        return self._drain(deployment, DeploymentDeleted(name))
+        return [self._drain(deployment, reason) for deployment in gone]
 
-    def _install(self, specification: Specification) -> Deployment:
-        deployment = Deployment(
-            specification,
-            self._store.code_path(specification.code),
-            self._launcher,
-            self._changed,
-        )
-        self._by_name[specification.name] = deployment
-        self._changed(deployment)
-        return deployment
+    async def _point(
+        self, pointer: str, target: str, overwrite: bool, locked: bool, unlock: bool
+    ) -> Pointer:
+        wanted = references.parse_pointer(pointer, "pointer")
+        meant = references.parse(target, "target")
+        if meant.name != wanted.name:
+            raise InvalidRequest(
+                "target", f"has to be a version of {wanted.name!r}, as the pointer"
+            )
+        async with self._changing:
+            versions = self._versions(wanted.name)
+            deployment = versions.find(meant)
+            number = deployment.specification.version
+            now = time.time()
+            made = Pointer(wanted.name, wanted.tag, number, locked, now, now)
+            before = versions.pointers.get(wanted.tag)
+            if before is not None:
+                if not overwrite:
+                    raise PointerExists(before.reference, before.version)
+                if before.locked and not unlock:
+                    raise PointerLocked(before.reference, before.version)
+                made = replace(made, created_at=before.created_at)
+            elif len(versions.pointers) >= MAX_POINTERS:
+                raise InvalidRequest("pointer", f"{wanted.name!r} has {MAX_POINTERS}, the most")
+            await self._store.set_pointer(made)
+            versions.pointers[wanted.tag] = made
+            if before is not None:
+                self._let_cool(versions, versions.by_number[before.version], number)
+                await self._forget_surplus(versions)
+            return made
+
+    async def _unpoint(self, pointer: str, unlock: bool) -> None:
+        wanted = references.parse_pointer(pointer, "pointer")
+        async with self._changing:
+            versions = self._versions(wanted.name)
+            before = versions.pointers.get(wanted.tag)
+            if before is None:
+                raise PointerNotFound(wanted.name, wanted.tag, sorted(versions.pointers))
+            if before.locked and not unlock:
+                raise PointerLocked(before.reference, before.version)
+            await self._store.remove_pointer(before)
+            del versions.pointers[wanted.tag]
+            newest = versions.newest.specification.version
+            self._let_cool(versions, versions.by_number[before.version], newest)
+            await self._forget_surplus(versions)
+
+    def _made(self, specification: Specification) -> Deployment:
+        code_path = self._store.code_path(specification.code)
+        return Deployment(specification, code_path, self._launcher, self._changed)
 
     def _changed(self, deployment: Deployment) -> None:
         name = deployment.specification.name
-        # A version that drains is not what the name stands for any more.
-        if self._by_name.get(name) is deployment:
+        versions = self._by_name.get(name)
+        # What became of an older version is not what the name stands for.
+        if versions is not None and versions.newest is deployment:
             self._on_change(name, deployment)
+
+    def _let_cool(self, versions: Versions, deployment: Deployment, replaced_by: int) -> None:
+        """Drain a version to cold, unless it is still what others than its number stand for."""
+        if self._closed or versions.is_addressed(deployment.specification.version):
+            return
+        reason = DeploymentDeleted(versions.name, replaced_by=replaced_by)
+        deployment.begin_cooling(reason, DRAIN_SECONDS)
+
+    async def _forget_surplus(self, versions: Versions) -> None:
+        for deployment in versions.surplus(self._versions_kept):
+            # It is only kept too long if this fails; the next change tries again.
+            with contextlib.suppress(StorageFailed):
+                await self._forget(versions, deployment)
+                number = deployment.specification.version
+                self._drain(deployment, DeploymentDeleted(versions.name, version=number))
+
+    async def _forget(self, versions: Versions, deployment: Deployment) -> None:
+        number = deployment.specification.version
+        await self._store.remove_version(versions.name, number)
+        del versions.by_number[number]
 
     def _drain(self, deployment: Deployment, reason: DomainError) -> asyncio.Task[None]:
         task = asyncio.create_task(self._drain_and_forget(deployment, reason), name="drain")

@@ -6,16 +6,28 @@ The edge (``rpc/status.py``) maps each of them to a gRPC status in one table; no
 
     DomainError
       ├─ DeploymentNotFound      no deployment of that name
+      ├─ VersionNotFound         the deployment has no version of that number
+      ├─ PointerNotFound         the deployment has no pointer of that name
       ├─ DeploymentDeleted       it was deleted or replaced while the call waited for it
+      ├─ DeploymentCooled        its workers were stopped while the call waited for them
+      ├─ VersionInUse            a version that is to be deleted is named by a pointer
+      ├─ PointerExists           a pointer that is to be made is there already
+      ├─ PointerLocked           a pointer that is to be changed is locked
       ├─ InvalidRequest          a field of a request that is not an input of a run
       ├─ InvalidInput            an input of a run does not fit the schema
       ├─ PythonMismatch          code made by another minor version of Python
       ├─ MissingPackage          code imports a package that is not here
+      ├─ RequirementsNotMet      a required package is not here, or in another version
       ├─ CodeDigestMismatch      the code that arrived is not the code that was announced
       ├─ CodeTooLarge            more code than the limit
       ├─ StartupFailed           a startup node, or the loading of the code, failed
       │   └─ StartupOutOfMemory  it needed more memory than there is or may be
+      ├─ RunNotFound             no run of that id is remembered
       ├─ RunFailed               a node raised
+      ├─ RunCancelled            the run was ended before it was over
+      ├─ RunTimedOut             its time was over before it was
+      ├─ OutputsNotKept          the outputs of the run are not here
+      ├─ KeyReused               an idempotency key was given for two different things
       ├─ OutputNotSendable       an output is of a type that cannot cross the wire
       ├─ OutputTooLarge          the outputs exceed the message limit
       ├─ WorkerDied              the worker's process ended under a run or a startup
@@ -32,7 +44,11 @@ The edge (``rpc/status.py``) maps each of them to a gRPC status in one table; no
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+# Of what there is in place of what was asked for.
+_MOST_LISTED = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,21 +73,87 @@ class DomainError(Exception):
 
 
 class DeploymentNotFound(DomainError):
-    """There is no deployment of that name."""
+    """There is no deployment of that name; ``known`` are the names that there are."""
 
-    def __init__(self, name: str) -> None:
-        super().__init__(f"there is no deployment named {name!r}")
+    def __init__(self, name: str, known: Sequence[str] = ()) -> None:
+        there_are = f"there are {_listed(known)}" if known else "there are none at all"
+        super().__init__(f"there is no deployment named {name!r}; {there_are}")
         self.name = name
+
+
+class VersionNotFound(DomainError):
+    """The deployment has no version of that number, or not any more."""
+
+    def __init__(self, name: str, version: int, known: Sequence[int]) -> None:
+        # The newest are of more use than the oldest.
+        there_are = _listed([f"v{number}" for number in reversed(known)])
+        super().__init__(f"deployment {name!r} has no version {version}; it has {there_are}")
+        self.name = name
+        self.version = version
+
+
+class PointerNotFound(DomainError):
+    """The deployment has no pointer of that name."""
+
+    def __init__(self, name: str, pointer: str, known: Sequence[str]) -> None:
+        there_are = f"it has {_listed(known)}" if known else "it has none"
+        super().__init__(f"deployment {name!r} has no pointer {pointer!r}; {there_are}")
+        self.name = name
+        self.pointer = pointer
 
 
 class DeploymentDeleted(DomainError):
-    """The deployment was deleted, or replaced by its next version, during the call."""
+    """The deployment, or the version, was deleted or replaced by the next one, during the call."""
 
-    def __init__(self, name: str, replaced_by: int | None = None) -> None:
+    def __init__(
+        self, name: str, *, version: int | None = None, replaced_by: int | None = None
+    ) -> None:
+        which = "" if version is None else f"version {version} of "
         what = "deleted" if replaced_by is None else f"replaced by version {replaced_by}"
-        super().__init__(f"deployment {name!r} has been {what}")
+        super().__init__(f"{which}deployment {name!r} has been {what}")
         self.name = name
+        self.version = version
         self.replaced_by = replaced_by
+
+
+class DeploymentCooled(DomainError):
+    """The workers were stopped, because somebody asked for that, before the call had ended."""
+
+    def __init__(self, name: str, version: int) -> None:
+        super().__init__(f"deployment {name!r} has been cooled: the workers of v{version} stopped")
+        self.name = name
+        self.version = version
+
+
+class VersionInUse(DomainError):
+    """A version cannot be deleted while pointers name it."""
+
+    def __init__(self, name: str, version: int, pointers: Sequence[str]) -> None:
+        super().__init__(
+            f"version {version} of deployment {name!r} is what {_listed(pointers)} "
+            f"{'points' if len(pointers) == 1 else 'point'} to; set or delete that first"
+        )
+        self.name = name
+        self.version = version
+        self.pointers = tuple(pointers)
+
+
+class PointerExists(DomainError):
+    """There is such a pointer, and the request does not say that it may be overwritten."""
+
+    def __init__(self, pointer: str, version: int) -> None:
+        super().__init__(f"pointer {pointer!r} exists already and names version {version}")
+        self.pointer = pointer
+        self.version = version
+
+
+class PointerLocked(DomainError):
+    """A locked pointer is neither overwritten nor deleted unless the request unlocks it."""
+
+    def __init__(self, pointer: str, version: int) -> None:
+        super().__init__(f"pointer {pointer!r} is locked and stays at version {version}; unlock it")
+        self.pointer = pointer
+        self.version = version
 
 
 class InvalidRequest(DomainError):
@@ -129,6 +211,24 @@ class MissingPackage(DomainError):
         self.module = module
         self.distribution = distribution
         self.client_version = client_version
+
+
+class RequirementsNotMet(DomainError):
+    """Packages that a folder requires are not here, or in other versions.
+
+    Attributes:
+        package: The first of them.
+        requirement: What is required of it.
+        installed: The version that is here; empty if none is.
+    """
+
+    def __init__(
+        self, unmet: Sequence[str], *, package: str, requirement: str, installed: str
+    ) -> None:
+        super().__init__("; ".join(unmet))
+        self.package = package
+        self.requirement = requirement
+        self.installed = installed
 
 
 class CodeDigestMismatch(DomainError):
@@ -194,6 +294,51 @@ class RunFailed(DomainError):
         super().__init__(f"the run failed{where}: {failure.type}: {failure.message}")
         self.run_id = run_id
         self.failure = failure
+
+
+class RunNotFound(DomainError):
+    """No run of that id is remembered: there was none, or it was too long ago."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(f"there is no run {run_id!r}, or not any more")
+        self.run_id = run_id
+
+
+class RunCancelled(DomainError):
+    """The run was ended from outside before it was over."""
+
+    def __init__(self, run_id: str, why: str = "") -> None:
+        super().__init__(f"the run was cancelled{f': {why}' if why else ''}")
+        self.run_id = run_id
+
+
+class RunTimedOut(DomainError):
+    """The time that a submitted run was given, in seconds, passed before it had ended."""
+
+    def __init__(self, run_id: str, seconds: float) -> None:
+        super().__init__(f"the run had not ended {seconds:g} s after it was submitted")
+        self.run_id = run_id
+        self.seconds = seconds
+
+
+class OutputsNotKept(DomainError):
+    """The run succeeded, but its outputs are not here."""
+
+    def __init__(self, run_id: str, why: str) -> None:
+        super().__init__(f"the outputs of the run are not kept: {why}")
+        self.run_id = run_id
+
+
+class KeyReused(DomainError):
+    """An idempotency key that a run was submitted with was given for something else."""
+
+    def __init__(self, key: str, run_id: str) -> None:
+        super().__init__(
+            f"a run of another deployment or with other inputs was submitted with the idempotency "
+            f"key {key!r}"
+        )
+        self.key = key
+        self.run_id = run_id
 
 
 class OutputNotSendable(DomainError):
@@ -330,3 +475,8 @@ class FileDigestMismatch(DomainError):
     def __init__(self, sha256: str, what: str) -> None:
         super().__init__(f"the file with sha256 {sha256} arrived damaged: {what}")
         self.sha256 = sha256
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - _MOST_LISTED
+    return ", ".join(names[:_MOST_LISTED]) + (f" and {more} more" if more > 0 else "")

@@ -125,12 +125,19 @@ class Instance:
             )
 
     async def stop(self) -> None:
-        """End the worker, also in the middle of a startup; the instance cannot be used again."""
+        """End the worker, also in the middle of a startup; what failed before is forgotten.
+
+        It may be called again before it has ended. No startup may be begun until it has.
+        """
         self._become(State.DRAINING)
         if self._startup is not None and not self._startup.done():
             self._startup.cancel()
             await asyncio.wait({self._startup})
         await self._stop_worker()
+        self._startup = None
+        self._backoff = Backoff()
+        self._last_error = None
+        self.failure = None
         self._become(State.COLD)
 
     def _become(self, state: State) -> None:
@@ -193,6 +200,10 @@ class Instance:
             threads=self._threads,
             environment=specification.environment,
             zero=timeline.zero,
+            code_format=specification.code.format,
+            target=specification.code.target,
+            schema=specification.schema,
+            topology=specification.code.topology,
         )
         await worker.start(spec, on_stage)
         if worker.exited.done():
@@ -217,9 +228,11 @@ class Instance:
         self._owner.instance_failed(self, error)
 
     async def _stop_worker(self) -> None:
-        worker, self.worker = self.worker, None
+        worker = self.worker
         if worker is not None:
             await worker.stop(STOP_GRACE_SECONDS)
+            # Only now: who is cancelled before leaves it for stop() to end.
+            self.worker = None
 
     def _worker_exited(self, exited: asyncio.Future[Exit]) -> None:
         if self.worker is None or self.worker.exited is not exited or self.state is not State.WARM:

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from pipelined.core.errors import Exit
 from pipelined.core.files import StoredFile
+from pipelined.core.references import Pointer
 from pipelined.core.specification import Code, Specification
 from pipelined.core.stages import Stage
 
@@ -26,6 +27,10 @@ class StartSpec:
         threads: Threads of a parallel operation; 0 leaves the library's default.
         environment: Variables to set in the worker.
         zero: CLOCK_MONOTONIC in seconds that the stages count from.
+        code_format: Name of the wire's CodeFormat.
+        target: Of a bundle, the variable with the graph.
+        schema: Of a bundle, the serialised Schema that was announced.
+        topology: Of a bundle, what else was announced of the graph.
     """
 
     deployment: str
@@ -35,6 +40,10 @@ class StartSpec:
     threads: int
     environment: Mapping[str, str]
     zero: float
+    code_format: str = "CODE_FORMAT_CLOUDPICKLE"
+    target: str = ""
+    schema: bytes = b""
+    topology: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +114,12 @@ class Worker(Protocol):
         The files are those that its inputs refer to, each once; they are opened here, and the
         worker gets them as file descriptors.
 
-        One at a time: the next run may be sent once the future is done. The run cannot be called
-        back: cancelling the future only drops the result.
+        One at a time: the next run may be sent once the future is done. Cancelling the future only
+        drops the result; see ``cancel``.
 
         The future raises:
-            InvalidInput, RunFailed, OutputNotSendable, OutputTooLarge: The worker lives on.
+            InvalidInput, RunFailed, OutputNotSendable, OutputTooLarge, RunCancelled: The worker
+                lives on.
             WorkerDied: The process ended.
             FileMissing: A file is gone; the worker was not asked.
             FileTooLarge, FilesFull, FileDigestMismatch, StorageFailed: A file among the outputs
@@ -121,6 +131,9 @@ class Worker(Protocol):
 
         It counts as a run: the next one may be sent once ``ended`` is done.
         """
+
+    def cancel(self, run_id: str) -> None:
+        """Ask for no more of a run: no further node is begun. Never raises."""
 
     async def stop(self, grace_seconds: float) -> None:
         """End the process: ask, and after the grace period kill its group. Never raises."""
@@ -143,24 +156,45 @@ class DeploymentStore(Protocol):
     """Keeps deployments across restarts. Every method raises StorageFailed."""
 
     async def deployments(self) -> Sequence[Specification]:
-        """All current deployments; to be asked once. Their code is held (see ``store_code``)."""
+        """All versions of all names, the older first; to be asked once.
+
+        Their code is held (see ``store_code``).
+        """
+
+    async def last_versions(self) -> Mapping[str, int]:
+        """By name, the highest version that was ever added under it while it existed."""
+
+    async def pointers(self) -> Sequence[Pointer]:
+        """All pointers."""
 
     async def add(self, specification: Specification, idempotency_key: str) -> None:
-        """Make this the current version of its name, durably, before returning.
+        """Keep one more version of its name, durably, before returning.
 
         The key, unless it is empty, is remembered with it.
         """
 
-    async def seen(self, idempotency_key: str, specification: Specification) -> bool:
-        """Whether this key has deployed this digest under this name before."""
+    async def remember(self, idempotency_key: str, specification: Specification) -> None:
+        """Remember the key, unless it is empty, as that of a version that is there already."""
+
+    async def deployed(self, idempotency_key: str, specification: Specification) -> int | None:
+        """The version that this key has deployed, with this digest and under this name."""
 
     async def remove(self, name: str) -> None:
-        """Forget a deployment and its versions."""
+        """Forget a name: its versions, its pointers and its keys."""
+
+    async def remove_version(self, name: str, version: int) -> None:
+        """Forget one version of a name, which has others. Its number and its keys are kept."""
+
+    async def set_pointer(self, pointer: Pointer) -> None:
+        """Keep a pointer, in place of one that is called the same."""
+
+    async def remove_pointer(self, pointer: Pointer) -> None:
+        """Forget a pointer."""
 
     async def store_code(self, chunks: AsyncIterator[bytes], code: Code) -> None:
         """Keep the code under its digest, and hold it until ``release_code`` is called.
 
-        What is held is there, also when the name is another version's by now.
+        What is held is there, also when no version refers to it any more.
 
         Raises:
             CodeDigestMismatch: The chunks are not what ``code`` says.

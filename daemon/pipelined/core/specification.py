@@ -2,8 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+
+from pipelined.core.errors import CodeTooLarge, InvalidRequest
+from pipelined.core.references import NAME, NAME_RULE
+
+# Name of the wire's CodeFormat for the archive of a folder.
+BUNDLE = "CODE_FORMAT_BUNDLE"
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+TARGET = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
+MAX_TARGET_LENGTH = 1000
+MAX_TOPOLOGY_CHARACTERS = 2**20
+MAX_INSTANCES = 64
+MAX_CODE_BYTES = 256 * 2**20
+MAX_ENVIRONMENT_BYTES = 64 * 2**10
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,11 +28,15 @@ class Code:
         format: Name of the wire's CodeFormat, such as "CODE_FORMAT_CLOUDPICKLE".
         size: Bytes.
         sha256: Hexadecimal.
+        target: Of a bundle, the variable with the graph: "module:variable". Else empty.
+        topology: Of a bundle, what was announced of the graph, line by line; opaque here.
     """
 
     format: str
     size: int
     sha256: str
+    target: str = ""
+    topology: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +44,7 @@ class Specification:
     """One version of a deployment: all that is needed to start it again after a restart.
 
     Attributes:
-        name: Unique; the key of everything.
+        name: With the version the key of everything.
         version: 1, 2, …
         digest: Of topology, constants and code, made by the client.
         schema: The serialised ``pipelined.v1.Schema``; opaque here.
@@ -52,3 +70,41 @@ class Specification:
             dict(other.environment),
             other.instances,
         )
+
+
+def validate(specification: Specification) -> None:
+    """Check what a caller wants deployed, before any of its code is received.
+
+    Raises:
+        InvalidRequest: A field is out of its bounds; names it and the bound.
+        CodeTooLarge: The announced code exceeds the limit.
+    """
+    if not NAME.fullmatch(specification.name):
+        raise InvalidRequest("name", f"{specification.name[:200]!r} {NAME_RULE}")
+    if not re.fullmatch(r"[0-9a-f]{16,128}", specification.digest):
+        raise InvalidRequest("digest", "has to be 16 to 128 hexadecimal digits")
+    if not 1 <= specification.instances <= MAX_INSTANCES:
+        raise InvalidRequest(
+            "instances", f"{specification.instances} is not between 1 and {MAX_INSTANCES}"
+        )
+    for name, value in specification.environment.items():
+        if not VARIABLE.fullmatch(name):
+            raise InvalidRequest("environment", f"{name!r} is not the name of a variable")
+        if "\0" in value:
+            raise InvalidRequest(f"environment.{name}", "contains a NUL character")
+    size = sum(len(name) + len(value) for name, value in specification.environment.items())
+    if size > MAX_ENVIRONMENT_BYTES:
+        raise InvalidRequest(
+            "environment", f"{size} characters are more than {MAX_ENVIRONMENT_BYTES}"
+        )
+    code = specification.code
+    if code.format == BUNDLE and (
+        len(code.target) > MAX_TARGET_LENGTH or not TARGET.fullmatch(code.target)
+    ):
+        raise InvalidRequest("target", f"{code.target[:200]!r} is not of the form module:variable")
+    if sum(map(len, code.topology)) > MAX_TOPOLOGY_CHARACTERS:
+        raise InvalidRequest("topology", f"has more than {MAX_TOPOLOGY_CHARACTERS} characters")
+    if specification.code.size > MAX_CODE_BYTES:
+        raise CodeTooLarge(specification.code.size, MAX_CODE_BYTES)
+    if specification.code.size < 1:
+        raise InvalidRequest("code_size", "there is no code")

@@ -66,14 +66,14 @@ class ForkClient:
         self,
         preload: Sequence[str],
         environment: Mapping[str, str],
-        on_line: Callable[[str], None],
+        on_lines: Callable[[list[str]], None],
     ) -> None:
         """Start the process; it begins to import.
 
         Args:
             preload: What it imports.
             environment: All variables of its workers.
-            on_line: Gets what it prints.
+            on_lines: Gets what it prints.
 
         Raises:
             OSError: The process cannot be started.
@@ -81,7 +81,7 @@ class ForkClient:
         ours, theirs = socket_pair()
         read_end, write_end = os.pipe2(os.O_CLOEXEC)
         self._channel = AsyncChannel(ours, self._on_frame, self._on_closed)
-        self._output = OutputReader(read_end, on_line)
+        self._output = OutputReader(read_end, on_lines)
         try:
             # It waits until the new program runs, so not on the loop's thread.
             self.pid = await self._loop.run_in_executor(

@@ -12,6 +12,7 @@ from pipelined.core.errors import (
     InvalidInput,
     OutputNotSendable,
     OutputTooLarge,
+    RunCancelled,
     RunFailed,
     StartupFailed,
     StartupOutOfMemory,
@@ -19,7 +20,7 @@ from pipelined.core.errors import (
 from pipelined.core.ports import StartSpec
 from pipelined.core.stages import Stage, StageKind
 from pipelined.nursery.limits import Limits
-from pipelined_api.v1 import deployments_pb2, timeline_pb2
+from pipelined_api.v1 import deployments_pb2, schema_pb2, timeline_pb2
 from pipelined_api.worker.v1 import worker_pb2
 
 _START_CAUSES = {
@@ -31,13 +32,13 @@ _START_CAUSES = {
 }
 
 
-def start(spec: StartSpec, limits: Limits) -> worker_pb2.ToWorker:
-    """Return the order to start; the code goes beside it."""
+def start(spec: StartSpec, limits: Limits, folder: str) -> worker_pb2.ToWorker:
+    """Return the order to start; the code goes beside it, a bundle's files into the folder."""
     return worker_pb2.ToWorker(
         start=worker_pb2.Start(
             deployment=spec.deployment,
             version=spec.version,
-            code_format=deployments_pb2.DeployHeader.CODE_FORMAT_CLOUDPICKLE,
+            code_format=deployments_pb2.DeployHeader.CodeFormat.Value(spec.code_format),
             code_size=spec.code_size,
             threads=spec.threads,
             environment=spec.environment,
@@ -45,6 +46,12 @@ def start(spec: StartSpec, limits: Limits) -> worker_pb2.ToWorker:
             max_response_bytes=limits.response_bytes,
             pinned_bytes=limits.pinned_bytes or 0,
             device_bytes=limits.device_bytes or 0,
+            target=spec.target,
+            schema=schema_pb2.Schema.FromString(spec.schema) if folder else None,
+            topology=spec.topology,
+            folder=folder,
+            url_hosts=limits.url_hosts,
+            url_bytes=limits.url_bytes,
         )
     )
 
@@ -80,6 +87,8 @@ def run_error(run_id: str, failed: worker_pb2.RunFailed, limit: int) -> DomainEr
         return OutputNotSendable(run_id, failed.subject, failure.message)
     if failed.cause == worker_pb2.RunFailed.CAUSE_OUTPUT_TOO_LARGE:
         return OutputTooLarge(run_id, failed.size, limit)
+    if failed.cause == worker_pb2.RunFailed.CAUSE_CANCELLED:
+        return RunCancelled(run_id)
     return RunFailed(run_id, failure)
 
 

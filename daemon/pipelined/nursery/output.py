@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import array
 import asyncio
+import fcntl
 import os
+import termios
 from collections.abc import Callable
 
 MAX_LINE = 8 * 1024
 _READ = 64 * 1024
-_LINES_PER_READ = 200
+_CUT = " …".encode()
 # A child that fills its pipe again and again is held to this pace by the pipe.
 _PAUSE_SECONDS = 0.01
 
@@ -16,34 +19,39 @@ _PAUSE_SECONDS = 0.01
 class OutputReader:
     """Hands on the lines of a pipe.
 
-    Lines longer than MAX_LINE bytes are cut. Of a flood only some lines are handed on, with a note
-    of how many were not, and the child waits.
+    Lines longer than MAX_LINE bytes are cut. A child that floods the pipe waits a little.
 
     Args:
         pipe: Read end of the pipe; owned by the reader.
-        on_line: Gets each line, without its end.
+        on_lines: Gets the lines that were read at once, without their ends.
     """
 
-    def __init__(self, pipe: int, on_line: Callable[[str], None]) -> None:
+    def __init__(self, pipe: int, on_lines: Callable[[list[str]], None]) -> None:
         os.set_blocking(pipe, False)
         self._pipe = pipe
-        self._on_line = on_line
+        self._on_lines = on_lines
         self._line = bytearray()
         self._closed = False
         self._paused: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(pipe, self._readable)
 
+    def drain(self) -> None:
+        """Hand on what has been written by now, the beginning of a line as a line."""
+        if self._closed:
+            return
+        # So much and no more: somebody may have the pipe and go on writing.
+        left = _size_of(self._pipe)
+        while left > 0 and (count := self._read_once(min(left, _READ))):
+            left -= count
+        if self._line:
+            self._hand_on([self._take_line()])
+
     def close(self) -> None:
         """Hand on what is left in the pipe and close it."""
         if self._closed:
             return
-        # Bounded: somebody else may have the pipe and go on writing.
-        for _ in range(4):
-            if not self._read_once():
-                break
-        if self._line:
-            self._end_line()
+        self.drain()
         self._closed = True
         if self._paused is not None:
             self._paused.cancel()
@@ -51,28 +59,31 @@ class OutputReader:
         os.close(self._pipe)
 
     def _readable(self) -> None:
-        if not self._read_once():
-            self._loop.remove_reader(self._pipe)
-
-    def _read_once(self) -> bool:
-        """Read once; return False at the end."""
         try:
-            data = os.read(self._pipe, _READ)
+            count = self._read_once(_READ)
         except BlockingIOError:
-            return True
-        if not data:
-            return False
-        if len(data) == _READ and self._paused is None:
+            # It has been drained meanwhile.
+            return
+        if count == 0:
+            self._loop.remove_reader(self._pipe)
+        elif count == _READ and self._paused is None:
             self._loop.remove_reader(self._pipe)
             self._paused = self._loop.call_later(_PAUSE_SECONDS, self._resume)
+
+    def _read_once(self, size: int) -> int:
+        """Read once and return how many bytes; 0 at the end.
+
+        Raises:
+            BlockingIOError: There is nothing now.
+        """
+        data = os.read(self._pipe, size)
         *lines, rest = data.split(b"\n")
-        for line in lines[:_LINES_PER_READ]:
-            self._add(line)
-            self._end_line()
-        if len(lines) > _LINES_PER_READ:
-            self._on_line(f"… {len(lines) - _LINES_PER_READ} lines left out …")
+        if lines:
+            self._add(lines[0])
+            lines[0] = self._take_line()
+            self._hand_on(lines)
         self._add(rest)
-        return True
+        return len(data)
 
     def _resume(self) -> None:
         self._paused = None
@@ -83,8 +94,22 @@ class OutputReader:
         # One byte more than is handed on, to know that it was cut.
         self._line += data[: MAX_LINE + 1 - len(self._line)]
 
-    def _end_line(self) -> None:
-        cut = len(self._line) > MAX_LINE
-        text = self._line[:MAX_LINE].decode("utf-8", "replace").rstrip("\r")
+    def _take_line(self) -> bytes:
+        line = bytes(self._line)
         self._line.clear()
-        self._on_line(f"{text} …" if cut else text)
+        return line
+
+    def _hand_on(self, lines: list[bytes]) -> None:
+        if max(map(len, lines)) > MAX_LINE:
+            lines = [line if len(line) <= MAX_LINE else line[:MAX_LINE] + _CUT for line in lines]
+        # At once: there may be tens of thousands of them.
+        text = b"\n".join(lines).decode("utf-8", "replace")
+        texts = text.split("\n")
+        self._on_lines([each.rstrip("\r") for each in texts] if "\r" in text else texts)
+
+
+def _size_of(pipe: int) -> int:
+    """Bytes that are in a pipe."""
+    size = array.array("i", [0])
+    fcntl.ioctl(pipe, termios.FIONREAD, size)
+    return size[0]

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import socket
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -17,6 +19,8 @@ from google.protobuf.message import DecodeError
 from pipelined.core.errors import DomainError, Exit, FileMissing, StorageFailed, WorkerDied
 from pipelined.core.files import OutputKeeper, StoredFile
 from pipelined.core.ports import RunResult, StartSpec
+from pipelined.core.printed import Printed
+from pipelined.core.specification import BUNDLE
 from pipelined.core.stages import Stage
 from pipelined.nursery import messages
 from pipelined.nursery.limits import Limits
@@ -33,8 +37,15 @@ from pipelined_api.worker.v1 import worker_pb2
 _LARGE = 1024 * 1024
 # What a worker has to end by itself once its channel is closed, or after SIGTERM.
 _LAST_SECONDS = 1.0
+# Of the folders with the files of bundles, one for each worker.
+FOLDER_PREFIX = "pipelined-bundle-"
 
 log = structlog.get_logger()
+
+
+def _remove_folder(path: str) -> None:
+    # A copy that is still being written by a process of the worker's own is not waited for.
+    shutil.rmtree(path, ignore_errors=True)
 
 
 class RemoteWorker:
@@ -48,7 +59,7 @@ class RemoteWorker:
         worker_id: str,
         connection: socket.socket,
         output: int,
-        on_line: Callable[[str], None],
+        on_output: Callable[[Printed], None],
         limits: Limits,
         files: OutputKeeper | None = None,
     ) -> None:
@@ -64,12 +75,16 @@ class RemoteWorker:
         self._deployment = ""
         self._running: tuple[str, asyncio.Future[RunResult]] | None = None
         self._stream: RemoteStream | None = None
+        # The run that nobody waits for any more.
+        self._cancelled = ""
         self._files = OutputFiles(files)
         # Of a run that has ended well, what it gave back is being kept.
         self._keeping: asyncio.Task[None] | None = None
         self._reaped = False
         self._last_words = ""
-        self._on_line = on_line
+        # That of a bundle's files.
+        self._folder = ""
+        self._on_output = on_output
         self._channel = AsyncChannel(connection, self._on_frame, self._on_closed)
         self._output = OutputReader(output, self._hear)
 
@@ -88,6 +103,9 @@ class RemoteWorker:
         self._output.close()
         if self._running is not None:
             self._files.close()
+        if self._folder:
+            # Not a task: the end of the loop waits for it.
+            self._loop.run_in_executor(None, _remove_folder, self._folder)
         if self._last_words and exit_.signal == last_words.SIGNAL:
             exit_ = replace(exit_, cause=self._last_words)
         self.exited.set_result(exit_)
@@ -98,10 +116,22 @@ class RemoteWorker:
             self._running = self._stream = None
             _fail(future, WorkerDied(exit_, run_id))
 
+    def _make_folder(self) -> None:
+        try:
+            self._folder = tempfile.mkdtemp(prefix=FOLDER_PREFIX)
+        except OSError as error:
+            reason = error.strerror or "unknown"
+            raise StorageFailed("make a folder for the bundle's files", reason) from None
+
     async def start(self, spec: StartSpec, on_stage: Callable[[Stage], None]) -> None:
         """Load the code and execute the startup nodes (see ``core.ports.Worker``)."""
         if self.exited.done():
             raise WorkerDied(self.exited.result())
+        if spec.code_format == BUNDLE and not self._folder:
+            await asyncio.to_thread(self._make_folder)
+            if self.exited.done():
+                await asyncio.to_thread(_remove_folder, self._folder)
+                raise WorkerDied(self.exited.result())
         try:
             code = os.open(spec.code_path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
@@ -118,7 +148,7 @@ class RemoteWorker:
         self._on_stage = on_stage
         self._starting = self._loop.create_future()
         try:
-            order = messages.start(spec, self._limits)
+            order = messages.start(spec, self._limits, self._folder)
             try:
                 self._channel.send(order.SerializeToString(), fds=[code])
             finally:
@@ -163,14 +193,21 @@ class RemoteWorker:
         except DomainError as error:
             future.set_exception(error)
             return
+        # Not of this run.
+        self._output.drain()
         self._running = (order.run_id, future)
         self._stream = stream
-        header = worker_pb2.ToWorker(run=order).SerializeToString()
         if len(request) <= _LARGE:
-            self._channel.send(header, request)
+            self._channel.send(worker_pb2.ToWorker(run=order).SerializeToString(), request)
         else:
             sealing = self._loop.run_in_executor(None, seal, request)
-            sealing.add_done_callback(partial(self._send_sealed, header, len(request), stream))
+            sealing.add_done_callback(partial(self._send_sealed, order, len(request), stream))
+
+    def cancel(self, run_id: str) -> None:
+        """Tell the worker that nobody waits for a run any more. Never raises."""
+        if self._running is not None and self._running[0] == run_id:
+            self._cancelled = run_id
+            self._say(worker_pb2.ToWorker(cancel=worker_pb2.Cancel(run_id=run_id)))
 
     def _say(self, message: worker_pb2.ToWorker) -> None:
         self._channel.send(message.SerializeToString())
@@ -224,7 +261,7 @@ class RemoteWorker:
 
     def _send_sealed(
         self,
-        header: bytes,
+        order: worker_pb2.Run,
         size: int,
         stream: RemoteStream | None,
         sealing: asyncio.Future[int],
@@ -235,11 +272,14 @@ class RemoteWorker:
             self._broken(f"no shared memory for the request: {error}")
             return
         memory = sealing.result()
+        header = worker_pb2.ToWorker(run=order).SerializeToString()
         self._channel.send_sealed(header, memory, size)
         os.close(memory)
+        # What was said before the worker knew of the run was in vain.
         if stream is not None:
-            # What was said before the worker knew of the run was in vain.
             stream.say_cancelled()
+        elif self._cancelled == order.run_id:
+            self.cancel(order.run_id)
 
     def _on_frame(self, frame: Frame) -> None:
         try:
@@ -278,8 +318,10 @@ class RemoteWorker:
             if self._on_stage is not None:
                 self._on_stage(messages.stage(message.stage))
         elif kind == "started":
+            self._output.drain()
             self._starting.set_result(None)
         elif kind == "start_failed":
+            self._output.drain()
             error = messages.start_error(self._deployment, message.start_failed)
             self._starting.set_exception(error)
         else:
@@ -348,13 +390,18 @@ class RemoteWorker:
         elif not future.done():
             future.set_result(RunResult(reading.result(), succeeded.execution_seconds))
 
-    def _hear(self, line: str) -> None:
-        self._last_words = last_words.heard_in(line) or self._last_words
-        self._on_line(line)
+    def _hear(self, lines: list[str]) -> None:
+        for line in lines:
+            if line.startswith(last_words.MARK):
+                self._last_words = last_words.heard_in(line) or self._last_words
+        run_id = "" if self._running is None else self._running[0]
+        self._on_output(Printed(self.id, lines, self._deployment, run_id))
 
     def _take_run(self, run_id: str) -> tuple[str, asyncio.Future[RunResult]]:
         if self._running is None or self._running[0] != run_id:
             raise ProtocolError("an answer to a run that it was not given")
+        # It has flushed its streams before it answered: what the run printed is here.
+        self._output.drain()
         taken, self._running = self._running, None
         self._stream = None
         return taken

@@ -9,13 +9,13 @@ import os
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import structlog
 
 from pipelined.core.errors import Exit, NurseryUnavailable
 from pipelined.core.files import OutputKeeper
+from pipelined.core.printed import Printed
 from pipelined.core.stages import Stage, StageKind
 from pipelined.nursery import messages
 from pipelined.nursery.environment import read_at_import, scrubbed
@@ -42,12 +42,18 @@ _FORK_ATTEMPTS = 4
 _HELLO_SECONDS = 60.0
 _STOP_GRACE_SECONDS = 2.0
 _DEFAULT_LIMITS = Limits()
+# Of the lines that are read at once.
+_LINES_LOGGED = 200
 
 log = structlog.get_logger()
 
 
-def _log_line(process: str, line: str) -> None:
-    log.info("output", worker=process, line=line)
+def log_output(printed: Printed) -> None:
+    """Log what a process has printed; of a flood some lines, and how many the others are."""
+    for line in printed.lines[:_LINES_LOGGED]:
+        log.info("output", worker=printed.process, line=line)
+    if (left_out := len(printed.lines) - _LINES_LOGGED) > 0:
+        log.info("output", worker=printed.process, line=f"… {left_out} lines left out …")
 
 
 class Nursery:
@@ -60,7 +66,7 @@ class Nursery:
         preload: What the nursery imports, entries "module" or "module:attribute"; None for the
             default list.
         environment: What the children's environment is made of; None for the daemon's own.
-        on_line: Gets the id of a worker, or "nursery", and a line that it printed.
+        on_output: Gets what they print.
         limits: What each worker may have.
         files: Keeps the files that runs give back; None to have no large ones.
     """
@@ -70,13 +76,13 @@ class Nursery:
         preload: Sequence[str] | None = None,
         *,
         environment: Mapping[str, str] | None = None,
-        on_line: Callable[[str, str], None] = _log_line,
+        on_output: Callable[[Printed], None] = log_output,
         limits: Limits = _DEFAULT_LIMITS,
         files: OutputKeeper | None = None,
     ) -> None:
         self._preload = DEFAULT_PRELOAD if preload is None else tuple(preload)
         self._environment = scrubbed(os.environ if environment is None else environment)
-        self._on_line = on_line
+        self._on_output = on_output
         self._limits = limits
         self._files = files
         self._workers: dict[str, RemoteWorker] = {}
@@ -216,8 +222,7 @@ class Nursery:
         worker_id = f"worker-{next(self._numbers)}"
         ours, theirs = socket_pair()
         read_end, write_end = os.pipe2(os.O_CLOEXEC)
-        on_line = partial(self._on_line, worker_id)
-        worker = RemoteWorker(worker_id, ours, read_end, on_line, self._limits, self._files)
+        worker = RemoteWorker(worker_id, ours, read_end, self._on_output, self._limits, self._files)
         self._workers[worker_id] = worker
         return worker, theirs, io.FileIO(write_end, "w")
 
@@ -262,7 +267,9 @@ class Nursery:
             client = ForkClient(self._reaper, self._worker_exited, self._nursery_died)
             try:
                 await client.start(
-                    self._preload, self._environment, partial(self._on_line, "nursery")
+                    self._preload,
+                    self._environment,
+                    lambda lines: self._on_output(Printed("nursery", lines)),
                 )
             except OSError as error:
                 self._nursery_died(Exit())

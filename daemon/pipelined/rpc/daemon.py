@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import platform
 import time
@@ -10,13 +11,15 @@ from typing import Any
 
 import grpc.aio
 
+from pipelined.core import compatibility
+from pipelined.core.compatibility import Installed
 from pipelined.rpc.messages import timestamp
 from pipelined.rpc.status import unary
 from pipelined_api.v1 import daemon_pb2, daemon_pb2_grpc
 from pipelined_api.versions import API_VERSION
 
 # What came after the first API, by name.
-FEATURES = ("stream",)
+FEATURES = ("stream", "versions", "pointers", "cool", "submit", "logs", "bundle")
 
 
 class DaemonServicer(daemon_pb2_grpc.DaemonServicer):
@@ -25,14 +28,20 @@ class DaemonServicer(daemon_pb2_grpc.DaemonServicer):
     Args:
         version: Of the distribution.
         nursery: Says what the nursery is doing.
+        installed: What is installed where the workers run.
         max_message_bytes: The largest message that the server takes.
     """
 
     def __init__(
-        self, version: str, nursery: Callable[[], daemon_pb2.Nursery], max_message_bytes: int
+        self,
+        version: str,
+        nursery: Callable[[], daemon_pb2.Nursery],
+        installed: Installed,
+        max_message_bytes: int,
     ) -> None:
         self._version = version
         self._nursery = nursery
+        self._installed = installed
         self._max_message_bytes = max_message_bytes
         self._started_at = time.time()
 
@@ -50,4 +59,27 @@ class DaemonServicer(daemon_pb2_grpc.DaemonServicer):
             python_version=platform.python_version(),
             nursery=self._nursery(),
             max_message_bytes=self._max_message_bytes,
+        )
+
+    @unary
+    async def CheckRequirements(
+        self,
+        request: daemon_pb2.CheckRequirementsRequest,
+        context: grpc.aio.ServicerContext[Any, Any],
+    ) -> daemon_pb2.CheckRequirementsResponse:
+        """Compare requirements to what is installed."""
+        # Looks into the folders of installed packages.
+        statuses = await asyncio.to_thread(
+            compatibility.compare, request.requirements, self._installed
+        )
+        return daemon_pb2.CheckRequirementsResponse(
+            statuses=[
+                daemon_pb2.RequirementStatus(
+                    requirement=status.requirement,
+                    package=status.package,
+                    state=daemon_pb2.RequirementStatus.State.ValueType(status.state.value),
+                    installed_version=status.installed,
+                )
+                for status in statuses
+            ]
         )

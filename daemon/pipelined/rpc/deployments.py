@@ -10,12 +10,15 @@ import grpc.aio
 
 from pipelined.core import compatibility
 from pipelined.core.compatibility import Installed, Package
-from pipelined.core.deployments import Deployments, validate
+from pipelined.core.deployment import Deployment
+from pipelined.core.deployments import Deployments
 from pipelined.core.errors import InvalidRequest
+from pipelined.core.specification import validate
 from pipelined.core.stages import Stage
 from pipelined.core.states import State
 from pipelined.rpc.messages import (
     deployment_message,
+    pointer_message,
     specification_of,
     stage_message,
     timeline_message,
@@ -43,22 +46,22 @@ class DeploymentsServicer(deployments_pb2_grpc.DeploymentsServicer):
         header = await _header(request)
         specification = specification_of(header)
         validate(specification)
-        packages = [Package(p.module, p.distribution, p.version) for p in header.packages]
-        warnings = compatibility.check(header.python_version, packages, self._installed)
+        # Looks into the folders of installed packages.
+        warnings = await asyncio.to_thread(_check, header, self._installed)
         deployment, created = await self._deployments.deploy(
             specification, _chunks(request), header.idempotency_key
         )
         return deployments_pb2.DeployResponse(
-            deployment=deployment_message(deployment), created=created, warnings=warnings
+            deployment=self._message(deployment), created=created, warnings=warnings
         )
 
     @unary
     async def Get(
         self, request: deployments_pb2.DeploymentsGetRequest, context: Context
     ) -> deployments_pb2.DeploymentsGetResponse:
-        """Describe one deployment."""
-        deployment = self._deployments.get(request.name)
-        response = deployments_pb2.DeploymentsGetResponse(deployment=deployment_message(deployment))
+        """Describe one version."""
+        deployment = self._deployments.get(request.name, "name")
+        response = deployments_pb2.DeploymentsGetResponse(deployment=self._message(deployment))
         if (timeline := deployment.timeline) is not None:
             response.timeline.CopyFrom(timeline_message(timeline))
         return response
@@ -67,24 +70,25 @@ class DeploymentsServicer(deployments_pb2_grpc.DeploymentsServicer):
     async def List(
         self, request: deployments_pb2.DeploymentsListRequest, context: Context
     ) -> deployments_pb2.DeploymentsListResponse:
-        """Describe all deployments."""
-        messages = [deployment_message(deployment) for deployment in self._deployments.list()]
+        """Describe the newest versions, or all."""
+        deployments = self._deployments.list(all_versions=request.all_versions)
+        messages = [self._message(deployment) for deployment in deployments]
         return deployments_pb2.DeploymentsListResponse(deployments=messages)
 
     @unary
     async def Delete(
         self, request: deployments_pb2.DeploymentsDeleteRequest, context: Context
     ) -> deployments_pb2.DeploymentsDeleteResponse:
-        """Remove a deployment."""
-        await self._deployments.delete(request.name)
+        """Remove a deployment or a version."""
+        await self._deployments.delete(request.name, "name")
         return deployments_pb2.DeploymentsDeleteResponse()
 
     @streaming
     async def Warm(
         self, request: deployments_pb2.WarmRequest, context: Context
     ) -> AsyncIterator[deployments_pb2.WarmResponse]:
-        """Start a deployment and report the stages."""
-        deployment = self._deployments.get(request.name)
+        """Start a version and report the stages."""
+        deployment = self._deployments.get(request.name, "name")
         stages: asyncio.Queue[Stage | None] = asyncio.Queue()
         warming = asyncio.create_task(
             deployment.warm(stages.put_nowait, context.time_remaining()), name="warm"
@@ -103,11 +107,64 @@ class DeploymentsServicer(deployments_pb2_grpc.DeploymentsServicer):
         response.timeline.CopyFrom(timeline_message(timeline))
         yield response
 
+    @unary
+    async def Cool(
+        self, request: deployments_pb2.CoolRequest, context: Context
+    ) -> deployments_pb2.CoolResponse:
+        """Stop the workers of a version."""
+        deployment = await self._deployments.cool(request.name, "name")
+        return deployments_pb2.CoolResponse(deployment=self._message(deployment))
+
+    @unary
+    async def SetPointer(
+        self, request: deployments_pb2.SetPointerRequest, context: Context
+    ) -> deployments_pb2.SetPointerResponse:
+        """Make a pointer, or set one to another version."""
+        pointer = await self._deployments.set_pointer(
+            request.pointer,
+            request.target,
+            overwrite=request.overwrite,
+            locked=request.locked,
+            unlock=request.unlock,
+        )
+        return deployments_pb2.SetPointerResponse(pointer=pointer_message(pointer))
+
+    @unary
+    async def ListPointers(
+        self, request: deployments_pb2.ListPointersRequest, context: Context
+    ) -> deployments_pb2.ListPointersResponse:
+        """Describe the pointers of one deployment or of all."""
+        messages = [pointer_message(p) for p in self._deployments.pointers(request.name)]
+        return deployments_pb2.ListPointersResponse(pointers=messages)
+
+    @unary
+    async def DeletePointer(
+        self, request: deployments_pb2.DeletePointerRequest, context: Context
+    ) -> deployments_pb2.DeletePointerResponse:
+        """Remove a pointer."""
+        await self._deployments.delete_pointer(request.pointer, unlock=request.unlock)
+        return deployments_pb2.DeletePointerResponse()
+
+    def _message(self, deployment: Deployment) -> deployments_pb2.Deployment:
+        return deployment_message(deployment, self._deployments.pointers_to(deployment))
+
 
 def _progress(state: State, stage: Stage | None = None) -> deployments_pb2.WarmResponse:
     return deployments_pb2.WarmResponse(
         state=deployments_pb2.DeploymentState.ValueType(state.value),
         stage=None if stage is None else stage_message(stage),
+    )
+
+
+def _check(header: deployments_pb2.DeployHeader, installed: Installed) -> list[str]:
+    """Compare what the code wants to what is here, and return what does not prevent it."""
+    if header.code_format == deployments_pb2.DeployHeader.CODE_FORMAT_BUNDLE:
+        warnings = compatibility.python_warning(header.python_version, installed)
+    else:
+        packages = [Package(p.module, p.distribution, p.version) for p in header.packages]
+        warnings = compatibility.check(header.python_version, packages, installed)
+    return warnings + compatibility.check_requirements(
+        header.requirements, installed, allow_differing=header.allow_differing
     )
 
 

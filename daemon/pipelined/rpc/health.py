@@ -1,4 +1,4 @@
-"""grpc.health.v1: "" is the daemon, "deployments/NAME" each deployment.
+"""grpc.health.v1: "" is the daemon, "deployments/NAME" the newest version of each deployment.
 
 Our own servicer, because the one of grpcio-health-checking forgets the other watchers of a service
 when one of them leaves.
@@ -15,14 +15,9 @@ import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from pipelined.core.deployment import Deployment
-from pipelined.core.states import State
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Response = health_pb2.HealthCheckResponse
-
-# A run sent now would be executed: a cold deployment is started for it. Only one whose startup
-# failed, or that is going away, would not answer.
-SERVING_STATES = frozenset({State.COLD, State.STARTING, State.WARM, State.ASLEEP})
 
 
 class Health(health_pb2_grpc.HealthServicer):
@@ -37,10 +32,14 @@ class Health(health_pb2_grpc.HealthServicer):
         self._set("", Response.SERVING if serving else Response.NOT_SERVING)
 
     def deployment_changed(self, name: str, deployment: Deployment | None) -> None:
-        """Follow a deployment; None when it is gone."""
+        """Follow the newest version of a name; None when the name is gone.
+
+        A cold one serves, as a run starts it. Only one whose startup failed, or that is going away,
+        would not answer.
+        """
         if deployment is None:
             self._set(f"deployments/{name}", None)
-        elif deployment.state in SERVING_STATES:
+        elif deployment.takes_runs:
             self._set(f"deployments/{name}", Response.SERVING)
         else:
             self._set(f"deployments/{name}", Response.NOT_SERVING)

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from pipelined.core.deployment import Deployment
 from pipelined.core.errors import InvalidRequest
+from pipelined.core.references import Pointer
 from pipelined.core.specification import Code, Specification
 from pipelined.core.stages import Stage, Timeline
 from pipelined_api.v1 import deployments_pb2, schema_pb2, timeline_pb2
+
+CODE_FORMATS = (
+    deployments_pb2.DeployHeader.CODE_FORMAT_CLOUDPICKLE,
+    deployments_pb2.DeployHeader.CODE_FORMAT_BUNDLE,
+)
 
 
 def timestamp(seconds: float) -> Timestamp:
@@ -20,8 +27,10 @@ def timestamp(seconds: float) -> Timestamp:
     return message
 
 
-def deployment_message(deployment: Deployment) -> deployments_pb2.Deployment:
-    """A deployment as it is now."""
+def deployment_message(
+    deployment: Deployment, pointers: Sequence[str]
+) -> deployments_pb2.Deployment:
+    """A deployment as it is now, with the tags of the pointers to it."""
     specification = deployment.specification
     message = deployments_pb2.Deployment(
         name=specification.name,
@@ -36,6 +45,7 @@ def deployment_message(deployment: Deployment) -> deployments_pb2.Deployment:
         runs_succeeded=deployment.runs_succeeded,
         runs_failed=deployment.runs_failed,
         startups=deployment.startups,
+        pointers=pointers,
     )
     if (failure := deployment.failure) is not None:
         message.failure.type = failure.type
@@ -43,6 +53,18 @@ def deployment_message(deployment: Deployment) -> deployments_pb2.Deployment:
         message.failure.traceback = failure.traceback
         message.failure.node = failure.node
     return message
+
+
+def pointer_message(pointer: Pointer) -> deployments_pb2.Pointer:
+    """One pointer."""
+    return deployments_pb2.Pointer(
+        pointer=pointer.reference,
+        name=pointer.name,
+        version=pointer.version,
+        locked=pointer.locked,
+        created_at=timestamp(pointer.created_at),
+        updated_at=timestamp(pointer.updated_at),
+    )
 
 
 def stage_message(stage: Stage) -> timeline_pb2.Stage:
@@ -78,14 +100,18 @@ def specification_of(header: deployments_pb2.DeployHeader) -> Specification:
     Raises:
         InvalidRequest: A field cannot be read.
     """
-    if header.code_format != deployments_pb2.DeployHeader.CODE_FORMAT_CLOUDPICKLE:
-        raise InvalidRequest("code_format", "only CODE_FORMAT_CLOUDPICKLE is known here")
+    if header.code_format not in CODE_FORMATS:
+        known = " and ".join(map(deployments_pb2.DeployHeader.CodeFormat.Name, CODE_FORMATS))
+        raise InvalidRequest("code_format", f"only {known} are known here")
+    is_bundle = header.code_format == deployments_pb2.DeployHeader.CODE_FORMAT_BUNDLE
     if len(header.code_sha256) != 32:
         raise InvalidRequest("code_sha256", f"has {len(header.code_sha256)} bytes instead of 32")
     code = Code(
         format=deployments_pb2.DeployHeader.CodeFormat.Name(header.code_format),
         size=header.code_size,
         sha256=header.code_sha256.hex(),
+        target=header.target if is_bundle else "",
+        topology=tuple(header.topology) if is_bundle else (),
     )
     return Specification(
         name=header.name,

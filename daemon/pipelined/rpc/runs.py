@@ -1,4 +1,4 @@
-"""The Runs service.
+"""The calls of the Runs service that begin runs.
 
 The request goes to the worker, and the response to the caller, as the bytes they arrived in: a
 large tensor is parsed here once, to be validated, and never serialised again.
@@ -8,140 +8,141 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
+import math
 import secrets
-from collections.abc import Sequence
 from typing import Any
 
-import grpc
 import grpc.aio
-from google.protobuf.message import DecodeError
 
 from pipelined.core.deployment import Deployment
-from pipelined.core.deployments import Deployments
-from pipelined.core.errors import InvalidInput, InvalidRequest
-from pipelined.core.files import FileStore, StoredFile
-from pipelined.rpc.status import unary
-from pipelined_api.limits import MAX_FILES_PER_RUN
-from pipelined_api.schema import validate_inputs
-from pipelined_api.v1 import runs_pb2, schema_pb2, values_pb2
-from pipelined_api.wire_values import SchemaViolation, plain, stored_files
+from pipelined.core.errors import InvalidRequest
+from pipelined.core.run_execution import RunExecution
+from pipelined.core.runs import Run, Runs
+from pipelined.rpc.run_inputs import LARGE, RunInputs
+from pipelined.rpc.run_messages import run_info
+from pipelined.rpc.status import RUN_ID_METADATA, unary
+from pipelined_api.v1 import runs_pb2
 
-SERVICE = runs_pb2.DESCRIPTOR.services_by_name["Runs"].full_name
-# Schemas that are kept parsed; one for each version of a deployment that runs.
-SCHEMAS_KEPT = 256
-# Requests of more bytes are parsed and validated on another thread than the event loop's.
-LARGE = 256 * 1024
+Context = grpc.aio.ServicerContext[Any, Any]
+MAX_KEY_LENGTH = 256
+# A year: what is beyond it is a mistake, and timers have their limits.
+MAX_SECONDS = 366 * 86400.0
 
 
-class RunsService:
-    """Implements pipelined.v1.Runs; the .proto file says what each method does."""
+class RunCalls:
+    """Run, Stream and Submit on serialised messages; the .proto file says what each does.
 
-    def __init__(self, deployments: Deployments, files: FileStore) -> None:
-        self._deployments = deployments
-        self._files = files
-        self._schemas: dict[bytes, schema_pb2.Schema] = {}
+    Args:
+        inputs: Checks what is to be run.
+        runs: Remembers it.
+        execution: Carries it out.
+    """
 
-    def handler(self) -> grpc.GenericRpcHandler:
-        """What a server takes: methods on serialised messages."""
-        run: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(self.run)
-        stream: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_stream_rpc_method_handler(
-            self.stream
-        )
-        return grpc.method_handlers_generic_handler(SERVICE, {"Run": run, "Stream": stream})
+    def __init__(self, inputs: RunInputs, runs: Runs, execution: RunExecution) -> None:
+        self._inputs = inputs
+        self._runs = runs
+        self._execution = execution
 
     @unary
-    async def run(self, request: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
+    async def run(self, request: bytes, context: Context) -> bytes:
         """Validate the inputs, run, and return a serialised RunResponse."""
-        deployment, references = await self._validated(request)
+        message = await self._inputs.parsed(request, runs_pb2.RunRequest)
+        deployment, references = await self._inputs.validated(message, len(request))
         with contextlib.ExitStack() as held:
-            files = self._hold(references, held)
-            result = await deployment.run(
-                secrets.token_hex(8), request, context.time_remaining(), files
+            files = self._inputs.hold(references, held)
+            run = self._created(deployment, context)
+            result = await self._execution.run(
+                run, deployment, request, context.time_remaining(), files
             )
         return bytes(result.response)
 
     @unary
-    async def stream(self, request: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+    async def stream(self, request: bytes, context: Context) -> None:
         """Validate the inputs, run, and send serialised StreamResponses.
 
         No generator: what cancels the call reaches the run wherever it waits.
         """
-        # A StreamRequest has the fields of a RunRequest.
-        deployment, references = await self._validated(request)
+        message = await self._inputs.parsed(request, runs_pb2.RunRequest)
+        deployment, references = await self._inputs.validated(message, len(request))
         with contextlib.ExitStack() as held:
-            files = self._hold(references, held)
-            run_id = secrets.token_hex(8)
-            await deployment.stream(run_id, request, context.write, context.time_remaining(), files)
-
-    def _hold(
-        self, references: dict[str, values_pb2.File], held: contextlib.ExitStack
-    ) -> Sequence[StoredFile]:
-        """Return what the inputs refer to, each content once."""
-        files: dict[str, StoredFile] = {}
-        for field, reference in references.items():
-            sha256 = reference.sha256.hex()
-            if sha256 not in files:
-                if len(files) == MAX_FILES_PER_RUN:
-                    bound = f"max_files={MAX_FILES_PER_RUN}"
-                    raise InvalidInput(
-                        field, f"more than {MAX_FILES_PER_RUN} uploaded files", bound
-                    )
-                files[sha256] = held.enter_context(self._files.hold(sha256, reference.name))
-            if files[sha256].size != reference.size:
-                raise InvalidInput(field, f"the file has {files[sha256].size} bytes")
-        return list(files.values())
-
-    async def _validated(self, request: bytes) -> tuple[Deployment, dict[str, values_pb2.File]]:
-        """Return the deployment whose inputs the request has, and the files that they refer to."""
-        if len(request) <= LARGE:
-            message = _parsed(request)
-            deployment = self._deployments.get(message.deployment)
-            return deployment, self._validate(deployment.specification.schema, message)
-        # Seconds, if it has millions of values: the others shall not wait for it.
-        message = await asyncio.to_thread(_parsed, request)
-        while True:
-            deployment = self._deployments.get(message.deployment)
-            references = await asyncio.to_thread(
-                self._validate, deployment.specification.schema, message
+            files = self._inputs.hold(references, held)
+            run = self._created(deployment, context)
+            await self._execution.stream(
+                run, deployment, request, context.write, context.time_remaining(), files
             )
-            # Unless another version has been deployed meanwhile.
-            if self._deployments.get(message.deployment) is deployment:
-                return deployment, references
 
-    def _validate(
-        self, serialised: bytes, message: runs_pb2.RunRequest
-    ) -> dict[str, values_pb2.File]:
-        schema = self._schema(serialised)
-        names = [parameter.name for parameter in schema.inputs]
-        try:
-            positional = [
-                plain(value, names[i] if i < len(names) else f"inputs[{i}]")
-                for i, value in enumerate(message.inputs)
-            ]
-            named: dict[str, object] = {}
-            for entry in message.named_inputs:
-                if entry.key in named:
-                    raise InvalidInput(entry.key, "is given twice")
-                named[entry.key] = plain(entry.value, entry.key)
-            validate_inputs(schema, positional, named)
-        except SchemaViolation as error:
-            raise InvalidInput(error.field, error.message, error.bound) from error
-        values = [(f"inputs[{i}]", value) for i, value in enumerate(message.inputs)]
-        values += [(entry.key, entry.value) for entry in message.named_inputs]
-        return {path: file for field, value in values for path, file in stored_files(value, field)}
+    @unary
+    async def submit(self, request: bytes, context: Context) -> bytes:
+        """Validate the inputs, let the run begin, and return a serialised SubmitResponse."""
+        message = await self._inputs.parsed(request, runs_pb2.SubmitRequest)
+        key, timeout = message.idempotency_key, message.timeout_seconds
+        if len(key) > MAX_KEY_LENGTH:
+            raise InvalidRequest("idempotency_key", f"has more than {MAX_KEY_LENGTH} characters")
+        checked_seconds("timeout_seconds", timeout)
+        digest = await _digest(message, len(request)) if key else ""
+        # Before the inputs are validated: the deployment may be another one by now.
+        if key and (run := self._runs.with_key(key, digest)) is not None:
+            return _submitted(run)
+        deployment, references = await self._inputs.validated(message, len(request))
+        # Nobody else gets in between this and `create`.
+        if key and (run := self._runs.with_key(key, digest)) is not None:
+            return _submitted(run)
+        with contextlib.ExitStack() as stack:
+            files = self._inputs.hold(references, stack)
+            held = stack.pop_all()
+        run = self._created(deployment, context, submitted=True, key=key, digest=digest)
+        # A SubmitRequest has the fields of a RunRequest.
+        await self._execution.submit(run, deployment, request, timeout or None, files, held)
+        return _submitted(run)
 
-    def _schema(self, serialised: bytes) -> schema_pb2.Schema:
-        schema = self._schemas.get(serialised)
-        if schema is None:
-            if len(self._schemas) >= SCHEMAS_KEPT:
-                self._schemas.clear()
-            schema = schema_pb2.Schema.FromString(serialised)
-            self._schemas[serialised] = schema
-        return schema
+    def _created(
+        self,
+        deployment: Deployment,
+        context: Context,
+        *,
+        submitted: bool = False,
+        key: str = "",
+        digest: str = "",
+    ) -> Run:
+        specification = deployment.specification
+        run = self._runs.create(
+            secrets.token_hex(8),
+            specification.name,
+            specification.version,
+            submitted=submitted,
+            key=key,
+            digest=digest,
+        )
+        context.set_trailing_metadata(((RUN_ID_METADATA, run.id),))
+        return run
 
 
-def _parsed(request: bytes) -> runs_pb2.RunRequest:
-    try:
-        return runs_pb2.RunRequest.FromString(request)
-    except DecodeError:
-        raise InvalidRequest("request", "is not a pipelined.v1.RunRequest") from None
+def checked_seconds(field: str, seconds: float) -> float:
+    """Return a number of seconds, 0 included. Raises InvalidRequest if it is none."""
+    if math.isnan(seconds) or not 0 <= seconds <= MAX_SECONDS:
+        raise InvalidRequest(field, f"{seconds:g} is not between 0 and {MAX_SECONDS:g}")
+    return seconds
+
+
+def _submitted(run: Run) -> bytes:
+    return runs_pb2.SubmitResponse(run=run_info(run)).SerializeToString()
+
+
+async def _digest(message: runs_pb2.SubmitRequest, size: int) -> str:
+    """What an idempotency key stands for: the deployment's name and the inputs."""
+    if size <= LARGE:
+        return _digest_of(message)
+    return await asyncio.to_thread(_digest_of, message)
+
+
+def _digest_of(message: runs_pb2.SubmitRequest) -> str:
+    digest = hashlib.sha256()
+    parts = [message.deployment.encode()]
+    for name, values in (("inputs", message.inputs), ("named", message.named_inputs)):
+        parts.append(name.encode())
+        parts.extend(value.SerializeToString(deterministic=True) for value in values)
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "little"))
+        digest.update(part)
+    return digest.hexdigest()

@@ -12,14 +12,20 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2
 from pipelined.core.compatibility import Installed
 from pipelined.core.deployments import Deployments
 from pipelined.core.files import FileStore
+from pipelined.core.printed import Journal
+from pipelined.core.run_execution import RunExecution
+from pipelined.core.runs import Runs
 from pipelined.rpc.api_version import ApiVersionCheck
 from pipelined.rpc.daemon import DaemonServicer
 from pipelined.rpc.deployments import DeploymentsServicer
 from pipelined.rpc.files import FilesServicer
 from pipelined.rpc.health import Health
 from pipelined.rpc.parsing import TolerantParsing
-from pipelined.rpc.runs import SERVICE as RUNS
-from pipelined.rpc.runs import RunsService
+from pipelined.rpc.run_inputs import RunInputs
+from pipelined.rpc.run_records import SERVICE as RUNS
+from pipelined.rpc.run_records import RunRecords
+from pipelined.rpc.run_records import handler as runs_handler
+from pipelined.rpc.runs import RunCalls
 from pipelined_api.limits import MAX_ENVELOPE_BYTES, MAX_MESSAGE_BYTES
 from pipelined_api.v1 import (
     daemon_pb2,
@@ -52,6 +58,8 @@ OPTIONS: tuple[tuple[str, int], ...] = (
 def create_server(
     deployments: Deployments,
     files: FileStore,
+    runs: Runs,
+    journal: Journal,
     installed: Installed,
     health: Health,
     nursery: Callable[[], daemon_pb2.Nursery],
@@ -65,9 +73,12 @@ def create_server(
         DeploymentsServicer(deployments, installed), server
     )
     daemon_pb2_grpc.add_DaemonServicer_to_server(
-        DaemonServicer(version, nursery, MAX_MESSAGE_BYTES), server
+        DaemonServicer(version, nursery, installed, MAX_MESSAGE_BYTES), server
     )
-    server.add_generic_rpc_handlers((RunsService(deployments, files).handler(),))
+    execution = RunExecution(runs)
+    calls = RunCalls(RunInputs(deployments, files), runs, execution)
+    records = RunRecords(runs, execution, journal, deployments)
+    server.add_generic_rpc_handlers((runs_handler(calls, records),))
     files_pb2_grpc.add_FilesServicer_to_server(FilesServicer(files), server)
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
     names = (

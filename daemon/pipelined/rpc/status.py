@@ -26,6 +26,8 @@ DOMAIN = "pipelined"
 MAX_TEXT = 1024
 MAX_METADATA = 128
 MAX_TRACEBACK = 3072
+# The key under which the trailing metadata of a call has the id of its run.
+RUN_ID_METADATA = "pipelined-run-id"
 log = structlog.get_logger()
 
 Request = TypeVar("Request")
@@ -70,8 +72,42 @@ TABLE: dict[type[DomainError], Mapping] = {
     errors.DeploymentNotFound: Mapping(
         code_pb2.NOT_FOUND, "DEPLOYMENT_NOT_FOUND", lambda e: {"name": e.name}
     ),
+    errors.VersionNotFound: Mapping(
+        code_pb2.NOT_FOUND,
+        "VERSION_NOT_FOUND",
+        lambda e: {"name": e.name, "version": str(e.version)},
+    ),
+    errors.PointerNotFound: Mapping(
+        code_pb2.NOT_FOUND,
+        "POINTER_NOT_FOUND",
+        lambda e: {"name": e.name, "pointer": e.pointer},
+    ),
     errors.DeploymentDeleted: Mapping(
         code_pb2.NOT_FOUND, "DEPLOYMENT_DELETED", lambda e: {"name": e.name}
+    ),
+    errors.DeploymentCooled: Mapping(
+        code_pb2.ABORTED,
+        "DEPLOYMENT_COOLED",
+        lambda e: {"name": e.name, "version": str(e.version)},
+    ),
+    errors.VersionInUse: Mapping(
+        code_pb2.FAILED_PRECONDITION,
+        "VERSION_IN_USE",
+        lambda e: {
+            "name": e.name,
+            "version": str(e.version),
+            "pointers": ",".join(e.pointers),
+        },
+    ),
+    errors.PointerExists: Mapping(
+        code_pb2.ALREADY_EXISTS,
+        "POINTER_EXISTS",
+        lambda e: {"pointer": e.pointer, "version": str(e.version)},
+    ),
+    errors.PointerLocked: Mapping(
+        code_pb2.FAILED_PRECONDITION,
+        "POINTER_LOCKED",
+        lambda e: {"pointer": e.pointer, "version": str(e.version)},
     ),
     errors.InvalidRequest: Mapping(
         code_pb2.INVALID_ARGUMENT,
@@ -104,6 +140,15 @@ TABLE: dict[type[DomainError], Mapping] = {
             "client_version": e.client_version,
         },
     ),
+    errors.RequirementsNotMet: Mapping(
+        code_pb2.FAILED_PRECONDITION,
+        "REQUIREMENTS_NOT_MET",
+        lambda e: {
+            "package": e.package,
+            "requirement": e.requirement,
+            "installed_version": e.installed,
+        },
+    ),
     errors.CodeDigestMismatch: Mapping(code_pb2.DATA_LOSS, "CODE_DIGEST_MISMATCH"),
     errors.CodeTooLarge: Mapping(
         code_pb2.RESOURCE_EXHAUSTED,
@@ -116,6 +161,25 @@ TABLE: dict[type[DomainError], Mapping] = {
         code_pb2.INTERNAL,
         "RUN_FAILED",
         lambda e: {"node": e.failure.node, "type": e.failure.type, "run_id": e.run_id},
+    ),
+    errors.RunNotFound: Mapping(
+        code_pb2.NOT_FOUND, "RUN_NOT_FOUND", lambda e: {"run_id": e.run_id}
+    ),
+    errors.RunCancelled: Mapping(
+        code_pb2.CANCELLED, "RUN_CANCELLED", lambda e: {"run_id": e.run_id}
+    ),
+    errors.RunTimedOut: Mapping(
+        code_pb2.DEADLINE_EXCEEDED,
+        "DEADLINE_EXCEEDED",
+        lambda e: {"run_id": e.run_id, "seconds": f"{e.seconds:g}"},
+    ),
+    errors.OutputsNotKept: Mapping(
+        code_pb2.NOT_FOUND, "OUTPUTS_NOT_KEPT", lambda e: {"run_id": e.run_id}
+    ),
+    errors.KeyReused: Mapping(
+        code_pb2.ALREADY_EXISTS,
+        "IDEMPOTENCY_KEY_REUSED",
+        lambda e: {"key": e.key, "run_id": e.run_id},
     ),
     errors.OutputNotSendable: Mapping(
         code_pb2.FAILED_PRECONDITION,
@@ -160,15 +224,24 @@ TABLE: dict[type[DomainError], Mapping] = {
 }
 
 
-def status_of(error: DomainError) -> status_pb2.Status:
-    """The google.rpc.Status that tells this error."""
+def reason_of(error: Exception) -> str:
+    """ErrorInfo.reason of an error; empty if it is a bug of ours."""
+    return TABLE[type(error)].reason if isinstance(error, DomainError) else ""
+
+
+def status_of(error: Exception, run_id: str = "") -> status_pb2.Status:
+    """The google.rpc.Status that tells this error; the id is of the run that failed with it."""
+    if not isinstance(error, DomainError):
+        # A bug of ours: the caller is told nothing of it.
+        return status_pb2.Status(code=code_pb2.INTERNAL, message="internal error of the daemon")
     mapping = TABLE[type(error)]
+    metadata = mapping.metadata(error)
+    if run_id:
+        metadata.setdefault("run_id", run_id)
     info = error_details_pb2.ErrorInfo(
         reason=mapping.reason,
         domain=DOMAIN,
-        metadata={
-            key: _bounded(value, MAX_METADATA) for key, value in mapping.metadata(error).items()
-        },
+        metadata={key: _bounded(value, MAX_METADATA) for key, value in metadata.items()},
     )
     details: list[Message] = [info]
     if field := mapping.bad_field(error):
@@ -214,14 +287,12 @@ async def _abort(
     if isinstance(error, DecodeError):
         # A message in the middle of a stream.
         error = InvalidRequest("request", "a message of the stream cannot be parsed")
-    if isinstance(error, DomainError):
-        status = status_of(error)
-    else:
-        # A bug of ours: the log has all of it, the caller nothing of it.
+    if not isinstance(error, DomainError):
         log.error("rpc.internal_error", method=method, exc_info=error)
-        status = status_pb2.Status(code=code_pb2.INTERNAL, message="internal error of the daemon")
-    rich = rpc_status.to_status(status)
-    await context.abort(rich.code, rich.details, rich.trailing_metadata)
+    trailing = tuple(context.trailing_metadata() or ())
+    run_id = next((str(value) for key, value in trailing if key == RUN_ID_METADATA), "")
+    rich = rpc_status.to_status(status_of(error, run_id))
+    await context.abort(rich.code, rich.details, (*trailing, *rich.trailing_metadata))
 
 
 def unary(

@@ -33,6 +33,48 @@ MIGRATIONS: tuple[str, ...] = (
         created_at REAL NOT NULL
     ) STRICT;
     """,
+    # Versions are kept, and have pointers. A name remembers its highest version, deleted or not.
+    """
+    CREATE TABLE names (
+        name TEXT PRIMARY KEY,
+        last_version INTEGER NOT NULL
+    ) STRICT;
+    INSERT INTO names SELECT name, version FROM deployments;
+    CREATE TABLE versions (
+        name TEXT NOT NULL REFERENCES names (name),
+        version INTEGER NOT NULL,
+        digest TEXT NOT NULL,
+        schema BLOB NOT NULL,
+        code_format TEXT NOT NULL,
+        code_size INTEGER NOT NULL,
+        code_sha256 TEXT NOT NULL,
+        environment TEXT NOT NULL,
+        instances INTEGER NOT NULL,
+        created_at REAL NOT NULL,
+        PRIMARY KEY (name, version)
+    ) STRICT;
+    INSERT INTO versions SELECT name, version, digest, schema, code_format, code_size, code_sha256,
+        environment, instances, created_at FROM deployments;
+    CREATE TABLE pointers (
+        name TEXT NOT NULL,
+        tag TEXT NOT NULL,
+        version INTEGER NOT NULL,
+        locked INTEGER NOT NULL,
+        created_at REAL NOT NULL,
+        updated_at REAL NOT NULL,
+        PRIMARY KEY (name, tag),
+        FOREIGN KEY (name, version) REFERENCES versions (name, version)
+    ) STRICT;
+    ALTER TABLE idempotency_keys ADD COLUMN version INTEGER NOT NULL DEFAULT 0;
+    UPDATE idempotency_keys SET version =
+        (SELECT version FROM deployments WHERE deployments.name = idempotency_keys.name);
+    DROP TABLE deployments;
+    """,
+    # Of bundles: the variable with the graph, and what was announced of it, a JSON list of lines.
+    """
+    ALTER TABLE versions ADD COLUMN code_target TEXT NOT NULL DEFAULT '';
+    ALTER TABLE versions ADD COLUMN code_topology TEXT NOT NULL DEFAULT '[]';
+    """,
 )
 VERSION = len(MIGRATIONS)
 
@@ -61,6 +103,7 @@ async def open_database(path: Path) -> aiosqlite.Connection:
         try:
             await connection.execute("PRAGMA synchronous = FULL")
             await connection.execute("PRAGMA busy_timeout = 5000")
+            await connection.execute("PRAGMA foreign_keys = ON")
         except BaseException:
             # Its thread would keep the process alive.
             await connection.close()

@@ -1,4 +1,4 @@
-"""Deployments in SQLite, their code in files named for its SHA-256."""
+"""Versions of deployments, and pointers, in SQLite; code in files named for its SHA-256."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ import json
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import aiosqlite
 
 from pipelined.core.errors import CodeDigestMismatch, StorageFailed
+from pipelined.core.references import Pointer
 from pipelined.core.specification import Code, Specification
 from pipelined.store.code import IncomingFile, in_thread, prune
 from pipelined.store.database import open_database
@@ -22,6 +23,8 @@ from pipelined.store.directory import StateDirectory
 
 # Keys of calls that may still be retried; older ones are forgotten.
 IDEMPOTENCY_SECONDS = 24 * 3600.0
+
+Statement = tuple[str, tuple[object, ...]]
 
 
 @contextmanager
@@ -72,19 +75,25 @@ class SqliteDeploymentStore:
 
     async def deployments(self) -> Sequence[Specification]:
         """See DeploymentStore."""
-        with _storage("read the deployments"):
-            cursor = await self._connection.execute(
-                "SELECT name, version, digest, schema, code_format, code_size, code_sha256, "
-                "environment, instances, created_at FROM deployments ORDER BY name"
-            )
-            rows = await cursor.fetchall()
+        rows = await self._read(
+            "read the deployments",
+            "SELECT name, version, digest, schema, code_format, code_size, code_sha256, "
+            "environment, instances, created_at, code_target, code_topology "
+            "FROM versions ORDER BY name, version",
+        )
         specifications = [
             Specification(
                 name=row[0],
                 version=row[1],
                 digest=row[2],
                 schema=row[3],
-                code=Code(format=row[4], size=row[5], sha256=row[6]),
+                code=Code(
+                    format=row[4],
+                    size=row[5],
+                    sha256=row[6],
+                    target=row[10],
+                    topology=tuple(json.loads(row[11])),
+                ),
                 environment=json.loads(row[7]),
                 instances=row[8],
                 created_at=row[9],
@@ -93,6 +102,19 @@ class SqliteDeploymentStore:
         ]
         self._held.update(specification.code.sha256 for specification in specifications)
         return specifications
+
+    async def last_versions(self) -> Mapping[str, int]:
+        """See DeploymentStore."""
+        rows = await self._read("read the deployments", "SELECT name, last_version FROM names")
+        return {row[0]: row[1] for row in rows}
+
+    async def pointers(self) -> Sequence[Pointer]:
+        """See DeploymentStore."""
+        rows = await self._read(
+            "read the pointers",
+            "SELECT name, tag, version, locked, created_at, updated_at FROM pointers",
+        )
+        return [Pointer(row[0], row[1], row[2], bool(row[3]), row[4], row[5]) for row in rows]
 
     async def add(self, specification: Specification, idempotency_key: str) -> None:
         """See DeploymentStore."""
@@ -108,41 +130,71 @@ class SqliteDeploymentStore:
             json.dumps(dict(specification.environment)),
             specification.instances,
             specification.created_at,
+            code.target,
+            json.dumps(code.topology),
         )
-        now = time.time()
-        statements: list[tuple[str, tuple[object, ...]]] = [
-            (f"INSERT OR REPLACE INTO deployments VALUES ({', '.join('?' * len(values))})", values)
+        statements: list[Statement] = [
+            (
+                "INSERT INTO names VALUES (?, ?) "
+                "ON CONFLICT (name) DO UPDATE SET last_version = excluded.last_version",
+                (specification.name, specification.version),
+            ),
+            (f"INSERT INTO versions VALUES ({', '.join('?' * len(values))})", values),
+            *_remembering(idempotency_key, specification),
         ]
-        if idempotency_key:
-            key = (idempotency_key, specification.name, specification.digest, now)
-            statements += [
-                (
-                    "DELETE FROM idempotency_keys WHERE created_at < ?",
-                    (now - IDEMPOTENCY_SECONDS,),
-                ),
-                ("INSERT OR REPLACE INTO idempotency_keys VALUES (?, ?, ?, ?)", key),
-            ]
         await self._write("store the deployment", statements)
 
-    async def seen(self, idempotency_key: str, specification: Specification) -> bool:
+    async def remember(self, idempotency_key: str, specification: Specification) -> None:
+        """See DeploymentStore."""
+        if statements := _remembering(idempotency_key, specification):
+            await self._write("store the idempotency key", statements)
+
+    async def deployed(self, idempotency_key: str, specification: Specification) -> int | None:
         """See DeploymentStore."""
         if not idempotency_key:
-            return False
-        with _storage("read the idempotency keys"):
-            cursor = await self._connection.execute(
-                "SELECT 1 FROM idempotency_keys WHERE key = ? AND name = ? AND digest = ?",
-                (idempotency_key, specification.name, specification.digest),
-            )
-            return await cursor.fetchone() is not None
+            return None
+        rows = await self._read(
+            "read the idempotency keys",
+            "SELECT version FROM idempotency_keys WHERE key = ? AND name = ? AND digest = ?",
+            (idempotency_key, specification.name, specification.digest),
+        )
+        return next((int(row[0]) for row in rows), None)
 
     async def remove(self, name: str) -> None:
         """See DeploymentStore."""
+        tables = ("pointers", "versions", "names", "idempotency_keys")
         await self._write(
             "remove the deployment",
-            [
-                ("DELETE FROM deployments WHERE name = ?", (name,)),
-                ("DELETE FROM idempotency_keys WHERE name = ?", (name,)),
-            ],
+            [(f"DELETE FROM {table} WHERE name = ?", (name,)) for table in tables],
+        )
+
+    async def remove_version(self, name: str, version: int) -> None:
+        """See DeploymentStore."""
+        await self._write(
+            "remove the version",
+            [("DELETE FROM versions WHERE name = ? AND version = ?", (name, version))],
+        )
+
+    async def set_pointer(self, pointer: Pointer) -> None:
+        """See DeploymentStore."""
+        values = (
+            pointer.name,
+            pointer.tag,
+            pointer.version,
+            int(pointer.locked),
+            pointer.created_at,
+            pointer.updated_at,
+        )
+        await self._write(
+            "store the pointer",
+            [("INSERT OR REPLACE INTO pointers VALUES (?, ?, ?, ?, ?, ?)", values)],
+        )
+
+    async def remove_pointer(self, pointer: Pointer) -> None:
+        """See DeploymentStore."""
+        await self._write(
+            "remove the pointer",
+            [("DELETE FROM pointers WHERE name = ? AND tag = ?", (pointer.name, pointer.tag))],
         )
 
     def code_path(self, code: Code) -> Path:
@@ -171,7 +223,7 @@ class SqliteDeploymentStore:
         await self.prune_code()
 
     async def prune_code(self, *, incoming_too: bool = False) -> None:
-        """Remove code that is neither held nor that of a deployment.
+        """Remove code that is neither held nor that of a version.
 
         Args:
             incoming_too: Also what was not received to its end.
@@ -184,13 +236,18 @@ class SqliteDeploymentStore:
                 used = set(self._held)
                 # Not in the middle of a transaction that may yet be taken back.
                 async with self._writing:
-                    cursor = await self._connection.execute("SELECT code_sha256 FROM deployments")
+                    cursor = await self._connection.execute("SELECT code_sha256 FROM versions")
                     used.update(row[0] for row in await cursor.fetchall())
                 await in_thread(prune, self._directory.code, used, incoming_too)
 
-    async def _write(
-        self, operation: str, statements: Sequence[tuple[str, tuple[object, ...]]]
-    ) -> None:
+    async def _read(
+        self, operation: str, query: str, values: tuple[object, ...] = ()
+    ) -> Sequence[aiosqlite.Row]:
+        with _storage(operation):
+            cursor = await self._connection.execute(query, values)
+            return list(await cursor.fetchall())
+
+    async def _write(self, operation: str, statements: Sequence[Statement]) -> None:
         async with self._writing:
             with _storage(operation):
                 try:
@@ -200,6 +257,21 @@ class SqliteDeploymentStore:
                 except BaseException:
                     await self._connection.rollback()
                     raise
+
+
+def _remembering(idempotency_key: str, specification: Specification) -> Sequence[Statement]:
+    """What remembers that a key has deployed a version; nothing for the empty key."""
+    if not idempotency_key:
+        return []
+    now = time.time()
+    return [
+        ("DELETE FROM idempotency_keys WHERE created_at < ?", (now - IDEMPOTENCY_SECONDS,)),
+        (
+            "INSERT OR REPLACE INTO idempotency_keys (key, name, digest, created_at, version) "
+            "VALUES (?, ?, ?, ?, ?)",
+            (idempotency_key, specification.name, specification.digest, now, specification.version),
+        ),
+    ]
 
 
 async def _receive(incoming: IncomingFile, chunks: AsyncIterator[bytes], code: Code) -> None:

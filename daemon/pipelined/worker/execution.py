@@ -13,7 +13,7 @@ from pipeline.objects.graph import ABSENT
 from pipelined.worker.channel import ChannelClosed, ProtocolError
 from pipelined.worker.failures import describe, text
 from pipelined.worker.framing import MAX_PAYLOAD
-from pipelined.worker.link import Link
+from pipelined.worker.link import Cancelled, Link
 from pipelined.worker.run_files import RunFiles
 from pipelined_api.v1 import runs_pb2
 from pipelined_api.v1.values_pb2 import ListValue, Value
@@ -30,6 +30,8 @@ def execute(
     max_response_bytes: int = 0,
     link: Link | None = None,
     files: RunFiles | None = None,
+    *,
+    stream: bool = False,
 ) -> tuple[worker_pb2.FromWorker, bytes]:
     """Run the graph on a serialised request; return the answer and its payload.
 
@@ -41,28 +43,32 @@ def execute(
         run_id: of the run.
         request: a RunRequest, or a StreamRequest, which has the same fields.
         max_response_bytes: of the response, or of each message of a stream; 0 for no limit.
-        link: takes the outputs as they come; the payload is the last StreamResponse then. Without
-            it they are all in the payload, a RunResponse.
+        link: tells, before each node and each element of a stream, whether the run is to go on.
+            Without it it does.
         files: has the large contents that the inputs refer to, and takes those of the outputs.
             Without it none goes beside the message.
+        stream: send the outputs over the link as they come; the payload is the last StreamResponse
+            then. Else they are all in the payload, a RunResponse.
 
     Raises:
-        ChannelClosed: The daemon went away during a stream.
+        ChannelClosed: The daemon went away during the run.
     """
-    current = CurrentNode()
+    current = CurrentNode(link)
     limit = min(max_response_bytes or MAX_PAYLOAD, MAX_PAYLOAD)
     try:
         outputs = _Outputs(graph, request, current, files)
-        if link is None:
-            response: _Response = _collect(outputs, run_id, limit)
+        if stream and link is not None:
+            response: _Response = _send(outputs, run_id, limit, link)
         else:
-            response = _send(outputs, run_id, limit, link)
+            response = _collect(outputs, run_id, limit, link)
         succeeded = worker_pb2.RunSucceeded(
             run_id=run_id, execution_seconds=response.execution_seconds
         )
         return worker_pb2.FromWorker(run_succeeded=succeeded), response.SerializeToString()
     except (ChannelClosed, ProtocolError):
         raise
+    except Cancelled:
+        failed = worker_pb2.RunFailed(cause=Cause.CAUSE_CANCELLED)
     except _Failed as known:
         failed = known.answer
     except BaseException as error:  # user code may raise anything
@@ -76,13 +82,19 @@ class CurrentNode:
     """An Observer of a graph that knows which node is being executed.
 
     The graph names the node of an Exception; of SystemExit and the like it does not.
+
+    Args:
+        link: tells whether the run is to go on.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, link: Link | None) -> None:
         self.node = ""
+        self._link = link
 
     def node_started(self, name: str) -> None:
-        """Take note of the node."""
+        """Take note of the node. Raises Cancelled if it is not to be executed."""
+        if self._link is not None:
+            self._link.check()
         self.node = name
 
     def node_finished(self, name: str, seconds: float) -> None:
@@ -134,14 +146,26 @@ class _Outputs:
         parts = [(index, item) for index, item in enumerate(row) if item is not ABSENT]
         return [(index, self._encoded(index, item)) for index, item in parts]
 
+    def thin_out(self, index: int, value: Value) -> None:
+        """Have what is large in a value go beside the message, if anything can."""
+        if self._files is not None:
+            with self._sendable():
+                _values.thin_out(value, f"outputs[{index}]", self._files.take_output)
+
     def _encoded(self, index: int, item: object) -> Value:
         name = f"outputs[{index}]"
         if self.schema.outputs[index].stream:
             name += f"[{self._elements[index]}]"
             self._elements[index] += 1
-        try:
-            take = None if self._files is None else self._files.take_output
+        take = None if self._files is None else self._files.take_output
+        with self._sendable():
             return _values.encode(item, name, stored=take)
+
+    @staticmethod
+    @contextmanager
+    def _sendable() -> Iterator[None]:
+        try:
+            yield
         except SerialisationError as error:
             raise _Failed(
                 worker_pb2.RunFailed(
@@ -161,7 +185,7 @@ class _Outputs:
             self.seconds += time.perf_counter() - began
 
 
-def _collect(outputs: _Outputs, run_id: str, limit: int) -> runs_pb2.RunResponse:
+def _collect(outputs: _Outputs, run_id: str, limit: int, link: Link | None) -> runs_pb2.RunResponse:
     response = runs_pb2.RunResponse(run_id=run_id)
     size = 0
     with outputs:
@@ -172,11 +196,19 @@ def _collect(outputs: _Outputs, run_id: str, limit: int) -> runs_pb2.RunResponse
             for index, value in parts:
                 # Before the generator is asked for more: there may be no end of it.
                 size += value.ByteSize()
+                if size > limit:
+                    # What came before goes, too, on the first time; on the others it is small.
+                    for name, before in enumerate(response.outputs):
+                        outputs.thin_out(name, before)
+                    outputs.thin_out(index, value)
+                    size = response.ByteSize() + value.ByteSize()
                 _check_size(size, limit)
                 if outputs.schema.outputs[index].stream:
                     response.outputs[index].list_value.items.append(value)
                 else:
                     response.outputs[index].CopyFrom(value)
+            if link is not None:
+                link.check()
     response.execution_seconds = outputs.seconds
     _check_size(response.ByteSize(), limit)
     return response
@@ -186,6 +218,9 @@ def _send(outputs: _Outputs, run_id: str, limit: int, link: Link) -> runs_pb2.St
     with outputs:
         while link.wanted() and (parts := outputs.next()) is not None:
             response = runs_pb2.StreamResponse(run_id=run_id)
+            if sum(value.ByteSize() for _, value in parts) > limit:
+                for index, value in parts:
+                    outputs.thin_out(index, value)
             for index, value in parts:
                 response.outputs.add(index=index, value=value)
             _check_size(response.ByteSize(), limit)

@@ -1,4 +1,4 @@
-"""The worker's side of one run that streams: sends what there is room for, and hears of its end."""
+"""The worker's side of one run: hears of its end, and sends what of a stream there is room for."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ from pipelined.worker.framing import Frame
 from pipelined.worker.run_files import RunFiles
 from pipelined_api.worker.v1 import worker_pb2
 
-__all__ = ["Link"]
+__all__ = ["Cancelled", "Link"]
+
+
+class Cancelled(Exception):
+    """Nobody waits for the run any more."""
 
 
 class Link:
@@ -22,7 +26,7 @@ class Link:
         files: has those that what is sent refers to.
 
     Attributes:
-        stopping: the daemon has told the worker to stop, which ends the run first.
+        stopping: the daemon has told the worker to stop, which ends a stream first.
 
     """
 
@@ -35,6 +39,19 @@ class Link:
         self._poll = select.poll()
         self._poll.register(channel.fileno(), select.POLLIN)
         self.stopping = False
+
+    def check(self) -> None:
+        """Look whether the run is to go on; does not wait.
+
+        Raises:
+            Cancelled: It is not.
+            ChannelClosed: The daemon is gone.
+            ProtocolError: It does not keep to the protocol.
+        """
+        while (frame := self._arrived()) is not None:
+            self._heed(frame)
+        if self._cancelled:
+            raise Cancelled
 
     def wanted(self) -> bool:
         """Wait for room, and return whether the caller still reads.
@@ -64,11 +81,13 @@ class Link:
 
     def _next(self) -> Frame | None:
         """Return a frame that is here; wait for one only while there is no room."""
+        frame = self._arrived()
+        return self._channel.receive() if frame is None and self._ahead.is_full else frame
+
+    def _arrived(self) -> Frame | None:
         if (frame := self._channel.received()) is not None:
             return frame
-        if self._ahead.is_full or self._poll.poll(0):
-            return self._channel.receive()
-        return None
+        return self._channel.receive() if self._poll.poll(0) else None
 
     def _heed(self, frame: Frame) -> None:
         message = worker_pb2.ToWorker.FromString(frame.header)

@@ -16,7 +16,7 @@ import threading
 import time
 
 from pipelined import weights
-from pipelined.worker import last_words
+from pipelined.worker import bundle, last_words
 from pipelined.worker.channel import Channel, ChannelClosed
 from pipelined.worker.execution import execute
 from pipelined.worker.link import Link
@@ -30,6 +30,7 @@ IMPORTED_LATE = (
     "pipeline._arrays",
     "pipeline._graph.pickling",
     "pipeline._graph.user_code",
+    "pipeline._unpacking",
     "pipeline.objects.graph",
 )
 
@@ -50,6 +51,8 @@ def run(channel: Channel) -> int:
         channel.send(worker_pb2.FromWorker(hello=hello).SerializeToString())
         code = _serve(channel)
     except ChannelClosed:
+        # The watch sees it too, but may not be done by the time that this thread ends the process.
+        bundle.remove_files()
         return 1
     with contextlib.suppress(BaseException):
         atexit._run_exitfuncs()
@@ -58,7 +61,12 @@ def run(channel: Channel) -> int:
 
 
 def _serve(channel: Channel) -> int:
-    startup = Startup(lambda message: channel.send(message.SerializeToString()))
+    def report(message: worker_pb2.FromWorker) -> None:
+        # What the startup printed shall not be taken for a run's.
+        _flush_streams()
+        channel.send(message.SerializeToString())
+
+    startup = Startup(report)
     files = RunFiles()
     while True:
         frame = channel.receive()
@@ -66,8 +74,10 @@ def _serve(channel: Channel) -> int:
         kind = message.WhichOneof("message")
         if kind == "run" and startup.graph is not None:
             run_id, limit = message.run.run_id, startup.max_response_bytes
-            link = Link(channel, run_id, files) if message.run.stream else None
-            answer, payload = execute(startup.graph, run_id, frame.payload(), limit, link, files)
+            link, streams = Link(channel, run_id, files), message.run.stream
+            answer, payload = execute(
+                startup.graph, run_id, frame.payload(), limit, link, files, stream=streams
+            )
             del frame
             _flush_streams()
             if answer.HasField("run_succeeded"):
@@ -76,17 +86,16 @@ def _serve(channel: Channel) -> int:
             channel.send(answer.SerializeToString(), payload)
             # Not kept until the next run: outputs may be large.
             del answer, payload
-            if link is not None and link.stopping:
+            if link.stopping:
                 return 0
         elif kind in ("credit", "cancel"):
-            # Of a stream that had ended before it came.
+            # Of a run that had ended before it came.
             frame.close()
         elif kind == "input_file" and len(frame.fds) == 1:
             files.add_input(message.input_file.sha256, *frame.take_fds())
         elif kind == "start":
             if not startup.attempt(message.start, frame.take_fds()):
                 return 1
-            _flush_streams()
         else:
             frame.close()
             # A stop, or what makes no sense here.
@@ -98,6 +107,7 @@ def _end_with_the_daemon(channel: int) -> None:
     # Not for input: the main thread reads that.
     poll.register(channel, select.POLLRDHUP)
     poll.poll()
+    bundle.remove_files()
     os._exit(1)
 
 

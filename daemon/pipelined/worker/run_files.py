@@ -18,10 +18,11 @@ from pipelined_api.worker.v1 import worker_pb2
 class RunFiles:
     """Open contents, and the names that user code sees them under.
 
-    An input is a link in a folder of this run, under the file's own name, to a descriptor of this
-    process: nothing is copied, and children of the worker can open it too. The content is
-    read-only. ``close`` removes the folder and closes everything: a File kept beyond its run cannot
-    be opened any more.
+    An input is a hard link in a folder of this run, under the file's own name: nothing is copied,
+    and what resolves the path ends there. Where the folder is on another file system it is a
+    symbolic link to a descriptor of this process, which children of the worker can open too. The
+    content is read-only. ``close`` removes the folder and closes everything: a File kept beyond its
+    run cannot be opened any more.
     """
 
     def __init__(self) -> None:
@@ -52,7 +53,12 @@ class RunFiles:
         self._links += 1
         folder.mkdir()
         path = folder / wire.name
-        path.symlink_to(f"/proc/{os.getpid()}/fd/{descriptor}")
+        here = f"/proc/{os.getpid()}/fd/{descriptor}"
+        try:
+            # It follows links only with a descriptor, of which an absolute path makes no use.
+            os.link(here, path, src_dir_fd=descriptor, follow_symlinks=True)
+        except OSError:
+            path.symlink_to(here)
         return File.from_stored(
             path, name=wire.name, media_type=wire.media_type, sha256=wire.sha256.hex()
         )
@@ -64,9 +70,9 @@ class RunFiles:
             SerialisationError: There are too many, or it cannot be read.
         """
         if len(self._outputs) == MAX_FILES_PER_RUN:
-            raise SerialisationError(f"more than {MAX_FILES_PER_RUN} large files")
+            raise SerialisationError(f"more than {MAX_FILES_PER_RUN} large contents")
         try:
-            descriptor = os.open(file.path, os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = file.open_descriptor()
         except OSError as error:
             raise SerialisationError(f"{file!r} cannot be read: {error.strerror}") from error
         sha256 = file.sha256

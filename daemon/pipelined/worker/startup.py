@@ -11,12 +11,14 @@ from collections.abc import Callable, Sequence
 
 from safetensors import SafetensorError
 
-from pipeline import Graph
+from pipeline import Graph, _fetching
+from pipeline._fetching import UrlPolicy
 from pipeline._graph import pickling
 from pipeline.errors import StartupFailed
 from pipelined import weights
-from pipelined.worker import causes, weights_stages
+from pipelined.worker import bundle, causes, weights_stages
 from pipelined.worker.imports import ImportTimer
+from pipelined_api.url_hosts import UrlHosts
 from pipelined_api.v1 import deployments_pb2, timeline_pb2
 from pipelined_api.worker.v1 import worker_pb2
 
@@ -52,6 +54,8 @@ class Startup:
         # Of the attempt before, if there was one.
         weights.reset_loads()
         weights.set_budgets(_budgets(start))
+        # Against what callers of runs ask for; the graph's own code may do what it likes.
+        _fetching.set_policy(UrlPolicy(UrlHosts(start.url_hosts), start.url_bytes))
         # Not in runs: what they load is theirs to place.
         with weights.device_moves(), ImportTimer() as imports:
             try:
@@ -87,9 +91,8 @@ class Startup:
         began = time.monotonic()
         try:
             os.environ.update(start.environment)
-            # Graph.loads would import this module here, in every worker: so the nursery has it.
-            self._loaded = pickling.loads(_code(start, fds))
-        except BaseException as error:  # unpickling is running user code, which may raise anything
+            self._loaded = _graph(start, fds)
+        except BaseException as error:  # loading is running user code, which may raise anything
             return causes.of_code(error)
         if start.threads and (torch := sys.modules.get("torch")) is not None:
             torch.set_num_threads(start.threads)
@@ -146,9 +149,17 @@ class Startup:
         self._send(worker_pb2.FromWorker(stage=stage))
 
 
+def _graph(start: worker_pb2.Start, fds: Sequence[int]) -> Graph:
+    code = _code(start, fds)
+    if start.code_format == deployments_pb2.DeployHeader.CODE_FORMAT_CLOUDPICKLE:
+        # Graph.loads would import this module here, in every worker: so the nursery has it.
+        return pickling.loads(code)
+    if start.code_format == deployments_pb2.DeployHeader.CODE_FORMAT_BUNDLE:
+        return bundle.graph_of(start, code)
+    raise ValueError(f"code in a format that this worker does not know: {start.code_format}")
+
+
 def _code(start: worker_pb2.Start, fds: Sequence[int]) -> bytes:
-    if start.code_format != deployments_pb2.DeployHeader.CODE_FORMAT_CLOUDPICKLE:
-        raise ValueError(f"code in a format that this worker does not know: {start.code_format}")
     if len(fds) != 1:
         raise ValueError("no code came with the order to start")
     with open(fds[0], "rb", closefd=False) as file:

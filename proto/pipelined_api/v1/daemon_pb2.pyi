@@ -54,7 +54,9 @@ class InfoResponse(_message.Message):
     version: _builtins.str
     """Of the distribution, "0.1.0"."""
     api_version: _builtins.str
-    """Of this API, "1.0": a change that old clients notice raises the first number."""
+    """Of this API, "1.1": a change that old clients notice raises the first number, and one that adds
+    to it the second.
+    """
     pid: _builtins.int
     python_version: _builtins.str
     """Of the Python that runs the workers, "3.11.7"."""
@@ -62,7 +64,9 @@ class InfoResponse(_message.Message):
     """The largest message taken or sent, in bytes."""
     @_builtins.property
     def features(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """What is served beyond the first API, by name."""
+        """What is served beyond the first API, by name: "stream" (Runs.Stream), "versions" (references to
+        versions that are not the newest), "pointers", "cool" (Deployments.Cool).
+        """
 
     @_builtins.property
     def started_at(self) -> _timestamp_pb2.Timestamp: ...
@@ -87,6 +91,110 @@ class InfoResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___InfoResponse: _TypeAlias = InfoResponse  # noqa: Y015
+
+@_typing.final
+class CheckRequirementsRequest(_message.Message):
+    """What is to be compared."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUIREMENTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def requirements(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """As in a requirements file (PEP 508): "torch>=2.4". At most 1,000. One with a URL is refused."""
+
+    def __init__(
+        self,
+        *,
+        requirements: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["requirements", b"requirements"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckRequirementsRequest: _TypeAlias = CheckRequirementsRequest  # noqa: Y015
+
+@_typing.final
+class CheckRequirementsResponse(_message.Message):
+    """How it compares."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATUSES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def statuses(self) -> _containers.RepeatedCompositeFieldContainer[Global___RequirementStatus]:
+        """One for each requirement, in their order."""
+
+    def __init__(
+        self,
+        *,
+        statuses: _abc.Iterable[Global___RequirementStatus] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["statuses", b"statuses"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckRequirementsResponse: _TypeAlias = CheckRequirementsResponse  # noqa: Y015
+
+@_typing.final
+class RequirementStatus(_message.Message):
+    """One requirement and what is installed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _State:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _StateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[RequirementStatus._State.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        STATE_UNSPECIFIED: RequirementStatus._State.ValueType  # 0
+        STATE_SATISFIED: RequirementStatus._State.ValueType  # 1
+        """What is wanted is installed, or the requirement's marker excludes this machine."""
+        STATE_DIFFERING: RequirementStatus._State.ValueType  # 2
+        """Another version is installed."""
+        STATE_MISSING: RequirementStatus._State.ValueType  # 3
+
+    class State(_State, metaclass=_StateEnumTypeWrapper):
+        """How they compare."""
+
+    STATE_UNSPECIFIED: RequirementStatus.State.ValueType  # 0
+    STATE_SATISFIED: RequirementStatus.State.ValueType  # 1
+    """What is wanted is installed, or the requirement's marker excludes this machine."""
+    STATE_DIFFERING: RequirementStatus.State.ValueType  # 2
+    """Another version is installed."""
+    STATE_MISSING: RequirementStatus.State.ValueType  # 3
+
+    REQUIREMENT_FIELD_NUMBER: _builtins.int
+    PACKAGE_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    INSTALLED_VERSION_FIELD_NUMBER: _builtins.int
+    requirement: _builtins.str
+    """As it was given."""
+    package: _builtins.str
+    """The package, "torch"."""
+    state: Global___RequirementStatus.State.ValueType
+    installed_version: _builtins.str
+    """The version that is installed; empty if none is."""
+    def __init__(
+        self,
+        *,
+        requirement: _builtins.str = ...,
+        package: _builtins.str = ...,
+        state: Global___RequirementStatus.State.ValueType = ...,
+        installed_version: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["installed_version", b"installed_version", "package", b"package", "requirement", b"requirement", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RequirementStatus: _TypeAlias = RequirementStatus  # noqa: Y015
 
 @_typing.final
 class Nursery(_message.Message):

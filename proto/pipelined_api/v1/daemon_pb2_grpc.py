@@ -40,6 +40,11 @@ class DaemonStub:
                 request_serializer=pipelined__api_dot_v1_dot_daemon__pb2.InfoRequest.SerializeToString,
                 response_deserializer=pipelined__api_dot_v1_dot_daemon__pb2.InfoResponse.FromString,
                 _registered_method=True)
+        self.CheckRequirements = channel.unary_unary(
+                '/pipelined.v1.Daemon/CheckRequirements',
+                request_serializer=pipelined__api_dot_v1_dot_daemon__pb2.CheckRequirementsRequest.SerializeToString,
+                response_deserializer=pipelined__api_dot_v1_dot_daemon__pb2.CheckRequirementsResponse.FromString,
+                _registered_method=True)
 
 
 class DaemonServicer:
@@ -53,6 +58,13 @@ class DaemonServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CheckRequirements(self, request, context):
+        """Compares requirements to what is installed where the workers run.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DaemonServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -60,6 +72,11 @@ def add_DaemonServicer_to_server(servicer, server):
                     servicer.Info,
                     request_deserializer=pipelined__api_dot_v1_dot_daemon__pb2.InfoRequest.FromString,
                     response_serializer=pipelined__api_dot_v1_dot_daemon__pb2.InfoResponse.SerializeToString,
+            ),
+            'CheckRequirements': grpc.unary_unary_rpc_method_handler(
+                    servicer.CheckRequirements,
+                    request_deserializer=pipelined__api_dot_v1_dot_daemon__pb2.CheckRequirementsRequest.FromString,
+                    response_serializer=pipelined__api_dot_v1_dot_daemon__pb2.CheckRequirementsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -90,6 +107,33 @@ class Daemon:
             '/pipelined.v1.Daemon/Info',
             pipelined__api_dot_v1_dot_daemon__pb2.InfoRequest.SerializeToString,
             pipelined__api_dot_v1_dot_daemon__pb2.InfoResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckRequirements(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pipelined.v1.Daemon/CheckRequirements',
+            pipelined__api_dot_v1_dot_daemon__pb2.CheckRequirementsRequest.SerializeToString,
+            pipelined__api_dot_v1_dot_daemon__pb2.CheckRequirementsResponse.FromString,
             options,
             channel_credentials,
             insecure,

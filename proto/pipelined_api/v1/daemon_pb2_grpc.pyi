@@ -35,6 +35,8 @@ class DaemonStub:
     def __new__(cls, channel: _aio.Channel) -> DaemonAsyncStub: ...
     Info: _grpc.UnaryUnaryMultiCallable[_daemon_pb2.InfoRequest, _daemon_pb2.InfoResponse]
     """What is running here, and what it can do."""
+    CheckRequirements: _grpc.UnaryUnaryMultiCallable[_daemon_pb2.CheckRequirementsRequest, _daemon_pb2.CheckRequirementsResponse]
+    """Compares requirements to what is installed where the workers run."""
 
 @_typing.type_check_only
 class DaemonAsyncStub(DaemonStub):
@@ -43,6 +45,8 @@ class DaemonAsyncStub(DaemonStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Info: _aio.UnaryUnaryMultiCallable[_daemon_pb2.InfoRequest, _daemon_pb2.InfoResponse]  # type: ignore[assignment]
     """What is running here, and what it can do."""
+    CheckRequirements: _aio.UnaryUnaryMultiCallable[_daemon_pb2.CheckRequirementsRequest, _daemon_pb2.CheckRequirementsResponse]  # type: ignore[assignment]
+    """Compares requirements to what is installed where the workers run."""
 
 class DaemonServicer(metaclass=_abc_1.ABCMeta):
     """The daemon itself."""
@@ -54,5 +58,13 @@ class DaemonServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_daemon_pb2.InfoResponse, _abc.Awaitable[_daemon_pb2.InfoResponse]]:
         """What is running here, and what it can do."""
+
+    @_abc_1.abstractmethod
+    def CheckRequirements(
+        self,
+        request: _daemon_pb2.CheckRequirementsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_daemon_pb2.CheckRequirementsResponse, _abc.Awaitable[_daemon_pb2.CheckRequirementsResponse]]:
+        """Compares requirements to what is installed where the workers run."""
 
 def add_DaemonServicer_to_server(servicer: DaemonServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

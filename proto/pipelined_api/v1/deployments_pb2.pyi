@@ -40,7 +40,7 @@ class _DeploymentStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Deplo
     DEPLOYMENT_STATE_FAILED: _DeploymentState.ValueType  # 5
     """The last startup failed; the next run or Warm tries again."""
     DEPLOYMENT_STATE_DRAINING: _DeploymentState.ValueType  # 6
-    """Runs in progress end, then the worker stops."""
+    """Runs in progress end, then the worker stops: the version is cooled, replaced or deleted."""
 
 class DeploymentState(_DeploymentState, metaclass=_DeploymentStateEnumTypeWrapper):
     """The states of a deployment. Legal transitions: COLD → STARTING → WARM ⇄ ASLEEP,
@@ -59,12 +59,12 @@ DEPLOYMENT_STATE_ASLEEP: DeploymentState.ValueType  # 4
 DEPLOYMENT_STATE_FAILED: DeploymentState.ValueType  # 5
 """The last startup failed; the next run or Warm tries again."""
 DEPLOYMENT_STATE_DRAINING: DeploymentState.ValueType  # 6
-"""Runs in progress end, then the worker stops."""
+"""Runs in progress end, then the worker stops: the version is cooled, replaced or deleted."""
 Global___DeploymentState: _TypeAlias = DeploymentState  # noqa: Y015
 
 @_typing.final
 class Deployment(_message.Message):
-    """A named, versioned pipeline."""
+    """One version of a named pipeline."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -81,9 +81,12 @@ class Deployment(_message.Message):
     RUNS_SUCCEEDED_FIELD_NUMBER: _builtins.int
     RUNS_FAILED_FIELD_NUMBER: _builtins.int
     STARTUPS_FIELD_NUMBER: _builtins.int
+    POINTERS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     version: _builtins.int
-    """1 for the first version under a name, then 2, and so on."""
+    """1 for the first version under a name, then 2, and so on; no number is given twice as long as the
+    name exists.
+    """
     state: Global___DeploymentState.ValueType
     digest: _builtins.str
     """Hexadecimal digest of the graph's topology, constants and code."""
@@ -109,6 +112,10 @@ class Deployment(_message.Message):
     def worker_pids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Live worker processes."""
 
+    @_builtins.property
+    def pointers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The pointers that name this version, without NAME and colon, in order."""
+
     def __init__(
         self,
         *,
@@ -125,14 +132,61 @@ class Deployment(_message.Message):
         runs_succeeded: _builtins.int = ...,
         runs_failed: _builtins.int = ...,
         startups: _builtins.int = ...,
+        pointers: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "failure", b"failure", "schema", b"schema"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "digest", b"digest", "environment", b"environment", "failure", b"failure", "instances", b"instances", "name", b"name", "runs_failed", b"runs_failed", "runs_succeeded", b"runs_succeeded", "schema", b"schema", "startups", b"startups", "state", b"state", "version", b"version", "worker_pids", b"worker_pids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "digest", b"digest", "environment", b"environment", "failure", b"failure", "instances", b"instances", "name", b"name", "pointers", b"pointers", "runs_failed", b"runs_failed", "runs_succeeded", b"runs_succeeded", "schema", b"schema", "startups", b"startups", "state", b"state", "version", b"version", "worker_pids", b"worker_pids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Deployment: _TypeAlias = Deployment  # noqa: Y015
+
+@_typing.final
+class Pointer(_message.Message):
+    """A name of its own for one version of a deployment, which can be set to another."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POINTER_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    LOCKED_FIELD_NUMBER: _builtins.int
+    CREATED_AT_FIELD_NUMBER: _builtins.int
+    UPDATED_AT_FIELD_NUMBER: _builtins.int
+    pointer: _builtins.str
+    """As a reference, NAME:POINTER. POINTER follows the rule of names; it is neither "latest" nor "v"
+    and digits.
+    """
+    name: _builtins.str
+    """Of the deployment."""
+    version: _builtins.int
+    """What it names."""
+    locked: _builtins.bool
+    """Whether it is refused to overwrite or delete it without unlocking it."""
+    @_builtins.property
+    def created_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def updated_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was set last."""
+
+    def __init__(
+        self,
+        *,
+        pointer: _builtins.str = ...,
+        name: _builtins.str = ...,
+        version: _builtins.int = ...,
+        locked: _builtins.bool = ...,
+        created_at: _timestamp_pb2.Timestamp | None = ...,
+        updated_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "updated_at", b"updated_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "locked", b"locked", "name", b"name", "pointer", b"pointer", "updated_at", b"updated_at", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Pointer: _TypeAlias = Pointer  # noqa: Y015
 
 @_typing.final
 class Failure(_message.Message):
@@ -211,12 +265,22 @@ class DeployHeader(_message.Message):
         DESCRIPTOR: _descriptor.EnumDescriptor
         CODE_FORMAT_UNSPECIFIED: DeployHeader._CodeFormat.ValueType  # 0
         CODE_FORMAT_CLOUDPICKLE: DeployHeader._CodeFormat.ValueType  # 1
+        """A header and a pickle; see pipeline/_graph/pickling.py."""
+        CODE_FORMAT_BUNDLE: DeployHeader._CodeFormat.ValueType  # 2
+        """An uncompressed tar archive of a folder's files, sorted by name, with nothing in its headers
+        that depends on where it was made; see pipeline/_bundle.py.
+        """
 
     class CodeFormat(_CodeFormat, metaclass=_CodeFormatEnumTypeWrapper):
         """How the code travels."""
 
     CODE_FORMAT_UNSPECIFIED: DeployHeader.CodeFormat.ValueType  # 0
     CODE_FORMAT_CLOUDPICKLE: DeployHeader.CodeFormat.ValueType  # 1
+    """A header and a pickle; see pipeline/_graph/pickling.py."""
+    CODE_FORMAT_BUNDLE: DeployHeader.CodeFormat.ValueType  # 2
+    """An uncompressed tar archive of a folder's files, sorted by name, with nothing in its headers
+    that depends on where it was made; see pipeline/_bundle.py.
+    """
 
     @_typing.final
     class EnvironmentEntry(_message.Message):
@@ -249,6 +313,10 @@ class DeployHeader(_message.Message):
     ENVIRONMENT_FIELD_NUMBER: _builtins.int
     INSTANCES_FIELD_NUMBER: _builtins.int
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    TARGET_FIELD_NUMBER: _builtins.int
+    TOPOLOGY_FIELD_NUMBER: _builtins.int
+    REQUIREMENTS_FIELD_NUMBER: _builtins.int
+    ALLOW_DIFFERING_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Letters, digits, '.', '_' and '-', starting with a letter or digit; at most 128 characters."""
     digest: _builtins.str
@@ -262,7 +330,13 @@ class DeployHeader(_message.Message):
     instances: _builtins.int
     """Workers that run this deployment; 0 means 1."""
     idempotency_key: _builtins.str
-    """A retry with the same key returns the first answer. May be empty."""
+    """A retry with the same key makes nothing: it returns the version that the first call made or met,
+    for a day, or NOT_FOUND if that version has been removed since. May be empty.
+    """
+    target: _builtins.str
+    """CODE_FORMAT_BUNDLE: the variable with the graph, "module:variable"."""
+    allow_differing: _builtins.bool
+    """Warn about what is missing or differs instead of refusing it."""
     @_builtins.property
     def schema(self) -> _schema_pb2.Schema: ...
     @_builtins.property
@@ -272,6 +346,18 @@ class DeployHeader(_message.Message):
     @_builtins.property
     def environment(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Environment variables of the worker."""
+
+    @_builtins.property
+    def topology(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """CODE_FORMAT_BUNDLE: a line for each node and output of the graph, as the client made it of the
+        bundle. A worker that makes another graph of it does not start.
+        """
+
+    @_builtins.property
+    def requirements(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What has to be installed where the workers run, as in a requirements file (PEP 508). What is
+        missing or differs is refused.
+        """
 
     def __init__(
         self,
@@ -287,10 +373,14 @@ class DeployHeader(_message.Message):
         environment: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         instances: _builtins.int = ...,
         idempotency_key: _builtins.str = ...,
+        target: _builtins.str = ...,
+        topology: _abc.Iterable[_builtins.str] | None = ...,
+        requirements: _abc.Iterable[_builtins.str] | None = ...,
+        allow_differing: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["schema", b"schema"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["code_format", b"code_format", "code_sha256", b"code_sha256", "code_size", b"code_size", "digest", b"digest", "environment", b"environment", "idempotency_key", b"idempotency_key", "instances", b"instances", "name", b"name", "packages", b"packages", "python_version", b"python_version", "schema", b"schema"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_differing", b"allow_differing", "code_format", b"code_format", "code_sha256", b"code_sha256", "code_size", b"code_size", "digest", b"digest", "environment", b"environment", "idempotency_key", b"idempotency_key", "instances", b"instances", "name", b"name", "packages", b"packages", "python_version", b"python_version", "requirements", b"requirements", "schema", b"schema", "target", b"target", "topology", b"topology"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -359,12 +449,13 @@ Global___DeployResponse: _TypeAlias = DeployResponse  # noqa: Y015
 
 @_typing.final
 class DeploymentsGetRequest(_message.Message):
-    """Names a deployment."""
+    """Names a version."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
+    """A reference."""
     def __init__(
         self,
         *,
@@ -412,12 +503,17 @@ class DeploymentsListRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    ALL_VERSIONS_FIELD_NUMBER: _builtins.int
+    all_versions: _builtins.bool
+    """All versions that are kept, instead of the newest of each name."""
     def __init__(
         self,
+        *,
+        all_versions: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_versions", b"all_versions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -425,7 +521,7 @@ Global___DeploymentsListRequest: _TypeAlias = DeploymentsListRequest  # noqa: Y0
 
 @_typing.final
 class DeploymentsListResponse(_message.Message):
-    """All deployments."""
+    """What was asked for."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -447,12 +543,13 @@ Global___DeploymentsListResponse: _TypeAlias = DeploymentsListResponse  # noqa: 
 
 @_typing.final
 class DeploymentsDeleteRequest(_message.Message):
-    """Names a deployment."""
+    """Names what is to be removed."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
+    """NAME for all versions, any other reference for the one that it stands for."""
     def __init__(
         self,
         *,
@@ -485,12 +582,13 @@ Global___DeploymentsDeleteResponse: _TypeAlias = DeploymentsDeleteResponse  # no
 
 @_typing.final
 class WarmRequest(_message.Message):
-    """Names a deployment."""
+    """Names a version."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
+    """A reference."""
     def __init__(
         self,
         *,
@@ -536,3 +634,196 @@ class WarmResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WarmResponse: _TypeAlias = WarmResponse  # noqa: Y015
+
+@_typing.final
+class CoolRequest(_message.Message):
+    """Names a version."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """A reference."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CoolRequest: _TypeAlias = CoolRequest  # noqa: Y015
+
+@_typing.final
+class CoolResponse(_message.Message):
+    """Its workers are stopped."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEPLOYMENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def deployment(self) -> Global___Deployment:
+        """As it is now: cold, unless somebody has started it again already."""
+
+    def __init__(
+        self,
+        *,
+        deployment: Global___Deployment | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["deployment", b"deployment"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment", b"deployment"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CoolResponse: _TypeAlias = CoolResponse  # noqa: Y015
+
+@_typing.final
+class SetPointerRequest(_message.Message):
+    """What a pointer is to name."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POINTER_FIELD_NUMBER: _builtins.int
+    TARGET_FIELD_NUMBER: _builtins.int
+    OVERWRITE_FIELD_NUMBER: _builtins.int
+    LOCKED_FIELD_NUMBER: _builtins.int
+    UNLOCK_FIELD_NUMBER: _builtins.int
+    pointer: _builtins.str
+    """NAME:POINTER."""
+    target: _builtins.str
+    """Any reference to the same NAME; the pointer names the version that it stands for now."""
+    overwrite: _builtins.bool
+    """Whether the pointer may exist. If not, and it does, the answer is ALREADY_EXISTS."""
+    locked: _builtins.bool
+    """Whether it is locked from now on: later calls do not overwrite or delete it, unless they unlock."""
+    unlock: _builtins.bool
+    """Whether the pointer that is overwritten may be locked."""
+    def __init__(
+        self,
+        *,
+        pointer: _builtins.str = ...,
+        target: _builtins.str = ...,
+        overwrite: _builtins.bool = ...,
+        locked: _builtins.bool = ...,
+        unlock: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["locked", b"locked", "overwrite", b"overwrite", "pointer", b"pointer", "target", b"target", "unlock", b"unlock"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetPointerRequest: _TypeAlias = SetPointerRequest  # noqa: Y015
+
+@_typing.final
+class SetPointerResponse(_message.Message):
+    """It is set."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POINTER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def pointer(self) -> Global___Pointer: ...
+    def __init__(
+        self,
+        *,
+        pointer: Global___Pointer | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["pointer", b"pointer"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pointer", b"pointer"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetPointerResponse: _TypeAlias = SetPointerResponse  # noqa: Y015
+
+@_typing.final
+class ListPointersRequest(_message.Message):
+    """Asks for pointers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """NAME of a deployment, or empty for all."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListPointersRequest: _TypeAlias = ListPointersRequest  # noqa: Y015
+
+@_typing.final
+class ListPointersResponse(_message.Message):
+    """What was asked for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POINTERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def pointers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Pointer]: ...
+    def __init__(
+        self,
+        *,
+        pointers: _abc.Iterable[Global___Pointer] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pointers", b"pointers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListPointersResponse: _TypeAlias = ListPointersResponse  # noqa: Y015
+
+@_typing.final
+class DeletePointerRequest(_message.Message):
+    """Names a pointer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POINTER_FIELD_NUMBER: _builtins.int
+    UNLOCK_FIELD_NUMBER: _builtins.int
+    pointer: _builtins.str
+    """NAME:POINTER."""
+    unlock: _builtins.bool
+    """Whether it may be locked."""
+    def __init__(
+        self,
+        *,
+        pointer: _builtins.str = ...,
+        unlock: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pointer", b"pointer", "unlock", b"unlock"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeletePointerRequest: _TypeAlias = DeletePointerRequest  # noqa: Y015
+
+@_typing.final
+class DeletePointerResponse(_message.Message):
+    """It is gone."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeletePointerResponse: _TypeAlias = DeletePointerResponse  # noqa: Y015

@@ -28,6 +28,10 @@ if _version_not_supported:
 class DeploymentsStub:
     """Named, versioned pipelines and their residency.
 
+    A request names a version by a reference: NAME or NAME:latest is the newest one, NAME:v3 that one,
+    and NAME:POINTER the one that a pointer names. What a reference stands for is looked up when the
+    request comes.
+
     Every error is a google.rpc.Status with an ErrorInfo whose domain is "pipelined" and whose reason is
     stable; bad input also carries a BadRequest, and what is worth trying again a RetryInfo.
     """
@@ -63,10 +67,34 @@ class DeploymentsStub:
                 request_serializer=pipelined__api_dot_v1_dot_deployments__pb2.WarmRequest.SerializeToString,
                 response_deserializer=pipelined__api_dot_v1_dot_deployments__pb2.WarmResponse.FromString,
                 _registered_method=True)
+        self.Cool = channel.unary_unary(
+                '/pipelined.v1.Deployments/Cool',
+                request_serializer=pipelined__api_dot_v1_dot_deployments__pb2.CoolRequest.SerializeToString,
+                response_deserializer=pipelined__api_dot_v1_dot_deployments__pb2.CoolResponse.FromString,
+                _registered_method=True)
+        self.SetPointer = channel.unary_unary(
+                '/pipelined.v1.Deployments/SetPointer',
+                request_serializer=pipelined__api_dot_v1_dot_deployments__pb2.SetPointerRequest.SerializeToString,
+                response_deserializer=pipelined__api_dot_v1_dot_deployments__pb2.SetPointerResponse.FromString,
+                _registered_method=True)
+        self.ListPointers = channel.unary_unary(
+                '/pipelined.v1.Deployments/ListPointers',
+                request_serializer=pipelined__api_dot_v1_dot_deployments__pb2.ListPointersRequest.SerializeToString,
+                response_deserializer=pipelined__api_dot_v1_dot_deployments__pb2.ListPointersResponse.FromString,
+                _registered_method=True)
+        self.DeletePointer = channel.unary_unary(
+                '/pipelined.v1.Deployments/DeletePointer',
+                request_serializer=pipelined__api_dot_v1_dot_deployments__pb2.DeletePointerRequest.SerializeToString,
+                response_deserializer=pipelined__api_dot_v1_dot_deployments__pb2.DeletePointerResponse.FromString,
+                _registered_method=True)
 
 
 class DeploymentsServicer:
     """Named, versioned pipelines and their residency.
+
+    A request names a version by a reference: NAME or NAME:latest is the newest one, NAME:v3 that one,
+    and NAME:POINTER the one that a pointer names. What a reference stands for is looked up when the
+    request comes.
 
     Every error is a google.rpc.Status with an ErrorInfo whose domain is "pipelined" and whose reason is
     stable; bad input also carries a BadRequest, and what is worth trying again a RetryInfo.
@@ -75,29 +103,34 @@ class DeploymentsServicer:
     def Deploy(self, request_iterator, context):
         """Makes a pipeline runnable under a name: the header first, then its code in chunks of at most
         1 MiB. The code is stored, not run. Deploying what is already deployed (equal digest,
-        environment and instances) changes nothing; otherwise the deployment gets its next version, and
-        the version before drains.
+        environment and instances as the newest version) changes nothing; otherwise the deployment gets
+        its next version. The one before is kept; unless a pointer names it, its runs in progress end and
+        its workers are stopped. Kept are as many of the newest versions as the daemon is set to, and all
+        that pointers name; the others are forgotten, code too.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Get(self, request, context):
-        """One deployment with the timeline of its last startup.
+        """One version with the timeline of its last startup.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def List(self, request, context):
-        """All deployments, ordered by name.
+        """The newest version of each deployment, or all of them; ordered by name and version.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Delete(self, request, context):
-        """Removes a deployment: no new run is accepted, runs in progress end, then the worker is stopped.
+        """Removes a deployment with all its versions and pointers (NAME), or one version (any other
+        reference): no new run is accepted, runs in progress end, then the workers are stopped. A version
+        that a pointer names is not removed. When the newest is removed, the one before is the newest; with
+        the last version the name goes, too.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -106,6 +139,37 @@ class DeploymentsServicer:
     def Warm(self, request, context):
         """Starts an instance unless one is warm, joining a startup that is in progress, and reports each
         stage as it ends. The last message has `timeline` set.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Cool(self, request, context):
+        """Stops the workers of a version when its runs in progress have ended, at most a minute later, and
+        answers when they are stopped. The next run or Warm starts them again; what comes meanwhile waits
+        for that. Runs that have not ended by then are ABORTED, as is a Warm in progress that no run waits
+        with. A version that is cold stays so.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetPointer(self, request, context):
+        """Lets a pointer name a version of its deployment, and keeps that version.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListPointers(self, request, context):
+        """The pointers of one deployment or of all, ordered by deployment and pointer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeletePointer(self, request, context):
+        """Removes a pointer. The version that it names stays, unless it is an old one (see Deploy).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -139,6 +203,26 @@ def add_DeploymentsServicer_to_server(servicer, server):
                     request_deserializer=pipelined__api_dot_v1_dot_deployments__pb2.WarmRequest.FromString,
                     response_serializer=pipelined__api_dot_v1_dot_deployments__pb2.WarmResponse.SerializeToString,
             ),
+            'Cool': grpc.unary_unary_rpc_method_handler(
+                    servicer.Cool,
+                    request_deserializer=pipelined__api_dot_v1_dot_deployments__pb2.CoolRequest.FromString,
+                    response_serializer=pipelined__api_dot_v1_dot_deployments__pb2.CoolResponse.SerializeToString,
+            ),
+            'SetPointer': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetPointer,
+                    request_deserializer=pipelined__api_dot_v1_dot_deployments__pb2.SetPointerRequest.FromString,
+                    response_serializer=pipelined__api_dot_v1_dot_deployments__pb2.SetPointerResponse.SerializeToString,
+            ),
+            'ListPointers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPointers,
+                    request_deserializer=pipelined__api_dot_v1_dot_deployments__pb2.ListPointersRequest.FromString,
+                    response_serializer=pipelined__api_dot_v1_dot_deployments__pb2.ListPointersResponse.SerializeToString,
+            ),
+            'DeletePointer': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeletePointer,
+                    request_deserializer=pipelined__api_dot_v1_dot_deployments__pb2.DeletePointerRequest.FromString,
+                    response_serializer=pipelined__api_dot_v1_dot_deployments__pb2.DeletePointerResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'pipelined.v1.Deployments', rpc_method_handlers)
@@ -149,6 +233,10 @@ def add_DeploymentsServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class Deployments:
     """Named, versioned pipelines and their residency.
+
+    A request names a version by a reference: NAME or NAME:latest is the newest one, NAME:v3 that one,
+    and NAME:POINTER the one that a pointer names. What a reference stands for is looked up when the
+    request comes.
 
     Every error is a google.rpc.Status with an ErrorInfo whose domain is "pipelined" and whose reason is
     stable; bad input also carries a BadRequest, and what is worth trying again a RetryInfo.
@@ -279,6 +367,114 @@ class Deployments:
             '/pipelined.v1.Deployments/Warm',
             pipelined__api_dot_v1_dot_deployments__pb2.WarmRequest.SerializeToString,
             pipelined__api_dot_v1_dot_deployments__pb2.WarmResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Cool(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pipelined.v1.Deployments/Cool',
+            pipelined__api_dot_v1_dot_deployments__pb2.CoolRequest.SerializeToString,
+            pipelined__api_dot_v1_dot_deployments__pb2.CoolResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetPointer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pipelined.v1.Deployments/SetPointer',
+            pipelined__api_dot_v1_dot_deployments__pb2.SetPointerRequest.SerializeToString,
+            pipelined__api_dot_v1_dot_deployments__pb2.SetPointerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPointers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pipelined.v1.Deployments/ListPointers',
+            pipelined__api_dot_v1_dot_deployments__pb2.ListPointersRequest.SerializeToString,
+            pipelined__api_dot_v1_dot_deployments__pb2.ListPointersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeletePointer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pipelined.v1.Deployments/DeletePointer',
+            pipelined__api_dot_v1_dot_deployments__pb2.DeletePointerRequest.SerializeToString,
+            pipelined__api_dot_v1_dot_deployments__pb2.DeletePointerResponse.FromString,
             options,
             channel_credentials,
             insecure,

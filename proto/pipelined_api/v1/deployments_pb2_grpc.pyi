@@ -29,6 +29,10 @@ GRPC_VERSION: str
 class DeploymentsStub:
     """Named, versioned pipelines and their residency.
 
+    A request names a version by a reference: NAME or NAME:latest is the newest one, NAME:v3 that one,
+    and NAME:POINTER the one that a pointer names. What a reference stands for is looked up when the
+    request comes.
+
     Every error is a google.rpc.Status with an ErrorInfo whose domain is "pipelined" and whose reason is
     stable; bad input also carries a BadRequest, and what is worth trying again a RetryInfo.
     """
@@ -40,23 +44,45 @@ class DeploymentsStub:
     Deploy: _grpc.StreamUnaryMultiCallable[_deployments_pb2.DeployRequest, _deployments_pb2.DeployResponse]
     """Makes a pipeline runnable under a name: the header first, then its code in chunks of at most
     1 MiB. The code is stored, not run. Deploying what is already deployed (equal digest,
-    environment and instances) changes nothing; otherwise the deployment gets its next version, and
-    the version before drains.
+    environment and instances as the newest version) changes nothing; otherwise the deployment gets
+    its next version. The one before is kept; unless a pointer names it, its runs in progress end and
+    its workers are stopped. Kept are as many of the newest versions as the daemon is set to, and all
+    that pointers name; the others are forgotten, code too.
     """
     Get: _grpc.UnaryUnaryMultiCallable[_deployments_pb2.DeploymentsGetRequest, _deployments_pb2.DeploymentsGetResponse]
-    """One deployment with the timeline of its last startup."""
+    """One version with the timeline of its last startup."""
     List: _grpc.UnaryUnaryMultiCallable[_deployments_pb2.DeploymentsListRequest, _deployments_pb2.DeploymentsListResponse]
-    """All deployments, ordered by name."""
+    """The newest version of each deployment, or all of them; ordered by name and version."""
     Delete: _grpc.UnaryUnaryMultiCallable[_deployments_pb2.DeploymentsDeleteRequest, _deployments_pb2.DeploymentsDeleteResponse]
-    """Removes a deployment: no new run is accepted, runs in progress end, then the worker is stopped."""
+    """Removes a deployment with all its versions and pointers (NAME), or one version (any other
+    reference): no new run is accepted, runs in progress end, then the workers are stopped. A version
+    that a pointer names is not removed. When the newest is removed, the one before is the newest; with
+    the last version the name goes, too.
+    """
     Warm: _grpc.UnaryStreamMultiCallable[_deployments_pb2.WarmRequest, _deployments_pb2.WarmResponse]
     """Starts an instance unless one is warm, joining a startup that is in progress, and reports each
     stage as it ends. The last message has `timeline` set.
     """
+    Cool: _grpc.UnaryUnaryMultiCallable[_deployments_pb2.CoolRequest, _deployments_pb2.CoolResponse]
+    """Stops the workers of a version when its runs in progress have ended, at most a minute later, and
+    answers when they are stopped. The next run or Warm starts them again; what comes meanwhile waits
+    for that. Runs that have not ended by then are ABORTED, as is a Warm in progress that no run waits
+    with. A version that is cold stays so.
+    """
+    SetPointer: _grpc.UnaryUnaryMultiCallable[_deployments_pb2.SetPointerRequest, _deployments_pb2.SetPointerResponse]
+    """Lets a pointer name a version of its deployment, and keeps that version."""
+    ListPointers: _grpc.UnaryUnaryMultiCallable[_deployments_pb2.ListPointersRequest, _deployments_pb2.ListPointersResponse]
+    """The pointers of one deployment or of all, ordered by deployment and pointer."""
+    DeletePointer: _grpc.UnaryUnaryMultiCallable[_deployments_pb2.DeletePointerRequest, _deployments_pb2.DeletePointerResponse]
+    """Removes a pointer. The version that it names stays, unless it is an old one (see Deploy)."""
 
 @_typing.type_check_only
 class DeploymentsAsyncStub(DeploymentsStub):
     """Named, versioned pipelines and their residency.
+
+    A request names a version by a reference: NAME or NAME:latest is the newest one, NAME:v3 that one,
+    and NAME:POINTER the one that a pointer names. What a reference stands for is looked up when the
+    request comes.
 
     Every error is a google.rpc.Status with an ErrorInfo whose domain is "pipelined" and whose reason is
     stable; bad input also carries a BadRequest, and what is worth trying again a RetryInfo.
@@ -66,22 +92,44 @@ class DeploymentsAsyncStub(DeploymentsStub):
     Deploy: _aio.StreamUnaryMultiCallable[_deployments_pb2.DeployRequest, _deployments_pb2.DeployResponse]  # type: ignore[assignment]
     """Makes a pipeline runnable under a name: the header first, then its code in chunks of at most
     1 MiB. The code is stored, not run. Deploying what is already deployed (equal digest,
-    environment and instances) changes nothing; otherwise the deployment gets its next version, and
-    the version before drains.
+    environment and instances as the newest version) changes nothing; otherwise the deployment gets
+    its next version. The one before is kept; unless a pointer names it, its runs in progress end and
+    its workers are stopped. Kept are as many of the newest versions as the daemon is set to, and all
+    that pointers name; the others are forgotten, code too.
     """
     Get: _aio.UnaryUnaryMultiCallable[_deployments_pb2.DeploymentsGetRequest, _deployments_pb2.DeploymentsGetResponse]  # type: ignore[assignment]
-    """One deployment with the timeline of its last startup."""
+    """One version with the timeline of its last startup."""
     List: _aio.UnaryUnaryMultiCallable[_deployments_pb2.DeploymentsListRequest, _deployments_pb2.DeploymentsListResponse]  # type: ignore[assignment]
-    """All deployments, ordered by name."""
+    """The newest version of each deployment, or all of them; ordered by name and version."""
     Delete: _aio.UnaryUnaryMultiCallable[_deployments_pb2.DeploymentsDeleteRequest, _deployments_pb2.DeploymentsDeleteResponse]  # type: ignore[assignment]
-    """Removes a deployment: no new run is accepted, runs in progress end, then the worker is stopped."""
+    """Removes a deployment with all its versions and pointers (NAME), or one version (any other
+    reference): no new run is accepted, runs in progress end, then the workers are stopped. A version
+    that a pointer names is not removed. When the newest is removed, the one before is the newest; with
+    the last version the name goes, too.
+    """
     Warm: _aio.UnaryStreamMultiCallable[_deployments_pb2.WarmRequest, _deployments_pb2.WarmResponse]  # type: ignore[assignment]
     """Starts an instance unless one is warm, joining a startup that is in progress, and reports each
     stage as it ends. The last message has `timeline` set.
     """
+    Cool: _aio.UnaryUnaryMultiCallable[_deployments_pb2.CoolRequest, _deployments_pb2.CoolResponse]  # type: ignore[assignment]
+    """Stops the workers of a version when its runs in progress have ended, at most a minute later, and
+    answers when they are stopped. The next run or Warm starts them again; what comes meanwhile waits
+    for that. Runs that have not ended by then are ABORTED, as is a Warm in progress that no run waits
+    with. A version that is cold stays so.
+    """
+    SetPointer: _aio.UnaryUnaryMultiCallable[_deployments_pb2.SetPointerRequest, _deployments_pb2.SetPointerResponse]  # type: ignore[assignment]
+    """Lets a pointer name a version of its deployment, and keeps that version."""
+    ListPointers: _aio.UnaryUnaryMultiCallable[_deployments_pb2.ListPointersRequest, _deployments_pb2.ListPointersResponse]  # type: ignore[assignment]
+    """The pointers of one deployment or of all, ordered by deployment and pointer."""
+    DeletePointer: _aio.UnaryUnaryMultiCallable[_deployments_pb2.DeletePointerRequest, _deployments_pb2.DeletePointerResponse]  # type: ignore[assignment]
+    """Removes a pointer. The version that it names stays, unless it is an old one (see Deploy)."""
 
 class DeploymentsServicer(metaclass=_abc_1.ABCMeta):
     """Named, versioned pipelines and their residency.
+
+    A request names a version by a reference: NAME or NAME:latest is the newest one, NAME:v3 that one,
+    and NAME:POINTER the one that a pointer names. What a reference stands for is looked up when the
+    request comes.
 
     Every error is a google.rpc.Status with an ErrorInfo whose domain is "pipelined" and whose reason is
     stable; bad input also carries a BadRequest, and what is worth trying again a RetryInfo.
@@ -95,8 +143,10 @@ class DeploymentsServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_deployments_pb2.DeployResponse, _abc.Awaitable[_deployments_pb2.DeployResponse]]:
         """Makes a pipeline runnable under a name: the header first, then its code in chunks of at most
         1 MiB. The code is stored, not run. Deploying what is already deployed (equal digest,
-        environment and instances) changes nothing; otherwise the deployment gets its next version, and
-        the version before drains.
+        environment and instances as the newest version) changes nothing; otherwise the deployment gets
+        its next version. The one before is kept; unless a pointer names it, its runs in progress end and
+        its workers are stopped. Kept are as many of the newest versions as the daemon is set to, and all
+        that pointers name; the others are forgotten, code too.
         """
 
     @_abc_1.abstractmethod
@@ -105,7 +155,7 @@ class DeploymentsServicer(metaclass=_abc_1.ABCMeta):
         request: _deployments_pb2.DeploymentsGetRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_deployments_pb2.DeploymentsGetResponse, _abc.Awaitable[_deployments_pb2.DeploymentsGetResponse]]:
-        """One deployment with the timeline of its last startup."""
+        """One version with the timeline of its last startup."""
 
     @_abc_1.abstractmethod
     def List(
@@ -113,7 +163,7 @@ class DeploymentsServicer(metaclass=_abc_1.ABCMeta):
         request: _deployments_pb2.DeploymentsListRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_deployments_pb2.DeploymentsListResponse, _abc.Awaitable[_deployments_pb2.DeploymentsListResponse]]:
-        """All deployments, ordered by name."""
+        """The newest version of each deployment, or all of them; ordered by name and version."""
 
     @_abc_1.abstractmethod
     def Delete(
@@ -121,7 +171,11 @@ class DeploymentsServicer(metaclass=_abc_1.ABCMeta):
         request: _deployments_pb2.DeploymentsDeleteRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_deployments_pb2.DeploymentsDeleteResponse, _abc.Awaitable[_deployments_pb2.DeploymentsDeleteResponse]]:
-        """Removes a deployment: no new run is accepted, runs in progress end, then the worker is stopped."""
+        """Removes a deployment with all its versions and pointers (NAME), or one version (any other
+        reference): no new run is accepted, runs in progress end, then the workers are stopped. A version
+        that a pointer names is not removed. When the newest is removed, the one before is the newest; with
+        the last version the name goes, too.
+        """
 
     @_abc_1.abstractmethod
     def Warm(
@@ -132,5 +186,41 @@ class DeploymentsServicer(metaclass=_abc_1.ABCMeta):
         """Starts an instance unless one is warm, joining a startup that is in progress, and reports each
         stage as it ends. The last message has `timeline` set.
         """
+
+    @_abc_1.abstractmethod
+    def Cool(
+        self,
+        request: _deployments_pb2.CoolRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_deployments_pb2.CoolResponse, _abc.Awaitable[_deployments_pb2.CoolResponse]]:
+        """Stops the workers of a version when its runs in progress have ended, at most a minute later, and
+        answers when they are stopped. The next run or Warm starts them again; what comes meanwhile waits
+        for that. Runs that have not ended by then are ABORTED, as is a Warm in progress that no run waits
+        with. A version that is cold stays so.
+        """
+
+    @_abc_1.abstractmethod
+    def SetPointer(
+        self,
+        request: _deployments_pb2.SetPointerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_deployments_pb2.SetPointerResponse, _abc.Awaitable[_deployments_pb2.SetPointerResponse]]:
+        """Lets a pointer name a version of its deployment, and keeps that version."""
+
+    @_abc_1.abstractmethod
+    def ListPointers(
+        self,
+        request: _deployments_pb2.ListPointersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_deployments_pb2.ListPointersResponse, _abc.Awaitable[_deployments_pb2.ListPointersResponse]]:
+        """The pointers of one deployment or of all, ordered by deployment and pointer."""
+
+    @_abc_1.abstractmethod
+    def DeletePointer(
+        self,
+        request: _deployments_pb2.DeletePointerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_deployments_pb2.DeletePointerResponse, _abc.Awaitable[_deployments_pb2.DeletePointerResponse]]:
+        """Removes a pointer. The version that it names stays, unless it is an old one (see Deploy)."""
 
 def add_DeploymentsServicer_to_server(servicer: DeploymentsServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

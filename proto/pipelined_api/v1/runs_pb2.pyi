@@ -6,7 +6,9 @@ isort:skip_file
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from pipelined_api.v1 import values_pb2 as _values_pb2
 import builtins as _builtins
 import sys
@@ -18,6 +20,34 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _RunState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RunStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RunState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RUN_STATE_UNSPECIFIED: _RunState.ValueType  # 0
+    RUN_STATE_QUEUED: _RunState.ValueType  # 1
+    """It waits for a worker."""
+    RUN_STATE_RUNNING: _RunState.ValueType  # 2
+    RUN_STATE_SUCCEEDED: _RunState.ValueType  # 3
+    RUN_STATE_FAILED: _RunState.ValueType  # 4
+    RUN_STATE_CANCELLED: _RunState.ValueType  # 5
+    """By Cancel, or because the caller of Run or Stream has gone."""
+
+class RunState(_RunState, metaclass=_RunStateEnumTypeWrapper):
+    """Where a run is in its life."""
+
+RUN_STATE_UNSPECIFIED: RunState.ValueType  # 0
+RUN_STATE_QUEUED: RunState.ValueType  # 1
+"""It waits for a worker."""
+RUN_STATE_RUNNING: RunState.ValueType  # 2
+RUN_STATE_SUCCEEDED: RunState.ValueType  # 3
+RUN_STATE_FAILED: RunState.ValueType  # 4
+RUN_STATE_CANCELLED: RunState.ValueType  # 5
+"""By Cancel, or because the caller of Run or Stream has gone."""
+Global___RunState: _TypeAlias = RunState  # noqa: Y015
 
 @_typing.final
 class RunRequest(_message.Message):
@@ -173,3 +203,421 @@ class PartialOutput(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PartialOutput: _TypeAlias = PartialOutput  # noqa: Y015
+
+@_typing.final
+class SubmitRequest(_message.Message):
+    """What to run, with which inputs; the first fields are those of RunRequest."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEPLOYMENT_FIELD_NUMBER: _builtins.int
+    INPUTS_FIELD_NUMBER: _builtins.int
+    NAMED_INPUTS_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    TIMEOUT_SECONDS_FIELD_NUMBER: _builtins.int
+    deployment: _builtins.str
+    idempotency_key: _builtins.str
+    """Chosen by the caller so that a retry is safe, at most 256 characters: while a run with the same key
+    is remembered, it is the answer, however it ended. For another deployment or other inputs the key is
+    refused with ALREADY_EXISTS. Empty: every call is a new run.
+    """
+    timeout_seconds: _builtins.float
+    """From the submit to the end of the run, the time in the queue included. When it is over the run fails
+    with DEADLINE_EXCEEDED. 0: none.
+    """
+    @_builtins.property
+    def inputs(self) -> _containers.RepeatedCompositeFieldContainer[_values_pb2.Value]:
+        """Positional inputs, in the order of Schema.inputs."""
+
+    @_builtins.property
+    def named_inputs(self) -> _containers.RepeatedCompositeFieldContainer[_values_pb2.MapEntry]:
+        """Inputs by name. One that is also given by position is refused."""
+
+    def __init__(
+        self,
+        *,
+        deployment: _builtins.str = ...,
+        inputs: _abc.Iterable[_values_pb2.Value] | None = ...,
+        named_inputs: _abc.Iterable[_values_pb2.MapEntry] | None = ...,
+        idempotency_key: _builtins.str = ...,
+        timeout_seconds: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment", b"deployment", "idempotency_key", b"idempotency_key", "inputs", b"inputs", "named_inputs", b"named_inputs", "timeout_seconds", b"timeout_seconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SubmitRequest: _TypeAlias = SubmitRequest  # noqa: Y015
+
+@_typing.final
+class SubmitResponse(_message.Message):
+    """The run, which may have been there before."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def run(self) -> Global___RunInfo: ...
+    def __init__(
+        self,
+        *,
+        run: Global___RunInfo | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["run", b"run"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["run", b"run"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SubmitResponse: _TypeAlias = SubmitResponse  # noqa: Y015
+
+@_typing.final
+class RunsGetRequest(_message.Message):
+    """Names a run."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    WAIT_SECONDS_FIELD_NUMBER: _builtins.int
+    INFO_ONLY_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    wait_seconds: _builtins.float
+    """Answer when the run has ended, but after so many seconds in any case."""
+    info_only: _builtins.bool
+    """Leave out the outputs."""
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+        wait_seconds: _builtins.float = ...,
+        info_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["info_only", b"info_only", "run_id", b"run_id", "wait_seconds", b"wait_seconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunsGetRequest: _TypeAlias = RunsGetRequest  # noqa: Y015
+
+@_typing.final
+class RunsGetResponse(_message.Message):
+    """A run as it is now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_FIELD_NUMBER: _builtins.int
+    RESPONSE_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    status: _builtins.bytes
+    """A serialised google.rpc.Status: how Run would have failed. For a run that succeeded: why the
+    outputs are not here, with the reason OUTPUTS_NOT_KEPT.
+    """
+    @_builtins.property
+    def run(self) -> Global___RunInfo: ...
+    @_builtins.property
+    def response(self) -> Global___RunResponse: ...
+    def __init__(
+        self,
+        *,
+        run: Global___RunInfo | None = ...,
+        response: Global___RunResponse | None = ...,
+        status: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["outcome", b"outcome", "response", b"response", "run", b"run", "status", b"status"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["outcome", b"outcome", "response", b"response", "run", b"run", "status", b"status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["response", "status"]  # noqa: Y015
+    _WhichOneofArgType_outcome: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_outcome) -> _WhichOneofReturnType_outcome | None: ...
+
+Global___RunsGetResponse: _TypeAlias = RunsGetResponse  # noqa: Y015
+
+@_typing.final
+class RunsListRequest(_message.Message):
+    """Which runs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEPLOYMENT_FIELD_NUMBER: _builtins.int
+    STATES_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    deployment: _builtins.str
+    """Empty: of all deployments."""
+    limit: _builtins.int
+    """At most 1000; 0 is 100."""
+    @_builtins.property
+    def states(self) -> _containers.RepeatedScalarFieldContainer[Global___RunState.ValueType]:
+        """Empty: in any state."""
+
+    def __init__(
+        self,
+        *,
+        deployment: _builtins.str = ...,
+        states: _abc.Iterable[Global___RunState.ValueType] | None = ...,
+        limit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment", b"deployment", "limit", b"limit", "states", b"states"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunsListRequest: _TypeAlias = RunsListRequest  # noqa: Y015
+
+@_typing.final
+class RunsListResponse(_message.Message):
+    """The newest first."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUNS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def runs(self) -> _containers.RepeatedCompositeFieldContainer[Global___RunInfo]: ...
+    def __init__(
+        self,
+        *,
+        runs: _abc.Iterable[Global___RunInfo] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["runs", b"runs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunsListResponse: _TypeAlias = RunsListResponse  # noqa: Y015
+
+@_typing.final
+class CancelRequest(_message.Message):
+    """Names a run."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["run_id", b"run_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelRequest: _TypeAlias = CancelRequest  # noqa: Y015
+
+@_typing.final
+class CancelResponse(_message.Message):
+    """The run after that."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def run(self) -> Global___RunInfo: ...
+    def __init__(
+        self,
+        *,
+        run: Global___RunInfo | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["run", b"run"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["run", b"run"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelResponse: _TypeAlias = CancelResponse  # noqa: Y015
+
+@_typing.final
+class LogsRequest(_message.Message):
+    """Whose lines."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    DEPLOYMENT_FIELD_NUMBER: _builtins.int
+    FOLLOW_FIELD_NUMBER: _builtins.int
+    TAIL_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    deployment: _builtins.str
+    """Its name; the lines of all its versions."""
+    follow: _builtins.bool
+    """Go on until the run has ended; for a deployment, until the call is cancelled."""
+    tail: _builtins.int
+    """Of the lines that are here already, only so many of the newest. Not given: all."""
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+        deployment: _builtins.str = ...,
+        follow: _builtins.bool = ...,
+        tail: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_tail", b"_tail", "deployment", b"deployment", "of", b"of", "run_id", b"run_id", "tail", b"tail"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_tail", b"_tail", "deployment", b"deployment", "follow", b"follow", "of", b"of", "run_id", b"run_id", "tail", b"tail"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__tail: _TypeAlias = _typing.Literal["tail"]  # noqa: Y015
+    _WhichOneofArgType__tail: _TypeAlias = _typing.Literal["_tail", b"_tail"]  # noqa: Y015
+    _WhichOneofReturnType_of: _TypeAlias = _typing.Literal["run_id", "deployment"]  # noqa: Y015
+    _WhichOneofArgType_of: _TypeAlias = _typing.Literal["of", b"of"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tail) -> _WhichOneofReturnType__tail | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_of) -> _WhichOneofReturnType_of | None: ...
+
+Global___LogsRequest: _TypeAlias = LogsRequest  # noqa: Y015
+
+@_typing.final
+class LogsResponse(_message.Message):
+    """Lines in the order in which they came."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LINES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___LogLine]: ...
+    def __init__(
+        self,
+        *,
+        lines: _abc.Iterable[Global___LogLine] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lines", b"lines"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LogsResponse: _TypeAlias = LogsResponse  # noqa: Y015
+
+@_typing.final
+class LogLine(_message.Message):
+    """One line of output. Both streams of a worker come here through one pipe, so that their order is kept."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TIME_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    WORKER_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    """Without its end; cut after 8 KiB."""
+    run_id: _builtins.str
+    """The run during which it was printed; empty for one of a startup, or between runs."""
+    worker: _builtins.str
+    """Such as "worker-3"."""
+    note: _builtins.bool
+    """Not printed: the daemon's word on lines that are not here."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """When the daemon read it."""
+
+    def __init__(
+        self,
+        *,
+        time: _timestamp_pb2.Timestamp | None = ...,
+        text: _builtins.str = ...,
+        run_id: _builtins.str = ...,
+        worker: _builtins.str = ...,
+        note: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["note", b"note", "run_id", b"run_id", "text", b"text", "time", b"time", "worker", b"worker"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LogLine: _TypeAlias = LogLine  # noqa: Y015
+
+@_typing.final
+class RunInfo(_message.Message):
+    """One run."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    DEPLOYMENT_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    CREATED_AT_FIELD_NUMBER: _builtins.int
+    STARTED_AT_FIELD_NUMBER: _builtins.int
+    ENDED_AT_FIELD_NUMBER: _builtins.int
+    EXECUTION_SECONDS_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    SUBMITTED_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    deployment: _builtins.str
+    version: _builtins.int
+    """Of the deployment."""
+    state: Global___RunState.ValueType
+    execution_seconds: _builtins.float
+    """Seconds that the nodes took in the worker; 0 unless it succeeded."""
+    submitted: _builtins.bool
+    """Made by Submit; the outputs of others are not kept."""
+    @_builtins.property
+    def created_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was asked for."""
+
+    @_builtins.property
+    def started_at(self) -> _timestamp_pb2.Timestamp:
+        """When a worker got it. Not set: none has."""
+
+    @_builtins.property
+    def ended_at(self) -> _timestamp_pb2.Timestamp:
+        """Not set: it has not ended."""
+
+    @_builtins.property
+    def error(self) -> Global___RunError:
+        """Not set: it has not failed, nor been cancelled."""
+
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+        deployment: _builtins.str = ...,
+        version: _builtins.int = ...,
+        state: Global___RunState.ValueType = ...,
+        created_at: _timestamp_pb2.Timestamp | None = ...,
+        started_at: _timestamp_pb2.Timestamp | None = ...,
+        ended_at: _timestamp_pb2.Timestamp | None = ...,
+        execution_seconds: _builtins.float = ...,
+        error: Global___RunError | None = ...,
+        submitted: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "ended_at", b"ended_at", "error", b"error", "started_at", b"started_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "deployment", b"deployment", "ended_at", b"ended_at", "error", b"error", "execution_seconds", b"execution_seconds", "run_id", b"run_id", "started_at", b"started_at", "state", b"state", "submitted", b"submitted", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunInfo: _TypeAlias = RunInfo  # noqa: Y015
+
+@_typing.final
+class RunError(_message.Message):
+    """How a run ended that did not succeed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """As ErrorInfo has it; empty for a failure of the daemon itself."""
+    message: _builtins.str
+    def __init__(
+        self,
+        *,
+        reason: _builtins.str = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunError: _TypeAlias = RunError  # noqa: Y015

@@ -26,7 +26,13 @@ if _version_not_supported:
 
 
 class RunsStub:
-    """Executions of deployments.
+    """Executions of deployments. Each has an id, which the response of Run and Stream has and which a
+    failed call tells, too: in the metadata of its ErrorInfo ("run_id"), and in the trailing metadata
+    `pipelined-run-id`, as a successful one does.
+
+    The daemon remembers runs in its memory: a restart forgets those that were submitted, whether they
+    have ended or not. Ended ones are kept for a time, and the outputs of submitted ones within a size
+    that the operator has set; the oldest are forgotten first.
     """
 
     def __init__(self, channel):
@@ -45,10 +51,41 @@ class RunsStub:
                 request_serializer=pipelined__api_dot_v1_dot_runs__pb2.StreamRequest.SerializeToString,
                 response_deserializer=pipelined__api_dot_v1_dot_runs__pb2.StreamResponse.FromString,
                 _registered_method=True)
+        self.Submit = channel.unary_unary(
+                '/pipelined.v1.Runs/Submit',
+                request_serializer=pipelined__api_dot_v1_dot_runs__pb2.SubmitRequest.SerializeToString,
+                response_deserializer=pipelined__api_dot_v1_dot_runs__pb2.SubmitResponse.FromString,
+                _registered_method=True)
+        self.Get = channel.unary_unary(
+                '/pipelined.v1.Runs/Get',
+                request_serializer=pipelined__api_dot_v1_dot_runs__pb2.RunsGetRequest.SerializeToString,
+                response_deserializer=pipelined__api_dot_v1_dot_runs__pb2.RunsGetResponse.FromString,
+                _registered_method=True)
+        self.List = channel.unary_unary(
+                '/pipelined.v1.Runs/List',
+                request_serializer=pipelined__api_dot_v1_dot_runs__pb2.RunsListRequest.SerializeToString,
+                response_deserializer=pipelined__api_dot_v1_dot_runs__pb2.RunsListResponse.FromString,
+                _registered_method=True)
+        self.Cancel = channel.unary_unary(
+                '/pipelined.v1.Runs/Cancel',
+                request_serializer=pipelined__api_dot_v1_dot_runs__pb2.CancelRequest.SerializeToString,
+                response_deserializer=pipelined__api_dot_v1_dot_runs__pb2.CancelResponse.FromString,
+                _registered_method=True)
+        self.Logs = channel.unary_stream(
+                '/pipelined.v1.Runs/Logs',
+                request_serializer=pipelined__api_dot_v1_dot_runs__pb2.LogsRequest.SerializeToString,
+                response_deserializer=pipelined__api_dot_v1_dot_runs__pb2.LogsResponse.FromString,
+                _registered_method=True)
 
 
 class RunsServicer:
-    """Executions of deployments.
+    """Executions of deployments. Each has an id, which the response of Run and Stream has and which a
+    failed call tells, too: in the metadata of its ErrorInfo ("run_id"), and in the trailing metadata
+    `pipelined-run-id`, as a successful one does.
+
+    The daemon remembers runs in its memory: a restart forgets those that were submitted, whether they
+    have ended or not. Ended ones are kept for a time, and the outputs of submitted ones within a size
+    that the operator has set; the oldest are forgotten first.
     """
 
     def Run(self, request, context):
@@ -70,6 +107,47 @@ class RunsServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Submit(self, request, context):
+        """Begins a run and answers at once; it goes on when the caller leaves. It waits in the queue of its
+        deployment like any other, and where that is full it is refused, as Run would be.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Get(self, request, context):
+        """Describes a run, and gives its outputs or its error once it has ended.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def List(self, request, context):
+        """Describes runs, the newest first; those of Run and Stream, too.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Cancel(self, request, context):
+        """Ends a run, whichever call began it. One that is queued never begins. Of one that is executed the
+        waiting callers are answered at once, with CANCELLED and the reason RUN_CANCELLED; the worker stops
+        before the next node, or at the next element of a stream, and takes no other run before that. One
+        that has ended stays as it is.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Logs(self, request, context):
+        """Sends the lines that a run printed, or that the workers of a deployment did, their startup included.
+        Of each a bounded number is kept, the newest; lines that are not there, because they were too many
+        or because the caller reads too slowly, are counted in a note in their place.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RunsServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -83,6 +161,31 @@ def add_RunsServicer_to_server(servicer, server):
                     request_deserializer=pipelined__api_dot_v1_dot_runs__pb2.StreamRequest.FromString,
                     response_serializer=pipelined__api_dot_v1_dot_runs__pb2.StreamResponse.SerializeToString,
             ),
+            'Submit': grpc.unary_unary_rpc_method_handler(
+                    servicer.Submit,
+                    request_deserializer=pipelined__api_dot_v1_dot_runs__pb2.SubmitRequest.FromString,
+                    response_serializer=pipelined__api_dot_v1_dot_runs__pb2.SubmitResponse.SerializeToString,
+            ),
+            'Get': grpc.unary_unary_rpc_method_handler(
+                    servicer.Get,
+                    request_deserializer=pipelined__api_dot_v1_dot_runs__pb2.RunsGetRequest.FromString,
+                    response_serializer=pipelined__api_dot_v1_dot_runs__pb2.RunsGetResponse.SerializeToString,
+            ),
+            'List': grpc.unary_unary_rpc_method_handler(
+                    servicer.List,
+                    request_deserializer=pipelined__api_dot_v1_dot_runs__pb2.RunsListRequest.FromString,
+                    response_serializer=pipelined__api_dot_v1_dot_runs__pb2.RunsListResponse.SerializeToString,
+            ),
+            'Cancel': grpc.unary_unary_rpc_method_handler(
+                    servicer.Cancel,
+                    request_deserializer=pipelined__api_dot_v1_dot_runs__pb2.CancelRequest.FromString,
+                    response_serializer=pipelined__api_dot_v1_dot_runs__pb2.CancelResponse.SerializeToString,
+            ),
+            'Logs': grpc.unary_stream_rpc_method_handler(
+                    servicer.Logs,
+                    request_deserializer=pipelined__api_dot_v1_dot_runs__pb2.LogsRequest.FromString,
+                    response_serializer=pipelined__api_dot_v1_dot_runs__pb2.LogsResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'pipelined.v1.Runs', rpc_method_handlers)
@@ -92,7 +195,13 @@ def add_RunsServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class Runs:
-    """Executions of deployments.
+    """Executions of deployments. Each has an id, which the response of Run and Stream has and which a
+    failed call tells, too: in the metadata of its ErrorInfo ("run_id"), and in the trailing metadata
+    `pipelined-run-id`, as a successful one does.
+
+    The daemon remembers runs in its memory: a restart forgets those that were submitted, whether they
+    have ended or not. Ended ones are kept for a time, and the outputs of submitted ones within a size
+    that the operator has set; the oldest are forgotten first.
     """
 
     @staticmethod
@@ -139,6 +248,141 @@ class Runs:
             '/pipelined.v1.Runs/Stream',
             pipelined__api_dot_v1_dot_runs__pb2.StreamRequest.SerializeToString,
             pipelined__api_dot_v1_dot_runs__pb2.StreamResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Submit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pipelined.v1.Runs/Submit',
+            pipelined__api_dot_v1_dot_runs__pb2.SubmitRequest.SerializeToString,
+            pipelined__api_dot_v1_dot_runs__pb2.SubmitResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Get(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pipelined.v1.Runs/Get',
+            pipelined__api_dot_v1_dot_runs__pb2.RunsGetRequest.SerializeToString,
+            pipelined__api_dot_v1_dot_runs__pb2.RunsGetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def List(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pipelined.v1.Runs/List',
+            pipelined__api_dot_v1_dot_runs__pb2.RunsListRequest.SerializeToString,
+            pipelined__api_dot_v1_dot_runs__pb2.RunsListResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Cancel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pipelined.v1.Runs/Cancel',
+            pipelined__api_dot_v1_dot_runs__pb2.CancelRequest.SerializeToString,
+            pipelined__api_dot_v1_dot_runs__pb2.CancelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Logs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/pipelined.v1.Runs/Logs',
+            pipelined__api_dot_v1_dot_runs__pb2.LogsRequest.SerializeToString,
+            pipelined__api_dot_v1_dot_runs__pb2.LogsResponse.FromString,
             options,
             channel_credentials,
             insecure,

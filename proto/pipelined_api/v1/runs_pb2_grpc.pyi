@@ -27,7 +27,14 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class RunsStub:
-    """Executions of deployments."""
+    """Executions of deployments. Each has an id, which the response of Run and Stream has and which a
+    failed call tells, too: in the metadata of its ErrorInfo ("run_id"), and in the trailing metadata
+    `pipelined-run-id`, as a successful one does.
+
+    The daemon remembers runs in its memory: a restart forgets those that were submitted, whether they
+    have ended or not. Ended ones are kept for a time, and the outputs of submitted ones within a size
+    that the operator has set; the oldest are forgotten first.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -44,10 +51,36 @@ class RunsStub:
     has not ended. A caller that does not read holds up the run, and one that cancels closes its
     generators when they yield next. What fails midway is the status, after the elements before it.
     """
+    Submit: _grpc.UnaryUnaryMultiCallable[_runs_pb2.SubmitRequest, _runs_pb2.SubmitResponse]
+    """Begins a run and answers at once; it goes on when the caller leaves. It waits in the queue of its
+    deployment like any other, and where that is full it is refused, as Run would be.
+    """
+    Get: _grpc.UnaryUnaryMultiCallable[_runs_pb2.RunsGetRequest, _runs_pb2.RunsGetResponse]
+    """Describes a run, and gives its outputs or its error once it has ended."""
+    List: _grpc.UnaryUnaryMultiCallable[_runs_pb2.RunsListRequest, _runs_pb2.RunsListResponse]
+    """Describes runs, the newest first; those of Run and Stream, too."""
+    Cancel: _grpc.UnaryUnaryMultiCallable[_runs_pb2.CancelRequest, _runs_pb2.CancelResponse]
+    """Ends a run, whichever call began it. One that is queued never begins. Of one that is executed the
+    waiting callers are answered at once, with CANCELLED and the reason RUN_CANCELLED; the worker stops
+    before the next node, or at the next element of a stream, and takes no other run before that. One
+    that has ended stays as it is.
+    """
+    Logs: _grpc.UnaryStreamMultiCallable[_runs_pb2.LogsRequest, _runs_pb2.LogsResponse]
+    """Sends the lines that a run printed, or that the workers of a deployment did, their startup included.
+    Of each a bounded number is kept, the newest; lines that are not there, because they were too many
+    or because the caller reads too slowly, are counted in a note in their place.
+    """
 
 @_typing.type_check_only
 class RunsAsyncStub(RunsStub):
-    """Executions of deployments."""
+    """Executions of deployments. Each has an id, which the response of Run and Stream has and which a
+    failed call tells, too: in the metadata of its ErrorInfo ("run_id"), and in the trailing metadata
+    `pipelined-run-id`, as a successful one does.
+
+    The daemon remembers runs in its memory: a restart forgets those that were submitted, whether they
+    have ended or not. Ended ones are kept for a time, and the outputs of submitted ones within a size
+    that the operator has set; the oldest are forgotten first.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Run: _aio.UnaryUnaryMultiCallable[_runs_pb2.RunRequest, _runs_pb2.RunResponse]  # type: ignore[assignment]
@@ -61,9 +94,35 @@ class RunsAsyncStub(RunsStub):
     has not ended. A caller that does not read holds up the run, and one that cancels closes its
     generators when they yield next. What fails midway is the status, after the elements before it.
     """
+    Submit: _aio.UnaryUnaryMultiCallable[_runs_pb2.SubmitRequest, _runs_pb2.SubmitResponse]  # type: ignore[assignment]
+    """Begins a run and answers at once; it goes on when the caller leaves. It waits in the queue of its
+    deployment like any other, and where that is full it is refused, as Run would be.
+    """
+    Get: _aio.UnaryUnaryMultiCallable[_runs_pb2.RunsGetRequest, _runs_pb2.RunsGetResponse]  # type: ignore[assignment]
+    """Describes a run, and gives its outputs or its error once it has ended."""
+    List: _aio.UnaryUnaryMultiCallable[_runs_pb2.RunsListRequest, _runs_pb2.RunsListResponse]  # type: ignore[assignment]
+    """Describes runs, the newest first; those of Run and Stream, too."""
+    Cancel: _aio.UnaryUnaryMultiCallable[_runs_pb2.CancelRequest, _runs_pb2.CancelResponse]  # type: ignore[assignment]
+    """Ends a run, whichever call began it. One that is queued never begins. Of one that is executed the
+    waiting callers are answered at once, with CANCELLED and the reason RUN_CANCELLED; the worker stops
+    before the next node, or at the next element of a stream, and takes no other run before that. One
+    that has ended stays as it is.
+    """
+    Logs: _aio.UnaryStreamMultiCallable[_runs_pb2.LogsRequest, _runs_pb2.LogsResponse]  # type: ignore[assignment]
+    """Sends the lines that a run printed, or that the workers of a deployment did, their startup included.
+    Of each a bounded number is kept, the newest; lines that are not there, because they were too many
+    or because the caller reads too slowly, are counted in a note in their place.
+    """
 
 class RunsServicer(metaclass=_abc_1.ABCMeta):
-    """Executions of deployments."""
+    """Executions of deployments. Each has an id, which the response of Run and Stream has and which a
+    failed call tells, too: in the metadata of its ErrorInfo ("run_id"), and in the trailing metadata
+    `pipelined-run-id`, as a successful one does.
+
+    The daemon remembers runs in its memory: a restart forgets those that were submitted, whether they
+    have ended or not. Ended ones are kept for a time, and the outputs of submitted ones within a size
+    that the operator has set; the oldest are forgotten first.
+    """
 
     @_abc_1.abstractmethod
     def Run(
@@ -86,6 +145,55 @@ class RunsServicer(metaclass=_abc_1.ABCMeta):
         are in the first message, once; after that each message has the next element of every stream that
         has not ended. A caller that does not read holds up the run, and one that cancels closes its
         generators when they yield next. What fails midway is the status, after the elements before it.
+        """
+
+    @_abc_1.abstractmethod
+    def Submit(
+        self,
+        request: _runs_pb2.SubmitRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_runs_pb2.SubmitResponse, _abc.Awaitable[_runs_pb2.SubmitResponse]]:
+        """Begins a run and answers at once; it goes on when the caller leaves. It waits in the queue of its
+        deployment like any other, and where that is full it is refused, as Run would be.
+        """
+
+    @_abc_1.abstractmethod
+    def Get(
+        self,
+        request: _runs_pb2.RunsGetRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_runs_pb2.RunsGetResponse, _abc.Awaitable[_runs_pb2.RunsGetResponse]]:
+        """Describes a run, and gives its outputs or its error once it has ended."""
+
+    @_abc_1.abstractmethod
+    def List(
+        self,
+        request: _runs_pb2.RunsListRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_runs_pb2.RunsListResponse, _abc.Awaitable[_runs_pb2.RunsListResponse]]:
+        """Describes runs, the newest first; those of Run and Stream, too."""
+
+    @_abc_1.abstractmethod
+    def Cancel(
+        self,
+        request: _runs_pb2.CancelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_runs_pb2.CancelResponse, _abc.Awaitable[_runs_pb2.CancelResponse]]:
+        """Ends a run, whichever call began it. One that is queued never begins. Of one that is executed the
+        waiting callers are answered at once, with CANCELLED and the reason RUN_CANCELLED; the worker stops
+        before the next node, or at the next element of a stream, and takes no other run before that. One
+        that has ended stays as it is.
+        """
+
+    @_abc_1.abstractmethod
+    def Logs(
+        self,
+        request: _runs_pb2.LogsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_runs_pb2.LogsResponse], _abc.AsyncIterator[_runs_pb2.LogsResponse]]:
+        """Sends the lines that a run printed, or that the workers of a deployment did, their startup included.
+        Of each a bounded number is kept, the newest; lines that are not there, because they were too many
+        or because the caller reads too slowly, are counted in a note in their place.
         """
 
 def add_RunsServicer_to_server(servicer: RunsServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

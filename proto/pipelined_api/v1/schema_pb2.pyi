@@ -131,6 +131,7 @@ class Type(_message.Message):
         KIND_TORCH: Type._Kind.ValueType  # 14
         KIND_IMAGE: Type._Kind.ValueType  # 15
         KIND_FILE: Type._Kind.ValueType  # 16
+        KIND_DIRECTORY: Type._Kind.ValueType  # 17
 
     class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
         """The kinds of value."""
@@ -154,6 +155,7 @@ class Type(_message.Message):
     KIND_TORCH: Type.Kind.ValueType  # 14
     KIND_IMAGE: Type.Kind.ValueType  # 15
     KIND_FILE: Type.Kind.ValueType  # 16
+    KIND_DIRECTORY: Type.Kind.ValueType  # 17
 
     KIND_FIELD_NUMBER: _builtins.int
     ARGUMENTS_FIELD_NUMBER: _builtins.int

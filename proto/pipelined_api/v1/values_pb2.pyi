@@ -88,6 +88,8 @@ class Value(_message.Message):
     MAP_VALUE_FIELD_NUMBER: _builtins.int
     TENSOR_VALUE_FIELD_NUMBER: _builtins.int
     FILE_VALUE_FIELD_NUMBER: _builtins.int
+    DIRECTORY_VALUE_FIELD_NUMBER: _builtins.int
+    STORED_BYTES_VALUE_FIELD_NUMBER: _builtins.int
     null_value: _struct_pb2.NullValue.ValueType
     bool_value: _builtins.bool
     int_value: _builtins.int
@@ -104,6 +106,12 @@ class Value(_message.Message):
     def tensor_value(self) -> Global___Tensor: ...
     @_builtins.property
     def file_value(self) -> Global___File: ...
+    @_builtins.property
+    def directory_value(self) -> Global___Directory: ...
+    @_builtins.property
+    def stored_bytes_value(self) -> Global___StoredContent:
+        """Bytes too many for the message: as bytes_value, of which the daemon has the content."""
+
     def __init__(
         self,
         *,
@@ -117,12 +125,14 @@ class Value(_message.Message):
         map_value: Global___MapValue | None = ...,
         tensor_value: Global___Tensor | None = ...,
         file_value: Global___File | None = ...,
+        directory_value: Global___Directory | None = ...,
+        stored_bytes_value: Global___StoredContent | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["bool_value", b"bool_value", "bytes_value", b"bytes_value", "double_value", b"double_value", "file_value", b"file_value", "int_value", b"int_value", "kind", b"kind", "list_value", b"list_value", "map_value", b"map_value", "null_value", b"null_value", "string_value", b"string_value", "tensor_value", b"tensor_value"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["bool_value", b"bool_value", "bytes_value", b"bytes_value", "directory_value", b"directory_value", "double_value", b"double_value", "file_value", b"file_value", "int_value", b"int_value", "kind", b"kind", "list_value", b"list_value", "map_value", b"map_value", "null_value", b"null_value", "stored_bytes_value", b"stored_bytes_value", "string_value", b"string_value", "tensor_value", b"tensor_value"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bool_value", b"bool_value", "bytes_value", b"bytes_value", "double_value", b"double_value", "file_value", b"file_value", "int_value", b"int_value", "kind", b"kind", "list_value", b"list_value", "map_value", b"map_value", "null_value", b"null_value", "string_value", b"string_value", "tensor_value", b"tensor_value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bool_value", b"bool_value", "bytes_value", b"bytes_value", "directory_value", b"directory_value", "double_value", b"double_value", "file_value", b"file_value", "int_value", b"int_value", "kind", b"kind", "list_value", b"list_value", "map_value", b"map_value", "null_value", b"null_value", "stored_bytes_value", b"stored_bytes_value", "string_value", b"string_value", "tensor_value", b"tensor_value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["null_value", "bool_value", "int_value", "double_value", "string_value", "bytes_value", "list_value", "map_value", "tensor_value", "file_value"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["null_value", "bool_value", "int_value", "double_value", "string_value", "bytes_value", "list_value", "map_value", "tensor_value", "file_value", "directory_value", "stored_bytes_value"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -204,7 +214,8 @@ Global___MapEntry: _TypeAlias = MapEntry  # noqa: Y015
 @_typing.final
 class Tensor(_message.Message):
     """A dense array. `data` holds the elements in row-major (C) order, little-endian, without padding:
-    its length is the product of `shape` times the size of one element.
+    its length is the product of `shape` times the size of one element. What would be too long for a
+    message, such as more than 16 MiB, is uploaded before the run and downloaded after it (see Files).
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -219,7 +230,9 @@ class Tensor(_message.Message):
         CONTAINER_NUMPY: Tensor._Container.ValueType  # 1
         CONTAINER_TORCH: Tensor._Container.ValueType  # 2
         CONTAINER_IMAGE: Tensor._Container.ValueType  # 3
-        """A PIL image: uint8, shape [height, width] or [height, width, channels]."""
+        """A PIL image: uint8, shape [height, width] or [height, width, channels]; or bool, uint16, int32 or
+        float32 of shape [height, width].
+        """
 
     class Container(_Container, metaclass=_ContainerEnumTypeWrapper):
         """The libraries whose arrays are told apart."""
@@ -228,19 +241,31 @@ class Tensor(_message.Message):
     CONTAINER_NUMPY: Tensor.Container.ValueType  # 1
     CONTAINER_TORCH: Tensor.Container.ValueType  # 2
     CONTAINER_IMAGE: Tensor.Container.ValueType  # 3
-    """A PIL image: uint8, shape [height, width] or [height, width, channels]."""
+    """A PIL image: uint8, shape [height, width] or [height, width, channels]; or bool, uint16, int32 or
+    float32 of shape [height, width].
+    """
 
     DTYPE_FIELD_NUMBER: _builtins.int
     SHAPE_FIELD_NUMBER: _builtins.int
     DATA_FIELD_NUMBER: _builtins.int
     CONTAINER_FIELD_NUMBER: _builtins.int
+    STORED_FIELD_NUMBER: _builtins.int
+    IMAGE_MODE_FIELD_NUMBER: _builtins.int
     dtype: Global___DataType.ValueType
     data: _builtins.bytes
     container: Global___Tensor.Container.ValueType
     """Which library's array the value was, so that it comes back as the same. May be unset."""
+    image_mode: _builtins.str
+    """IMAGE: the mode in PIL's words, where it does not follow from dtype and number of channels, such as
+    "CMYK". A reader that does not know it sees the plain channels.
+    """
     @_builtins.property
     def shape(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Empty for a scalar. A zero makes the tensor, and `data`, empty."""
+
+    @_builtins.property
+    def stored(self) -> Global___StoredContent:
+        """Instead of `data`, of which it has the size."""
 
     def __init__(
         self,
@@ -249,14 +274,45 @@ class Tensor(_message.Message):
         shape: _abc.Iterable[_builtins.int] | None = ...,
         data: _builtins.bytes = ...,
         container: Global___Tensor.Container.ValueType = ...,
+        stored: Global___StoredContent | None = ...,
+        image_mode: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["stored", b"stored"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["container", b"container", "data", b"data", "dtype", b"dtype", "shape", b"shape"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["container", b"container", "data", b"data", "dtype", b"dtype", "image_mode", b"image_mode", "shape", b"shape", "stored", b"stored"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Tensor: _TypeAlias = Tensor  # noqa: Y015
+
+@_typing.final
+class StoredContent(_message.Message):
+    """Refers to a content that the daemon has. A run whose inputs refer to one that is not there fails with
+    NOT_FOUND and the reason FILE_NOT_FOUND: upload it, and run again. What outputs refer to is kept for a
+    time that the operator chooses.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHA256_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    sha256: _builtins.bytes
+    """SHA-256 of the content, 32 bytes."""
+    size: _builtins.int
+    """Bytes in the content."""
+    def __init__(
+        self,
+        *,
+        sha256: _builtins.bytes = ...,
+        size: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sha256", b"sha256", "size", b"size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StoredContent: _TypeAlias = StoredContent  # noqa: Y015
 
 @_typing.final
 class File(_message.Message):
@@ -272,20 +328,25 @@ class File(_message.Message):
     SHA256_FIELD_NUMBER: _builtins.int
     DATA_FIELD_NUMBER: _builtins.int
     STORED_FIELD_NUMBER: _builtins.int
+    URL_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The last part of the file's name, without any folder. Names with a separator are refused."""
     media_type: _builtins.str
     """An IANA media type, or empty if unknown."""
     size: _builtins.int
-    """Bytes in the content."""
+    """Bytes in the content. 0 if the sender does not know it, which it need not if the content is stored or
+    at a URL.
+    """
     sha256: _builtins.bytes
-    """SHA-256 of the content, 32 bytes."""
+    """SHA-256 of the content, 32 bytes. With `url` it may be empty; otherwise what is there has to have it."""
     data: _builtins.bytes
     """The content itself."""
     stored: _builtins.bool
-    """True: the content is in the daemon, under `sha256`. A run whose inputs refer to one that is not
-    there fails with NOT_FOUND and the reason FILE_NOT_FOUND: upload it, and run again. What outputs
-    refer to is kept for a time that the operator chooses.
+    """True: the content is in the daemon, under `sha256` (see StoredContent)."""
+    url: _builtins.str
+    """The content is at this http or https address. The worker fetches it when user code wants it, from
+    hosts that the operator allows (`pipelined serve --allow-url-host`); others are refused with
+    INVALID_ARGUMENT. Outputs have none.
     """
     def __init__(
         self,
@@ -296,13 +357,86 @@ class File(_message.Message):
         sha256: _builtins.bytes = ...,
         data: _builtins.bytes = ...,
         stored: _builtins.bool = ...,
+        url: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "data", b"data", "stored", b"stored"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "data", b"data", "stored", b"stored", "url", b"url"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "data", b"data", "media_type", b"media_type", "name", b"name", "sha256", b"sha256", "size", b"size", "stored", b"stored"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "data", b"data", "media_type", b"media_type", "name", b"name", "sha256", b"sha256", "size", b"size", "stored", b"stored", "url", b"url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_content: _TypeAlias = _typing.Literal["data", "stored"]  # noqa: Y015
+    _WhichOneofReturnType_content: _TypeAlias = _typing.Literal["data", "stored", "url"]  # noqa: Y015
     _WhichOneofArgType_content: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_content) -> _WhichOneofReturnType_content | None: ...
 
 Global___File: _TypeAlias = File  # noqa: Y015
+
+@_typing.final
+class Directory(_message.Message):
+    """A folder that belongs to a value. Each of its files is a File, so that one that the daemon has is not
+    sent again when others beside it change.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    ARCHIVE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The last part of the folder's name, as a File has it."""
+    @_builtins.property
+    def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___DirectoryEntry]:
+        """What is in it, in any order: at most 10,000."""
+
+    @_builtins.property
+    def archive(self) -> Global___File:
+        """Instead of entries: a zip or tar file, which may be compressed with gzip, that the worker unpacks.
+        Links and special files in it are refused.
+        """
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        entries: _abc.Iterable[Global___DirectoryEntry] | None = ...,
+        archive: Global___File | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["archive", b"archive"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["archive", b"archive", "entries", b"entries", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Directory: _TypeAlias = Directory  # noqa: Y015
+
+@_typing.final
+class DirectoryEntry(_message.Message):
+    """One file in a Directory, or one folder in it that is empty. Other folders follow from the files in them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    EXECUTABLE_FIELD_NUMBER: _builtins.int
+    FILE_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    """Where it is in the Directory: names with "/" between them, at most 1024 bytes. Refused are an empty
+    name, "." and "..", "\\\\", NUL, a path that occurs twice, and one that leads through a file.
+    """
+    executable: _builtins.bool
+    """Whether the file may be executed."""
+    @_builtins.property
+    def file(self) -> Global___File:
+        """Its name is the last one of `path`. Unset: an empty folder."""
+
+    def __init__(
+        self,
+        *,
+        path: _builtins.str = ...,
+        executable: _builtins.bool = ...,
+        file: Global___File | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["file", b"file"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["executable", b"executable", "file", b"file", "path", b"path"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DirectoryEntry: _TypeAlias = DirectoryEntry  # noqa: Y015

@@ -23,10 +23,11 @@ _sym_db = _symbol_database.Default()
 
 
 from pipelined_api.v1 import deployments_pb2 as pipelined__api_dot_v1_dot_deployments__pb2
+from pipelined_api.v1 import schema_pb2 as pipelined__api_dot_v1_dot_schema__pb2
 from pipelined_api.v1 import timeline_pb2 as pipelined__api_dot_v1_dot_timeline__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$pipelined_api/worker/v1/worker.proto\x12\x13pipelined.worker.v1\x1a\"pipelined_api/v1/deployments.proto\x1a\x1fpipelined_api/v1/timeline.proto\"r\n\tToNursery\x12)\n\x04\x66ork\x18\x01 \x01(\x0b\x32\x19.pipelined.worker.v1.ForkH\x00\x12/\n\x07preload\x18\x02 \x01(\x0b\x32\x1c.pipelined.worker.v1.PreloadH\x00\x42\t\n\x07message\"\x92\x01\n\x07Preload\x12\x0f\n\x07modules\x18\x01 \x03(\t\x12\x42\n\x0b\x65nvironment\x18\x02 \x03(\x0b\x32-.pipelined.worker.v1.Preload.EnvironmentEntry\x1a\x32\n\x10\x45nvironmentEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x19\n\x04\x46ork\x12\x11\n\tworker_id\x18\x01 \x01(\t\"\xe3\x01\n\x0b\x46romNursery\x12\x33\n\tpreloaded\x18\x01 \x01(\x0b\x32\x1e.pipelined.worker.v1.PreloadedH\x00\x12-\n\x06\x66orked\x18\x02 \x01(\x0b\x32\x1b.pipelined.worker.v1.ForkedH\x00\x12\x36\n\x0b\x66ork_failed\x18\x03 \x01(\x0b\x32\x1f.pipelined.worker.v1.ForkFailedH\x00\x12-\n\x06\x65xited\x18\x04 \x01(\x0b\x32\x1b.pipelined.worker.v1.ExitedH\x00\x42\t\n\x07message\"R\n\tPreloaded\x12\x0f\n\x07seconds\x18\x01 \x01(\x01\x12\x0f\n\x07modules\x18\x02 \x03(\t\x12\x0e\n\x06\x66\x61iled\x18\x03 \x03(\t\x12\x13\n\x0b\x65xec_reason\x18\x04 \x01(\t\"(\n\x06\x46orked\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12\x0b\n\x03pid\x18\x02 \x01(\x03\"/\n\nForkFailed\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"=\n\x06\x45xited\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12\x0b\n\x03pid\x18\x02 \x01(\x03\x12\x13\n\x0bwait_status\x18\x03 \x01(\x05\"\xaa\x02\n\x08ToWorker\x12+\n\x05start\x18\x01 \x01(\x0b\x32\x1a.pipelined.worker.v1.StartH\x00\x12\'\n\x03run\x18\x02 \x01(\x0b\x32\x18.pipelined.worker.v1.RunH\x00\x12)\n\x04stop\x18\x03 \x01(\x0b\x32\x19.pipelined.worker.v1.StopH\x00\x12-\n\x06\x63redit\x18\x04 \x01(\x0b\x32\x1b.pipelined.worker.v1.CreditH\x00\x12-\n\x06\x63\x61ncel\x18\x05 \x01(\x0b\x32\x1b.pipelined.worker.v1.CancelH\x00\x12\x34\n\ninput_file\x18\x06 \x01(\x0b\x32\x1e.pipelined.worker.v1.InputFileH\x00\x42\t\n\x07message\"\xe1\x02\n\x05Start\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\x12:\n\x0b\x63ode_format\x18\x03 \x01(\x0e\x32%.pipelined.v1.DeployHeader.CodeFormat\x12\x11\n\tcode_size\x18\x04 \x01(\x04\x12\x0f\n\x07threads\x18\x05 \x01(\r\x12@\n\x0b\x65nvironment\x18\x06 \x03(\x0b\x32+.pipelined.worker.v1.Start.EnvironmentEntry\x12\x15\n\rtimeline_zero\x18\x07 \x01(\x01\x12\x1a\n\x12max_response_bytes\x18\x08 \x01(\x04\x12\x14\n\x0cpinned_bytes\x18\t \x01(\x04\x12\x14\n\x0c\x64\x65vice_bytes\x18\n \x01(\x04\x1a\x32\n\x10\x45nvironmentEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"%\n\x03Run\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0e\n\x06stream\x18\x02 \x01(\x08\"*\n\x06\x43redit\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x10\n\x08messages\x18\x02 \x01(\r\"\x18\n\x06\x43\x61ncel\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"\x1b\n\tInputFile\x12\x0e\n\x06sha256\x18\x01 \x01(\x0c\"\x06\n\x04Stop\"\xb2\x03\n\nFromWorker\x12+\n\x05hello\x18\x01 \x01(\x0b\x32\x1a.pipelined.worker.v1.HelloH\x00\x12$\n\x05stage\x18\x02 \x01(\x0b\x32\x13.pipelined.v1.StageH\x00\x12/\n\x07started\x18\x03 \x01(\x0b\x32\x1c.pipelined.worker.v1.StartedH\x00\x12\x38\n\x0cstart_failed\x18\x04 \x01(\x0b\x32 .pipelined.worker.v1.StartFailedH\x00\x12:\n\rrun_succeeded\x18\x05 \x01(\x0b\x32!.pipelined.worker.v1.RunSucceededH\x00\x12\x34\n\nrun_failed\x18\x06 \x01(\x0b\x32\x1e.pipelined.worker.v1.RunFailedH\x00\x12\x31\n\x08\x65lements\x18\x07 \x01(\x0b\x32\x1d.pipelined.worker.v1.ElementsH\x00\x12\x36\n\x0boutput_file\x18\x08 \x01(\x0b\x32\x1f.pipelined.worker.v1.OutputFileH\x00\x42\t\n\x07message\" \n\x05Hello\x12\x0b\n\x03pid\x18\x01 \x01(\x03\x12\n\n\x02\x61t\x18\x02 \x01(\x01\".\n\x07Started\x12#\n\x06stages\x18\x01 \x03(\x0b\x32\x13.pipelined.v1.Stage\"\x96\x02\n\x0bStartFailed\x12\x35\n\x05\x63\x61use\x18\x01 \x01(\x0e\x32&.pipelined.worker.v1.StartFailed.Cause\x12&\n\x07\x66\x61ilure\x18\x02 \x01(\x0b\x32\x15.pipelined.v1.Failure\x12\x0f\n\x07subject\x18\x03 \x01(\t\"\x96\x01\n\x05\x43\x61use\x12\x15\n\x11\x43\x41USE_UNSPECIFIED\x10\x00\x12\x0e\n\nCAUSE_NODE\x10\x01\x12\x0e\n\nCAUSE_CODE\x10\x02\x12\x18\n\x14\x43\x41USE_MISSING_IMPORT\x10\x03\x12\x11\n\rCAUSE_WEIGHTS\x10\x04\x12\x17\n\x13\x43\x41USE_OUT_OF_MEMORY\x10\x05\x12\x10\n\x0c\x43\x41USE_DEVICE\x10\x06\"\x1a\n\x08\x45lements\x12\x0e\n\x06run_id\x18\x01 \x01(\t\":\n\nOutputFile\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\x0c\x12\x0c\n\x04size\x18\x03 \x01(\x04\"9\n\x0cRunSucceeded\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x19\n\x11\x65xecution_seconds\x18\x02 \x01(\x01\"\xa2\x02\n\tRunFailed\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x33\n\x05\x63\x61use\x18\x02 \x01(\x0e\x32$.pipelined.worker.v1.RunFailed.Cause\x12&\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x15.pipelined.v1.Failure\x12\x0f\n\x07subject\x18\x04 \x01(\t\x12\x0c\n\x04size\x18\x05 \x01(\x04\x12\r\n\x05\x62ound\x18\x06 \x01(\t\"z\n\x05\x43\x61use\x12\x15\n\x11\x43\x41USE_UNSPECIFIED\x10\x00\x12\x0e\n\nCAUSE_NODE\x10\x01\x12\x17\n\x13\x43\x41USE_INVALID_INPUT\x10\x02\x12\x15\n\x11\x43\x41USE_OUTPUT_TYPE\x10\x03\x12\x1a\n\x16\x43\x41USE_OUTPUT_TOO_LARGE\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$pipelined_api/worker/v1/worker.proto\x12\x13pipelined.worker.v1\x1a\"pipelined_api/v1/deployments.proto\x1a\x1dpipelined_api/v1/schema.proto\x1a\x1fpipelined_api/v1/timeline.proto\"r\n\tToNursery\x12)\n\x04\x66ork\x18\x01 \x01(\x0b\x32\x19.pipelined.worker.v1.ForkH\x00\x12/\n\x07preload\x18\x02 \x01(\x0b\x32\x1c.pipelined.worker.v1.PreloadH\x00\x42\t\n\x07message\"\x92\x01\n\x07Preload\x12\x0f\n\x07modules\x18\x01 \x03(\t\x12\x42\n\x0b\x65nvironment\x18\x02 \x03(\x0b\x32-.pipelined.worker.v1.Preload.EnvironmentEntry\x1a\x32\n\x10\x45nvironmentEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x19\n\x04\x46ork\x12\x11\n\tworker_id\x18\x01 \x01(\t\"\xe3\x01\n\x0b\x46romNursery\x12\x33\n\tpreloaded\x18\x01 \x01(\x0b\x32\x1e.pipelined.worker.v1.PreloadedH\x00\x12-\n\x06\x66orked\x18\x02 \x01(\x0b\x32\x1b.pipelined.worker.v1.ForkedH\x00\x12\x36\n\x0b\x66ork_failed\x18\x03 \x01(\x0b\x32\x1f.pipelined.worker.v1.ForkFailedH\x00\x12-\n\x06\x65xited\x18\x04 \x01(\x0b\x32\x1b.pipelined.worker.v1.ExitedH\x00\x42\t\n\x07message\"R\n\tPreloaded\x12\x0f\n\x07seconds\x18\x01 \x01(\x01\x12\x0f\n\x07modules\x18\x02 \x03(\t\x12\x0e\n\x06\x66\x61iled\x18\x03 \x03(\t\x12\x13\n\x0b\x65xec_reason\x18\x04 \x01(\t\"(\n\x06\x46orked\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12\x0b\n\x03pid\x18\x02 \x01(\x03\"/\n\nForkFailed\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"=\n\x06\x45xited\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12\x0b\n\x03pid\x18\x02 \x01(\x03\x12\x13\n\x0bwait_status\x18\x03 \x01(\x05\"\xaa\x02\n\x08ToWorker\x12+\n\x05start\x18\x01 \x01(\x0b\x32\x1a.pipelined.worker.v1.StartH\x00\x12\'\n\x03run\x18\x02 \x01(\x0b\x32\x18.pipelined.worker.v1.RunH\x00\x12)\n\x04stop\x18\x03 \x01(\x0b\x32\x19.pipelined.worker.v1.StopH\x00\x12-\n\x06\x63redit\x18\x04 \x01(\x0b\x32\x1b.pipelined.worker.v1.CreditH\x00\x12-\n\x06\x63\x61ncel\x18\x05 \x01(\x0b\x32\x1b.pipelined.worker.v1.CancelH\x00\x12\x34\n\ninput_file\x18\x06 \x01(\x0b\x32\x1e.pipelined.worker.v1.InputFileH\x00\x42\t\n\x07message\"\xdf\x03\n\x05Start\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\x12:\n\x0b\x63ode_format\x18\x03 \x01(\x0e\x32%.pipelined.v1.DeployHeader.CodeFormat\x12\x11\n\tcode_size\x18\x04 \x01(\x04\x12\x0f\n\x07threads\x18\x05 \x01(\r\x12@\n\x0b\x65nvironment\x18\x06 \x03(\x0b\x32+.pipelined.worker.v1.Start.EnvironmentEntry\x12\x15\n\rtimeline_zero\x18\x07 \x01(\x01\x12\x1a\n\x12max_response_bytes\x18\x08 \x01(\x04\x12\x14\n\x0cpinned_bytes\x18\t \x01(\x04\x12\x14\n\x0c\x64\x65vice_bytes\x18\n \x01(\x04\x12\x11\n\turl_hosts\x18\x0b \x03(\t\x12\x11\n\turl_bytes\x18\x0c \x01(\x04\x12\x0e\n\x06target\x18\r \x01(\t\x12$\n\x06schema\x18\x0e \x01(\x0b\x32\x14.pipelined.v1.Schema\x12\x10\n\x08topology\x18\x0f \x03(\t\x12\x0e\n\x06\x66older\x18\x10 \x01(\t\x1a\x32\n\x10\x45nvironmentEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"%\n\x03Run\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0e\n\x06stream\x18\x02 \x01(\x08\"*\n\x06\x43redit\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x10\n\x08messages\x18\x02 \x01(\r\"\x18\n\x06\x43\x61ncel\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"\x1b\n\tInputFile\x12\x0e\n\x06sha256\x18\x01 \x01(\x0c\"\x06\n\x04Stop\"\xb2\x03\n\nFromWorker\x12+\n\x05hello\x18\x01 \x01(\x0b\x32\x1a.pipelined.worker.v1.HelloH\x00\x12$\n\x05stage\x18\x02 \x01(\x0b\x32\x13.pipelined.v1.StageH\x00\x12/\n\x07started\x18\x03 \x01(\x0b\x32\x1c.pipelined.worker.v1.StartedH\x00\x12\x38\n\x0cstart_failed\x18\x04 \x01(\x0b\x32 .pipelined.worker.v1.StartFailedH\x00\x12:\n\rrun_succeeded\x18\x05 \x01(\x0b\x32!.pipelined.worker.v1.RunSucceededH\x00\x12\x34\n\nrun_failed\x18\x06 \x01(\x0b\x32\x1e.pipelined.worker.v1.RunFailedH\x00\x12\x31\n\x08\x65lements\x18\x07 \x01(\x0b\x32\x1d.pipelined.worker.v1.ElementsH\x00\x12\x36\n\x0boutput_file\x18\x08 \x01(\x0b\x32\x1f.pipelined.worker.v1.OutputFileH\x00\x42\t\n\x07message\" \n\x05Hello\x12\x0b\n\x03pid\x18\x01 \x01(\x03\x12\n\n\x02\x61t\x18\x02 \x01(\x01\".\n\x07Started\x12#\n\x06stages\x18\x01 \x03(\x0b\x32\x13.pipelined.v1.Stage\"\x96\x02\n\x0bStartFailed\x12\x35\n\x05\x63\x61use\x18\x01 \x01(\x0e\x32&.pipelined.worker.v1.StartFailed.Cause\x12&\n\x07\x66\x61ilure\x18\x02 \x01(\x0b\x32\x15.pipelined.v1.Failure\x12\x0f\n\x07subject\x18\x03 \x01(\t\"\x96\x01\n\x05\x43\x61use\x12\x15\n\x11\x43\x41USE_UNSPECIFIED\x10\x00\x12\x0e\n\nCAUSE_NODE\x10\x01\x12\x0e\n\nCAUSE_CODE\x10\x02\x12\x18\n\x14\x43\x41USE_MISSING_IMPORT\x10\x03\x12\x11\n\rCAUSE_WEIGHTS\x10\x04\x12\x17\n\x13\x43\x41USE_OUT_OF_MEMORY\x10\x05\x12\x10\n\x0c\x43\x41USE_DEVICE\x10\x06\"\x1a\n\x08\x45lements\x12\x0e\n\x06run_id\x18\x01 \x01(\t\":\n\nOutputFile\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\x0c\x12\x0c\n\x04size\x18\x03 \x01(\x04\"9\n\x0cRunSucceeded\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x19\n\x11\x65xecution_seconds\x18\x02 \x01(\x01\"\xb8\x02\n\tRunFailed\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x33\n\x05\x63\x61use\x18\x02 \x01(\x0e\x32$.pipelined.worker.v1.RunFailed.Cause\x12&\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\x15.pipelined.v1.Failure\x12\x0f\n\x07subject\x18\x04 \x01(\t\x12\x0c\n\x04size\x18\x05 \x01(\x04\x12\r\n\x05\x62ound\x18\x06 \x01(\t\"\x8f\x01\n\x05\x43\x61use\x12\x15\n\x11\x43\x41USE_UNSPECIFIED\x10\x00\x12\x0e\n\nCAUSE_NODE\x10\x01\x12\x17\n\x13\x43\x41USE_INVALID_INPUT\x10\x02\x12\x15\n\x11\x43\x41USE_OUTPUT_TYPE\x10\x03\x12\x1a\n\x16\x43\x41USE_OUTPUT_TOO_LARGE\x10\x04\x12\x13\n\x0f\x43\x41USE_CANCELLED\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,58 +38,58 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PRELOAD_ENVIRONMENTENTRY']._serialized_options = b'8\001'
   _globals['_START_ENVIRONMENTENTRY']._loaded_options = None
   _globals['_START_ENVIRONMENTENTRY']._serialized_options = b'8\001'
-  _globals['_TONURSERY']._serialized_start=130
-  _globals['_TONURSERY']._serialized_end=244
-  _globals['_PRELOAD']._serialized_start=247
-  _globals['_PRELOAD']._serialized_end=393
-  _globals['_PRELOAD_ENVIRONMENTENTRY']._serialized_start=343
-  _globals['_PRELOAD_ENVIRONMENTENTRY']._serialized_end=393
-  _globals['_FORK']._serialized_start=395
-  _globals['_FORK']._serialized_end=420
-  _globals['_FROMNURSERY']._serialized_start=423
-  _globals['_FROMNURSERY']._serialized_end=650
-  _globals['_PRELOADED']._serialized_start=652
-  _globals['_PRELOADED']._serialized_end=734
-  _globals['_FORKED']._serialized_start=736
-  _globals['_FORKED']._serialized_end=776
-  _globals['_FORKFAILED']._serialized_start=778
-  _globals['_FORKFAILED']._serialized_end=825
-  _globals['_EXITED']._serialized_start=827
-  _globals['_EXITED']._serialized_end=888
-  _globals['_TOWORKER']._serialized_start=891
-  _globals['_TOWORKER']._serialized_end=1189
-  _globals['_START']._serialized_start=1192
-  _globals['_START']._serialized_end=1545
-  _globals['_START_ENVIRONMENTENTRY']._serialized_start=343
-  _globals['_START_ENVIRONMENTENTRY']._serialized_end=393
-  _globals['_RUN']._serialized_start=1547
-  _globals['_RUN']._serialized_end=1584
-  _globals['_CREDIT']._serialized_start=1586
-  _globals['_CREDIT']._serialized_end=1628
-  _globals['_CANCEL']._serialized_start=1630
-  _globals['_CANCEL']._serialized_end=1654
-  _globals['_INPUTFILE']._serialized_start=1656
-  _globals['_INPUTFILE']._serialized_end=1683
-  _globals['_STOP']._serialized_start=1685
-  _globals['_STOP']._serialized_end=1691
-  _globals['_FROMWORKER']._serialized_start=1694
-  _globals['_FROMWORKER']._serialized_end=2128
-  _globals['_HELLO']._serialized_start=2130
-  _globals['_HELLO']._serialized_end=2162
-  _globals['_STARTED']._serialized_start=2164
-  _globals['_STARTED']._serialized_end=2210
-  _globals['_STARTFAILED']._serialized_start=2213
-  _globals['_STARTFAILED']._serialized_end=2491
-  _globals['_STARTFAILED_CAUSE']._serialized_start=2341
-  _globals['_STARTFAILED_CAUSE']._serialized_end=2491
-  _globals['_ELEMENTS']._serialized_start=2493
-  _globals['_ELEMENTS']._serialized_end=2519
-  _globals['_OUTPUTFILE']._serialized_start=2521
-  _globals['_OUTPUTFILE']._serialized_end=2579
-  _globals['_RUNSUCCEEDED']._serialized_start=2581
-  _globals['_RUNSUCCEEDED']._serialized_end=2638
-  _globals['_RUNFAILED']._serialized_start=2641
-  _globals['_RUNFAILED']._serialized_end=2931
-  _globals['_RUNFAILED_CAUSE']._serialized_start=2809
-  _globals['_RUNFAILED_CAUSE']._serialized_end=2931
+  _globals['_TONURSERY']._serialized_start=161
+  _globals['_TONURSERY']._serialized_end=275
+  _globals['_PRELOAD']._serialized_start=278
+  _globals['_PRELOAD']._serialized_end=424
+  _globals['_PRELOAD_ENVIRONMENTENTRY']._serialized_start=374
+  _globals['_PRELOAD_ENVIRONMENTENTRY']._serialized_end=424
+  _globals['_FORK']._serialized_start=426
+  _globals['_FORK']._serialized_end=451
+  _globals['_FROMNURSERY']._serialized_start=454
+  _globals['_FROMNURSERY']._serialized_end=681
+  _globals['_PRELOADED']._serialized_start=683
+  _globals['_PRELOADED']._serialized_end=765
+  _globals['_FORKED']._serialized_start=767
+  _globals['_FORKED']._serialized_end=807
+  _globals['_FORKFAILED']._serialized_start=809
+  _globals['_FORKFAILED']._serialized_end=856
+  _globals['_EXITED']._serialized_start=858
+  _globals['_EXITED']._serialized_end=919
+  _globals['_TOWORKER']._serialized_start=922
+  _globals['_TOWORKER']._serialized_end=1220
+  _globals['_START']._serialized_start=1223
+  _globals['_START']._serialized_end=1702
+  _globals['_START_ENVIRONMENTENTRY']._serialized_start=374
+  _globals['_START_ENVIRONMENTENTRY']._serialized_end=424
+  _globals['_RUN']._serialized_start=1704
+  _globals['_RUN']._serialized_end=1741
+  _globals['_CREDIT']._serialized_start=1743
+  _globals['_CREDIT']._serialized_end=1785
+  _globals['_CANCEL']._serialized_start=1787
+  _globals['_CANCEL']._serialized_end=1811
+  _globals['_INPUTFILE']._serialized_start=1813
+  _globals['_INPUTFILE']._serialized_end=1840
+  _globals['_STOP']._serialized_start=1842
+  _globals['_STOP']._serialized_end=1848
+  _globals['_FROMWORKER']._serialized_start=1851
+  _globals['_FROMWORKER']._serialized_end=2285
+  _globals['_HELLO']._serialized_start=2287
+  _globals['_HELLO']._serialized_end=2319
+  _globals['_STARTED']._serialized_start=2321
+  _globals['_STARTED']._serialized_end=2367
+  _globals['_STARTFAILED']._serialized_start=2370
+  _globals['_STARTFAILED']._serialized_end=2648
+  _globals['_STARTFAILED_CAUSE']._serialized_start=2498
+  _globals['_STARTFAILED_CAUSE']._serialized_end=2648
+  _globals['_ELEMENTS']._serialized_start=2650
+  _globals['_ELEMENTS']._serialized_end=2676
+  _globals['_OUTPUTFILE']._serialized_start=2678
+  _globals['_OUTPUTFILE']._serialized_end=2736
+  _globals['_RUNSUCCEEDED']._serialized_start=2738
+  _globals['_RUNSUCCEEDED']._serialized_end=2795
+  _globals['_RUNFAILED']._serialized_start=2798
+  _globals['_RUNFAILED']._serialized_end=3110
+  _globals['_RUNFAILED_CAUSE']._serialized_start=2967
+  _globals['_RUNFAILED_CAUSE']._serialized_end=3110
 # @@protoc_insertion_point(module_scope)

@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from pipelined_api.v1 import deployments_pb2 as _deployments_pb2
+from pipelined_api.v1 import schema_pb2 as _schema_pb2
 from pipelined_api.v1 import timeline_pb2 as _timeline_pb2
 import builtins as _builtins
 import sys
@@ -355,6 +356,12 @@ class Start(_message.Message):
     MAX_RESPONSE_BYTES_FIELD_NUMBER: _builtins.int
     PINNED_BYTES_FIELD_NUMBER: _builtins.int
     DEVICE_BYTES_FIELD_NUMBER: _builtins.int
+    URL_HOSTS_FIELD_NUMBER: _builtins.int
+    URL_BYTES_FIELD_NUMBER: _builtins.int
+    TARGET_FIELD_NUMBER: _builtins.int
+    SCHEMA_FIELD_NUMBER: _builtins.int
+    TOPOLOGY_FIELD_NUMBER: _builtins.int
+    FOLDER_FIELD_NUMBER: _builtins.int
     deployment: _builtins.str
     version: _builtins.int
     code_format: _deployments_pb2.DeployHeader.CodeFormat.ValueType
@@ -373,8 +380,26 @@ class Start(_message.Message):
     """
     device_bytes: _builtins.int
     """Bytes of each device that the worker's weights may take through the loader. 0: all that it has."""
+    url_bytes: _builtins.int
+    """Bytes that a file fetched by its URL, or an archive unpacked, may have."""
+    target: _builtins.str
+    """CODE_FORMAT_BUNDLE: the variable with the graph, "module:variable"."""
+    folder: _builtins.str
+    """CODE_FORMAT_BUNDLE: an empty folder for its files. The daemon made it, and removes it when the
+    worker has ended.
+    """
     @_builtins.property
     def environment(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    @_builtins.property
+    def url_hosts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Hosts from which Files may be fetched by their URL; see pipelined_api/url_hosts.py."""
+
+    @_builtins.property
+    def schema(self) -> _schema_pb2.Schema:
+        """CODE_FORMAT_BUNDLE: what was announced of the graph; another one does not start."""
+
+    @_builtins.property
+    def topology(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
         self,
         *,
@@ -388,10 +413,16 @@ class Start(_message.Message):
         max_response_bytes: _builtins.int = ...,
         pinned_bytes: _builtins.int = ...,
         device_bytes: _builtins.int = ...,
+        url_hosts: _abc.Iterable[_builtins.str] | None = ...,
+        url_bytes: _builtins.int = ...,
+        target: _builtins.str = ...,
+        schema: _schema_pb2.Schema | None = ...,
+        topology: _abc.Iterable[_builtins.str] | None = ...,
+        folder: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["schema", b"schema"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["code_format", b"code_format", "code_size", b"code_size", "deployment", b"deployment", "device_bytes", b"device_bytes", "environment", b"environment", "max_response_bytes", b"max_response_bytes", "pinned_bytes", b"pinned_bytes", "threads", b"threads", "timeline_zero", b"timeline_zero", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code_format", b"code_format", "code_size", b"code_size", "deployment", b"deployment", "device_bytes", b"device_bytes", "environment", b"environment", "folder", b"folder", "max_response_bytes", b"max_response_bytes", "pinned_bytes", b"pinned_bytes", "schema", b"schema", "target", b"target", "threads", b"threads", "timeline_zero", b"timeline_zero", "topology", b"topology", "url_bytes", b"url_bytes", "url_hosts", b"url_hosts", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -449,8 +480,9 @@ Global___Credit: _TypeAlias = Credit  # noqa: Y015
 
 @_typing.final
 class Cancel(_message.Message):
-    """Nobody reads the stream any more: close its generators when they yield next, and answer with
-    RunSucceeded. May come after the run has ended.
+    """Nobody waits for the run any more: begin no further node, and take no further element of a stream. The
+    answer is a RunFailed with CAUSE_CANCELLED; or RunSucceeded if it had come to the elements of a run that
+    streams, whose generators are closed. May come after the run has ended.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -777,6 +809,8 @@ class RunFailed(_message.Message):
         """An output is of a type that cannot cross the wire."""
         CAUSE_OUTPUT_TOO_LARGE: RunFailed._Cause.ValueType  # 4
         """The outputs exceed the message limit."""
+        CAUSE_CANCELLED: RunFailed._Cause.ValueType  # 5
+        """A Cancel came."""
 
     class Cause(_Cause, metaclass=_CauseEnumTypeWrapper):
         """What failed."""
@@ -790,6 +824,8 @@ class RunFailed(_message.Message):
     """An output is of a type that cannot cross the wire."""
     CAUSE_OUTPUT_TOO_LARGE: RunFailed.Cause.ValueType  # 4
     """The outputs exceed the message limit."""
+    CAUSE_CANCELLED: RunFailed.Cause.ValueType  # 5
+    """A Cancel came."""
 
     RUN_ID_FIELD_NUMBER: _builtins.int
     CAUSE_FIELD_NUMBER: _builtins.int

@@ -1,0 +1,124 @@
+"""The calls of the Runs service about runs that there are, and the service as a whole."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from pipelined.core.deployments import Deployments
+from pipelined.core.errors import InvalidRequest
+from pipelined.core.printed import Journal
+from pipelined.core.run_execution import RunExecution
+from pipelined.core.runs import Runs, RunState
+from pipelined.rpc.run_messages import get_response, line_message, run_info
+from pipelined.rpc.runs import RunCalls, checked_seconds
+from pipelined.rpc.status import streaming, unary
+from pipelined_api.limits import MAX_RUNS_LISTED
+from pipelined_api.v1 import runs_pb2
+
+SERVICE = runs_pb2.DESCRIPTOR.services_by_name["Runs"].full_name
+DEFAULT_LISTED = 100
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class RunRecords:
+    """Get, List, Cancel and Logs; the .proto file says what each does.
+
+    Args:
+        runs: Remembers runs.
+        execution: Carries them out.
+        journal: Keeps what they print.
+        deployments: The deployments there are.
+    """
+
+    def __init__(
+        self, runs: Runs, execution: RunExecution, journal: Journal, deployments: Deployments
+    ) -> None:
+        self._runs = runs
+        self._execution = execution
+        self._journal = journal
+        self._deployments = deployments
+
+    @unary
+    async def get(self, request: runs_pb2.RunsGetRequest, context: Context) -> bytes:
+        """Describe a run, once it has ended if that is soon enough; a serialised response."""
+        seconds = checked_seconds("wait_seconds", request.wait_seconds)
+        run = self._runs.get(request.run_id)
+        if seconds and not run.ended.is_set():
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(run.ended.wait(), seconds)
+        return get_response(run, info_only=request.info_only)
+
+    @unary
+    async def list(
+        self, request: runs_pb2.RunsListRequest, context: Context
+    ) -> runs_pb2.RunsListResponse:
+        """Describe runs, the newest first."""
+        if request.limit > MAX_RUNS_LISTED:
+            raise InvalidRequest("limit", f"{request.limit} is more than {MAX_RUNS_LISTED}")
+        known = {state.value for state in RunState}
+        for state in request.states:
+            if state not in known:
+                raise InvalidRequest("states", f"there is no state {state}")
+        states = [RunState(state) for state in request.states]
+        runs = self._runs.list(request.deployment, states, request.limit or DEFAULT_LISTED)
+        return runs_pb2.RunsListResponse(runs=[run_info(run) for run in runs])
+
+    @unary
+    async def cancel(
+        self, request: runs_pb2.CancelRequest, context: Context
+    ) -> runs_pb2.CancelResponse:
+        """End a run."""
+        return runs_pb2.CancelResponse(run=run_info(self._execution.cancel(request.run_id)))
+
+    @streaming
+    async def logs(
+        self, request: runs_pb2.LogsRequest, context: Context
+    ) -> AsyncIterator[runs_pb2.LogsResponse]:
+        """Send lines, in batches."""
+        which = request.WhichOneof("of")
+        if which == "run_id":
+            buffer = self._runs.get(request.run_id).lines
+        elif which == "deployment":
+            self._deployments.get(request.deployment)
+            buffer = self._journal.of_deployment(request.deployment)
+        else:
+            raise InvalidRequest("of", "neither a run nor a deployment is named")
+        tail = request.tail if request.HasField("tail") else None
+        async with contextlib.aclosing(buffer.read(follow=request.follow, tail=tail)) as batches:
+            async for lines in batches:
+                yield runs_pb2.LogsResponse(lines=[line_message(line) for line in lines])
+
+
+def handler(calls: RunCalls, records: RunRecords) -> grpc.GenericRpcHandler:
+    """What a server takes: the whole service."""
+    serialised: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
+        "Run": grpc.unary_unary_rpc_method_handler(calls.run),
+        "Stream": grpc.unary_stream_rpc_method_handler(calls.stream),
+        "Submit": grpc.unary_unary_rpc_method_handler(calls.submit),
+    }
+    parsed: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
+        "Get": grpc.unary_unary_rpc_method_handler(records.get, runs_pb2.RunsGetRequest.FromString),
+        "List": grpc.unary_unary_rpc_method_handler(
+            records.list,
+            runs_pb2.RunsListRequest.FromString,
+            runs_pb2.RunsListResponse.SerializeToString,
+        ),
+        "Cancel": grpc.unary_unary_rpc_method_handler(
+            records.cancel,
+            runs_pb2.CancelRequest.FromString,
+            runs_pb2.CancelResponse.SerializeToString,
+        ),
+        "Logs": grpc.unary_stream_rpc_method_handler(
+            records.logs,
+            runs_pb2.LogsRequest.FromString,
+            runs_pb2.LogsResponse.SerializeToString,
+        ),
+    }
+    return grpc.method_handlers_generic_handler(SERVICE, {**serialised, **parsed})
