@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails, ValidationError
 
 from pipelined_api._validators import DecodeDefault, validator
 from pipelined_api.v1.schema_pb2 import Parameter, Schema, Type
-from pipelined_api.wire_values import SchemaViolation, plain
+from pipelined_api.wire_values import SchemaViolation, WireBytes, plain
 
 __all__ = ["SchemaViolation", "check_schema", "check_type", "validate_inputs", "validate_value"]
 
@@ -170,7 +170,20 @@ def _violation(error: ValidationError, field: str) -> SchemaViolation:
         message += f", got {_kind(details['input'])}"
     elif isinstance(details["input"], (int, float)):
         message += f", got {details['input']!r:.{_MAX_SHOWN}}"
+    elif details["type"] == "choices" and isinstance(details["input"], str):
+        message += f", got {_shortened(details['input'])!r}"
+    elif details["type"].startswith(("string_too_", "bytes_too_")):
+        # Of other types pydantic counts the items itself.
+        message += f", not {_length(details['input'])}"
     return SchemaViolation(path, message, bound)
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}…"
+
+
+def _length(value: object) -> int:
+    return value.size if isinstance(value, WireBytes) else len(value)  # type: ignore[arg-type]
 
 
 def _kind(value: object) -> str:
