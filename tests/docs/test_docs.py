@@ -73,9 +73,12 @@ def options(of: Any) -> set[str]:
 @pytest.mark.parametrize("name", sorted(command(pipeline_app).commands))
 def test_the_page_of_the_command_has_each_command_and_its_options(name: str) -> None:
     page = text("command-line.md")
+    found = command(pipeline_app).commands[name]
     assert f"`pipeline {name}`" in page
-    wanted = options(command(pipeline_app).commands[name])
-    assert [each for each in wanted if f"`{each}" not in page] == []
+    assert [each for each in options(found) if f"`{each}" not in page] == []
+    for inner, each in (found.commands if isinstance(found, TyperGroup) else {}).items():
+        assert f"`pipeline {name} {inner}`" in page
+        assert [option for option in options(each) if f"`{option}" not in page] == []
 
 
 def test_the_page_for_operators_has_every_option() -> None:
