@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,9 +28,18 @@ WITHOUT_DAEMON = "quickstart.md"
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDaemon]:
+def allowed_port() -> int:
+    """A port where a reader may start a web server."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory, allowed_port: int) -> Iterator[RunningDaemon]:
     """One daemon for all pages, with the preload list that users have."""
-    daemon = RunningDaemon(tmp_path_factory.mktemp("daemon"))
+    allowed = f"--allow-url-host=localhost:{allowed_port}"
+    daemon = RunningDaemon(tmp_path_factory.mktemp("daemon"), options=[allowed])
     yield daemon
     daemon.close()
 
@@ -39,9 +49,15 @@ def text(page: str) -> str:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_a_reader_can_follow_the_page(page: str, running: RunningDaemon) -> None:
-    address = None if page == WITHOUT_DAEMON else running.address
-    environment = {"PIPELINED_ADDRESS": address, "CHECKOUT": str(ROOT), "COLUMNS": "100"}
+def test_a_reader_can_follow_the_page(
+    page: str, running: RunningDaemon, allowed_port: int
+) -> None:
+    environment = {
+        "PIPELINED_ADDRESS": None if page == WITHOUT_DAEMON else running.address,
+        "ALLOWED_PORT": str(allowed_port),
+        "CHECKOUT": str(ROOT),
+        "COLUMNS": "100",
+    }
     with Reader(environment) as reader:
         reader.follow(DOCS / page)
     with running.client() as client:
