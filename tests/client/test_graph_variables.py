@@ -263,7 +263,12 @@ class Tree(InputSchema):
         (str, {"max_length": 2}, "three", "String should have at most 2 characters, not 5"),
         (str, {"min_length": 2}, "", "String should have at least 2 characters, not 0"),
         (bytes, {"max_length": 2}, b"three", "Data should have at most 2 bytes, not 5"),
-        (list[int], {"min_length": 1}, [], "List should have at least 1 item after validation, not 0"),
+        (
+            list[int],
+            {"max_length": 1},
+            [1, 2],
+            "List should have at most 1 item after validation, not 2",
+        ),
     ],
 )
 def test_errors_of_bounds_say_what_was_given(

@@ -49,9 +49,7 @@ def text(page: str) -> str:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_a_reader_can_follow_the_page(
-    page: str, running: RunningDaemon, allowed_port: int
-) -> None:
+def test_a_reader_can_follow_the_page(page: str, running: RunningDaemon, allowed_port: int) -> None:
     environment = {
         "PIPELINED_ADDRESS": None if page == WITHOUT_DAEMON else running.address,
         "ALLOWED_PORT": str(allowed_port),

@@ -52,7 +52,10 @@ class _Row:
 
 def chart(timeline: Timeline, *, width: int = 100, ascii_only: bool = False) -> RenderableType:
     """Make a chart for a console of so many columns, with a heading."""
-    return Group(Text(heading(timeline, ascii_only=ascii_only)), bars(timeline.stages, width=width, ascii_only=ascii_only))
+    return Group(
+        Text(heading(timeline, ascii_only=ascii_only)),
+        bars(timeline.stages, width=width, ascii_only=ascii_only),
+    )
 
 
 def bars(stages: Sequence[Stage], *, width: int = 100, ascii_only: bool = False) -> Table:
