@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,10 +13,12 @@ import typer
 from typer.core import TyperGroup
 
 import pipeline
-from pipeline import AsyncClient, Client, cloud, errors
+from pipeline import AsyncClient, Client, Directory, File, cloud, errors
 from pipeline._errors_wire import BY_REASON
 from pipeline._graph.constraints import NAMES
+from pipeline._project import Project
 from pipeline.cli.app import app as pipeline_app
+from pipeline.runs import AsyncRun, Run
 from pipelined.cli import application as pipelined_app
 from tests.markdown_blocks import ROOT, anchors, broken_links
 from tests.markdown_reader import Reader
@@ -115,6 +118,24 @@ def test_the_page_of_clients_has_every_method(client: type) -> None:
     assert len(members) > 8
     for name, value in members.items():
         assert (f"`{name}(" if callable(value) else f"`{name}`") in page
+
+
+def test_the_page_of_runs_has_every_method() -> None:
+    for handle in (Run, AsyncRun):
+        methods = [name for name in vars(handle) if not name.startswith("_")]
+        assert len(methods) > 4
+        assert [name for name in methods if f"`run.{name}(" not in text("runs.md")] == []
+
+
+def test_the_page_of_deploying_has_every_key() -> None:
+    keys = Project.model_fields
+    assert [key for key in keys if f"| `{key}` |" not in text("deploying.md")] == []
+
+
+@pytest.mark.parametrize("kind", [File, Directory])
+def test_the_page_of_files_has_every_argument(kind: type) -> None:
+    for name in inspect.signature(kind).parameters:
+        assert f"{kind.__name__}({name}" in text("files.md") or f"{name}=" in text("files.md")
 
 
 def test_the_page_of_inputs_has_every_constraint() -> None:
