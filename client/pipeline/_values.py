@@ -58,9 +58,13 @@ class IntegerTooLarge(SerialisationError):
     def __init__(self, value: int, subject: str) -> None:
         self.bound = f"le={_MAX_INT64}" if value > 0 else f"ge={_MIN_INT64}"
         super().__init__(
-            f"{subject}: an int of {value.bit_length()} bits; 64 bits is the limit ({self.bound})",
+            f"{subject}: an int of {_signed_bits(value)} bits; 64 bits is the limit ({self.bound})",
             subject=subject,
         )
+
+
+def _signed_bits(value: int) -> int:
+    return (value if value >= 0 else ~value).bit_length() + 1
 
 
 def encode(value: object, subject: str = "value", *, stored: Stored | None = None) -> Value:

@@ -16,7 +16,7 @@ from pydantic_core import ErrorDetails, ValidationError
 
 from pipelined_api._validators import DecodeDefault, called, one_of, validator
 from pipelined_api.v1.schema_pb2 import Parameter, Schema, Type
-from pipelined_api.wire_values import SchemaViolation, plain
+from pipelined_api.wire_values import SchemaViolation, WireBytes, plain
 
 __all__ = [
     "Prepare",
@@ -198,6 +198,11 @@ def violation(error: ValidationError, field: str) -> SchemaViolation:
         return SchemaViolation(path, f"{message}, got {called(given)}")
     if isinstance(given, (int, float)):
         message += f", got {_number(given)!r:.{_MAX_SHOWN}}"
+    elif details["type"] == "choices" and isinstance(given, str):
+        message += f", got {_shortened(given)!r}"
+    elif details["type"].startswith(("string_too_", "bytes_too_")):
+        # Of other types pydantic counts the items itself.
+        message += f", not {_length(given)}"
     return SchemaViolation(path, message, f"{broken}={_number(context[broken])}")
 
 
@@ -207,3 +212,11 @@ def _number(value: object) -> object:
         return value
     whole = value.is_integer() and abs(value) <= _MAX_EXACT
     return int(value) if whole else float(value)
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}…"
+
+
+def _length(value: object) -> int:
+    return value.size if isinstance(value, WireBytes) else len(value)  # type: ignore[arg-type]

@@ -45,6 +45,13 @@ def test_help_has_the_exit_codes() -> None:
         assert re.search(rf"^  {name} +\w", text, re.MULTILINE)
 
 
+@pytest.mark.parametrize("group", [(), ("pointers",), ("files",)])
+def test_no_summary_of_a_command_is_cut(group: tuple[str, ...]) -> None:
+    summaries = call(None, *group, "--help").stdout.partition("Commands:\n")[2].splitlines()
+    assert len(summaries) > 2
+    assert [line for line in summaries if line.endswith("...")] == []
+
+
 def test_no_daemon(tmp_path: Path) -> None:
     result = process(tmp_path, "ps", PIPELINED_ADDRESS="unix:/nowhere/d.sock")
     assert result.returncode == exit_codes.UNAVAILABLE

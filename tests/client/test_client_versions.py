@@ -67,7 +67,9 @@ def test_pointers(client: Client) -> None:
     assert client.deployment("client-pointed:v1").pointers == ("prod",)
     with pytest.raises(errors.AlreadyExists):
         client.create_pointer("client-pointed:prod", "client-pointed:v2")
-    client.create_pointer("client-pointed:prod", "client-pointed:latest", overwrite=True, locked=True)
+    client.create_pointer(
+        "client-pointed:prod", "client-pointed:latest", overwrite=True, locked=True
+    )
     assert client.run("client-pointed:prod", 1) == [21]
     # What a pointer means does not move with the newest version.
     client.deploy(adding(30), "client-pointed")

@@ -263,3 +263,28 @@ def test_a_schema_within_itself_is_refused() -> None:
 
 class Tree(InputSchema):
     children: list[Tree] = InputField(default_factory=list)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "constraints", "value", "text"),
+    [
+        (int, {"choices": [1, 2]}, 3, "Input should be one of [1, 2], got 3"),
+        (str, {"choices": ["a", "b"]}, "c", "Input should be one of ['a', 'b'], got 'c'"),
+        (str, {"choices": ["a"]}, "b" * 99, f"Input should be one of ['a'], got '{'b' * 60}…'"),
+        (str, {"max_length": 2}, "three", "String should have at most 2 characters, not 5"),
+        (str, {"min_length": 2}, "", "String should have at least 2 characters, not 0"),
+        (bytes, {"max_length": 2}, b"three", "Data should have at most 2 bytes, not 5"),
+        (
+            list[int],
+            {"max_length": 1},
+            [1, 2],
+            "List should have at most 1 item after validation, not 2",
+        ),
+    ],
+)
+def test_errors_of_bounds_say_what_was_given(
+    annotation: Any, constraints: dict[str, Any], value: object, text: str
+) -> None:
+    with pytest.raises(InvalidInput) as raised:
+        graph_of(annotation, **constraints).run(value)
+    assert str(raised.value) == f"x: {text}"

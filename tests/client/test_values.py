@@ -234,7 +234,7 @@ def test_what_cannot_cross_is_named(value: object, subject: str, message: str) -
     ("value", "bound"), [(2**63, f"le={2**63 - 1}"), (-(2**63) - 1, f"ge={-(2**63)}")]
 )
 def test_an_int_beyond_64_bits_names_the_bound(value: int, bound: str) -> None:
-    with pytest.raises(IntegerTooLarge, match="64 bits is the limit") as caught:
+    with pytest.raises(IntegerTooLarge, match="of 65 bits; 64 bits is the limit") as caught:
         encode({"n": [value]}, "x")
     assert (caught.value.subject, caught.value.bound) == ("x.n[0]", bound)
 

@@ -128,9 +128,10 @@ def run(
     output_dir: OutputDir = Path(),
     address: Address = None,
 ) -> None:
-    """Run a deployment once and print its outputs; those that stream as they come.
+    """Run a deployment once and print its outputs.
 
-    With --json and an output that streams, each line is an object with what has come, by name.
+    Those that stream are printed as they come; with --json, each line is an object with what has
+    come, by name.
     """
     from pipeline.cli import printing
     from pipeline.cli.transfers import TransferBars
@@ -172,7 +173,7 @@ def warm(
     timeout: Timeout = None,
     address: Address = None,
 ) -> None:
-    """Start a deployment unless it is started, and show its stages as they end."""
+    """Start a deployment, and show its stages as they end. One that is warm stays so."""
     from pipeline.cli.progress import Progress
 
     with connect(context, address) as client, Progress(name, quiet=json) as progress:

@@ -17,7 +17,7 @@ MEANINGS: dict[int, str] = {
     OK: "done",
     FAILED: "the run or the startup failed, its process died, or any other error",
     USAGE: "wrong usage, bad input, or a graph that cannot be deployed here",
-    NOT_FOUND: "no such deployment",
+    NOT_FOUND: "no such deployment, version, run or file",
     UNAVAILABLE: "no daemon answers, or it is too busy: try again later",
     DEADLINE: "the time limit passed",
     DENIED: "not allowed",

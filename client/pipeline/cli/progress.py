@@ -12,7 +12,7 @@ from rich.spinner import Spinner
 from pipeline._quantities import duration
 from pipeline.cli import terminal
 from pipeline.timeline import Stage, Timeline
-from pipeline.timeline.chart import bars, chart
+from pipeline.timeline.chart import bars, chart, heading
 
 
 class Progress:
@@ -61,10 +61,10 @@ class Progress:
             terminal.print_text(" ".join(filter(None, words)), flush=True)
 
     def finish(self, timeline: Timeline) -> None:
-        """Show the whole of it."""
+        """Show that it has ended: with the whole chart on a terminal, in a line elsewhere."""
         self._timeline = timeline
         if self._live is None and not self._quiet:
-            terminal.print_rows(chart(timeline, width=self._width, ascii_only=self._ascii_only))
+            terminal.print_text(heading(timeline, ascii_only=self._ascii_only))
 
     def _render(self) -> RenderableType:
         if self._timeline is not None:

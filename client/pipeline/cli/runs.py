@@ -40,7 +40,7 @@ def submit(
     ] = None,
     address: Address = None,
 ) -> None:
-    """Begin a run without waiting for it, and print its id for `pipeline result`."""
+    """Begin a run without waiting for it, and print its id. `pipeline result` waits for it."""
     from pipeline.cli import printing
     from pipeline.cli.transfers import TransferBars
 
@@ -96,7 +96,7 @@ def result(
     output_dir: OutputDir = Path(),
     address: Address = None,
 ) -> None:
-    """Wait for a run that was submitted, and print its outputs; fails as the run did."""
+    """Wait for a run that was submitted, and print its outputs. Fails as the run did."""
     from pipeline.cli import printing
     from pipeline.errors import NotFound
 
@@ -142,7 +142,10 @@ def logs(
     json: Json = False,
     address: Address = None,
 ) -> None:
-    """Print what the workers of a deployment printed, or a run; with --json an object per line."""
+    """Print what the workers of a deployment, or a run, have printed.
+
+    With --json each line is an object.
+    """
     from pipeline.errors import NotFound
 
     with connect(context, address) as client:

@@ -31,7 +31,7 @@ def top(
     json: Json = False,
     address: Address = None,
 ) -> None:
-    """Watch the deployments: their states, workers, and runs per second."""
+    """Watch the deployments: states, workers, and runs per second."""
     from rich.live import Live
 
     from pipeline.cli import printing

@@ -26,7 +26,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def cool(context: typer.Context, name: Name, json: Json = False, address: Address = None) -> None:
-    """Stop a deployment's workers once its runs in progress have ended."""
+    """Stop a deployment's workers once its runs have ended. The next run starts them again."""
     from pipeline.cli import printing
 
     with connect(context, address) as client, terminal.waiting(f"cooling {name}"):
@@ -53,7 +53,7 @@ def versions(
 
 @pointers.callback()
 def common() -> None:
-    """Let names such as diffusion:prod mean one version of a deployment."""
+    """Let names such as diffusion:prod mean one version."""
 
 
 @pointers.command("set")

@@ -24,7 +24,7 @@ from rich.text import Text
 from pipeline._quantities import duration, size
 from pipeline.timeline import Stage, Timeline
 
-__all__ = ["bars", "chart", "text"]
+__all__ = ["bars", "chart", "heading", "text"]
 
 _MIN_BAR, _MAX_BAR = 8, 60
 _MAX_NAME = 32
@@ -52,8 +52,10 @@ class _Row:
 
 def chart(timeline: Timeline, *, width: int = 100, ascii_only: bool = False) -> RenderableType:
     """Make a chart for a console of so many columns, with a heading."""
-    heading = Text(_heading(timeline, " - " if ascii_only else " · "))
-    return Group(heading, bars(timeline.stages, width=width, ascii_only=ascii_only))
+    return Group(
+        Text(heading(timeline, ascii_only=ascii_only)),
+        bars(timeline.stages, width=width, ascii_only=ascii_only),
+    )
 
 
 def bars(stages: Sequence[Stage], *, width: int = 100, ascii_only: bool = False) -> Table:
@@ -92,7 +94,9 @@ def text(timeline: Timeline, *, width: int = 100, ascii_only: bool = False) -> s
     return "\n".join(line.rstrip() for line in capture.get().splitlines())
 
 
-def _heading(timeline: Timeline, separator: str) -> str:
+def heading(timeline: Timeline, *, ascii_only: bool = False) -> str:
+    """Say in one line which startup it is, and how long it took."""
+    separator = " - " if ascii_only else " · "
     ready = timeline.startup_seconds
     return separator.join(
         (

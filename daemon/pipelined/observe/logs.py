@@ -69,3 +69,5 @@ def configure(log_format: LogFormat, *, debug: bool) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=logging.DEBUG if debug else logging.WARNING)
+    # Its debug lines have the parameters of statements: values of the workers' variables.
+    logging.getLogger("aiosqlite").setLevel(logging.INFO)
