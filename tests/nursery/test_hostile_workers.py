@@ -20,6 +20,7 @@ from pipelined.nursery.remote_worker import RemoteWorker
 from pipelined.store.files import Files
 from pipelined.worker import framing
 from pipelined.worker.channel import Channel
+from pipelined.worker.flow import FILE_BYTES, MAX_AHEAD_BYTES
 from pipelined.worker.sealed import seal
 from pipelined_api.v1 import runs_pb2
 from pipelined_api.worker.v1 import worker_pb2
@@ -124,3 +125,25 @@ async def test_memory_that_cannot_be_read_ends_the_run_and_the_worker(
         await asyncio.wait_for(run, BOUND_SECONDS)
     await asyncio.wait_for(worker.exited, BOUND_SECONDS)
     assert await call(other, 5) == 5
+
+
+def flood(elements: int, files: int) -> None:
+    """Elements that refer to files each, one after the other, without waiting for credit."""
+    [channel] = [known for known in gc.get_objects() if type(known) is Channel]
+    content = os.memfd_create("output")
+    output = worker_pb2.OutputFile(run_id=RUN_ID, sha256=hashlib.sha256().digest(), size=0)
+    file = worker_pb2.FromWorker(output_file=output).SerializeToString()
+    element = worker_pb2.FromWorker(elements=worker_pb2.Elements(run_id=RUN_ID))
+    for _ in range(elements):
+        for _ in range(files):
+            channel.send(file, fds=[content])
+        channel.send(element.SerializeToString())
+
+
+async def test_a_stream_cannot_use_up_the_descriptors_of_the_daemon(keeping: Launching) -> None:
+    worker = await keeping.start(graph_of(flood, int, int))
+    inputs = [_values.encode(2), _values.encode(MAX_AHEAD_BYTES // FILE_BYTES + 1)]
+    stream = worker.stream(RUN_ID, runs_pb2.RunRequest(inputs=inputs).SerializeToString())
+    with pytest.raises(WorkerDied):
+        await asyncio.wait_for(stream.ended, BOUND_SECONDS)
+    await asyncio.wait_for(worker.exited, BOUND_SECONDS)

@@ -32,9 +32,9 @@ class OutputFiles:
         self._outputs: list[_Output] = []
 
     @property
-    def pending(self) -> bool:
-        """Whether there are files that have to be kept."""
-        return bool(self._outputs)
+    def count(self) -> int:
+        """How many files have to be kept."""
+        return len(self._outputs)
 
     def add(self, output: worker_pb2.OutputFile, frame: Frame) -> None:
         """Take over the descriptor of a file.

@@ -123,7 +123,7 @@ class RemoteRun:
 
     def succeed(self, seconds: float, frame: Frame) -> None:
         """Take the answer; the run has ended when the files that came before it are kept."""
-        if self._files.pending or frame.size > _LARGE:
+        if self._files.count or frame.size > _LARGE:
             finishing = self._finish(seconds, frame)
             self._finishing = self._loop.create_task(finishing, name=f"end of run {self.id}")
             return
@@ -142,7 +142,7 @@ class RemoteRun:
 
     async def _finish(self, seconds: float, frame: Frame) -> None:
         try:
-            if self._files.pending:
+            if self._files.count:
                 await self._files.keep()
             # To its end even if the loop does not wait: the thread closes the descriptor.
             payload = await asyncio.shield(self._loop.run_in_executor(None, frame.payload))

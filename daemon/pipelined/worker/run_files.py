@@ -83,8 +83,11 @@ class RunFiles:
             self._outputs[digest] = (descriptor, os.fstat(descriptor).st_size)
         return sha256
 
-    def send_outputs(self, channel: Channel, run_id: str) -> None:
+    def send_outputs(self, channel: Channel, run_id: str) -> int:
         """Pass on what is given back; the message that refers to it has to follow.
+
+        Returns:
+            How many files they were.
 
         Raises:
             ChannelClosed: The daemon is gone.
@@ -93,7 +96,9 @@ class RunFiles:
             output = worker_pb2.OutputFile(run_id=run_id, sha256=sha256, size=size)
             message = worker_pb2.FromWorker(output_file=output)
             channel.send(message.SerializeToString(), fds=[descriptor])
+        sent = len(self._outputs)
         self._close_outputs()
+        return sent
 
     def close(self) -> None:
         """Close the contents, and remove their names."""
