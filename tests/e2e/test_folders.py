@@ -253,7 +253,7 @@ def test_another_graph_than_the_announced_one_does_not_start(
 
 
 def folders() -> set[Path]:
-    return set(Path(tempfile.gettempdir()).glob("pipelined-bundle-*"))
+    return set(Path(tempfile.gettempdir()).glob("pipelined-worker-*"))
 
 
 def test_the_files_are_removed_when_the_worker_or_the_daemon_has_ended(
@@ -264,7 +264,7 @@ def test_the_files_are_removed_when_the_worker_or_the_daemon_has_ended(
     with own_daemon.client() as client:
         client.deploy_folder(tmp_path, "app:graph", name="removed")
         place = Path(output(client, "removed", "a")[-1])
-        assert folders() - before == {place}
+        assert folders() - before == {place.parent}
         [pid] = client.deployment("removed").worker_pids
         worker = psutil.Process(pid)
         worker.kill()

@@ -18,6 +18,7 @@ from pipelined.core.errors import (
     StartupOutOfMemory,
 )
 from pipelined.core.ports import StartSpec
+from pipelined.core.specification import BUNDLE
 from pipelined.core.stages import Stage, StageKind
 from pipelined.nursery.limits import Limits
 from pipelined_api.v1 import deployments_pb2, schema_pb2, timeline_pb2
@@ -33,7 +34,8 @@ _START_CAUSES = {
 
 
 def start(spec: StartSpec, limits: Limits, folder: str) -> worker_pb2.ToWorker:
-    """Return the order to start; the code goes beside it, a bundle's files into the folder."""
+    """Return the order to start; the code goes beside it, what is temporary into the folder."""
+    bundle = spec.code_format == BUNDLE
     return worker_pb2.ToWorker(
         start=worker_pb2.Start(
             deployment=spec.deployment,
@@ -47,7 +49,7 @@ def start(spec: StartSpec, limits: Limits, folder: str) -> worker_pb2.ToWorker:
             pinned_bytes=limits.pinned_bytes or 0,
             device_bytes=limits.device_bytes or 0,
             target=spec.target,
-            schema=schema_pb2.Schema.FromString(spec.schema) if folder else None,
+            schema=schema_pb2.Schema.FromString(spec.schema) if bundle else None,
             topology=spec.topology,
             folder=folder,
             url_hosts=limits.url_hosts,

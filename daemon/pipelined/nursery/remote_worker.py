@@ -19,7 +19,6 @@ from pipelined.core.errors import DomainError, Exit, StorageFailed, WorkerDied
 from pipelined.core.files import OutputKeeper, StoredFile
 from pipelined.core.ports import RunResult, StartSpec
 from pipelined.core.printed import Printed
-from pipelined.core.specification import BUNDLE
 from pipelined.core.stages import Stage
 from pipelined.nursery import messages
 from pipelined.nursery.limits import Limits
@@ -33,14 +32,14 @@ from pipelined_api.worker.v1 import worker_pb2
 
 # What a worker has to end by itself once its channel is closed, or after SIGTERM.
 _LAST_SECONDS = 1.0
-# Of the folders with the files of bundles, one for each worker.
-FOLDER_PREFIX = "pipelined-bundle-"
+# Of the folders with what is temporary, one for each worker.
+FOLDER_PREFIX = "pipelined-worker-"
 
 log = structlog.get_logger()
 
 
 def _remove_folder(path: str) -> None:
-    # A copy that is still being written by a process of the worker's own is not waited for.
+    # What a process of the worker's own still writes is not waited for.
     shutil.rmtree(path, ignore_errors=True)
 
 
@@ -74,7 +73,7 @@ class RemoteWorker:
         self._files = files
         self._reaped = False
         self._last_words = ""
-        # That of a bundle's files.
+        # For what is temporary; made when the worker is told to start.
         self._folder = ""
         self._on_output = on_output
         self._channel = AsyncChannel(connection, self._on_frame, self._on_closed)
@@ -110,17 +109,15 @@ class RemoteWorker:
             self._folder = tempfile.mkdtemp(prefix=FOLDER_PREFIX)
         except OSError as error:
             reason = error.strerror or "unknown"
-            raise StorageFailed("make a folder for the bundle's files", reason) from None
+            raise StorageFailed("make a temporary folder", reason) from None
 
     async def start(self, spec: StartSpec, on_stage: Callable[[Stage], None]) -> None:
         """Load the code and execute the startup nodes (see ``core.ports.Worker``)."""
         if self.exited.done():
             raise WorkerDied(self.exited.result())
-        if spec.code_format == BUNDLE and not self._folder:
-            await asyncio.to_thread(self._make_folder)
-            if self.exited.done():
-                await asyncio.to_thread(_remove_folder, self._folder)
-                raise WorkerDied(self.exited.result())
+        if not self._folder:
+            # Not on another thread: the worker may end, and its folder go, before it is done.
+            self._make_folder()
         try:
             code = os.open(spec.code_path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from pathlib import Path
 
-from pipeline import File
+from pipeline import File, _scratch
 from pipeline.errors import SerialisationError
 from pipelined.worker.channel import Channel
 from pipelined_api.limits import MAX_FILES_PER_RUN
@@ -47,7 +46,7 @@ class RunFiles:
         if descriptor is None:
             raise SerialisationError(f"the content of file {wire.name!r} is not here")
         if self._folder is None:
-            self._folder = Path(tempfile.mkdtemp(prefix="pipeline-run-"))
+            self._folder = Path(_scratch.make_folder("pipeline-run-"))
         # Each in a folder of its own: two may have one name.
         folder = self._folder / str(self._links)
         self._links += 1
