@@ -22,7 +22,8 @@ from tests.running_daemon import RunningDaemon
 def use_and_wait(stored: File, folder: Directory, ready: str, release: str) -> int:
     assert stored.path.exists()
     assert folder.path.exists()
-    File(stored.read(), name="small").path.stat()
+    made = File.from_bytes(b"made", name="small")
+    assert made.path.exists()
     Path(ready).write_text("here")
     while not Path(release).exists():
         pass
@@ -59,7 +60,7 @@ def test_what_a_run_had_of_temporary_files_goes_with_its_worker(
     with running.client() as client, ThreadPoolExecutor(1) as pool:
         client.deploy(graph_of(use_and_wait, File, Directory, str, str), "victim")
         run = pool.submit(client.run, "victim", *inputs)
-        wait_until(lambda: ready.exists() or run.done())
+        wait_until(ready.exists)
         [pid] = client.deployment("victim").worker_pids
         worker = psutil.Process(pid)
         assert len(left_in(temporary)) == 1

@@ -86,8 +86,9 @@ class RunRecords:
         if which == "run_id":
             buffer = self._runs.get(request.run_id).lines
         elif which == "deployment":
-            self._deployments.get(request.deployment)
-            buffer = self._journal.of_deployment(request.deployment)
+            deployment = self._deployments.get(request.deployment)
+            # A reference to one of its versions is none to what that one printed.
+            buffer = self._journal.of_deployment(deployment.specification.name)
         else:
             raise InvalidRequest("of", "neither a run nor a deployment is named")
         tail = request.tail if request.HasField("tail") else None
