@@ -12,8 +12,8 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 import pytest_asyncio
 
-from pipeline import _values
-from pipelined.core.errors import WorkerDied
+from pipeline import Pipeline, Variable, _values, pipe
+from pipelined.core.errors import RunFailed, WorkerDied
 from pipelined.core.files import FileLimits
 from pipelined.core.ports import RunResult
 from pipelined.nursery.remote_worker import RemoteWorker
@@ -22,7 +22,7 @@ from pipelined.worker import framing
 from pipelined.worker.channel import Channel
 from pipelined.worker.flow import FILE_BYTES, MAX_AHEAD_BYTES
 from pipelined.worker.sealed import seal
-from pipelined_api.v1 import runs_pb2
+from pipelined_api.v1 import runs_pb2, timeline_pb2
 from pipelined_api.worker.v1 import worker_pb2
 from tests.nursery.launching import Launching, call, graph_of, launching
 from tests.nursery.user_code import identity
@@ -147,3 +147,38 @@ async def test_a_stream_cannot_use_up_the_descriptors_of_the_daemon(keeping: Lau
     with pytest.raises(WorkerDied):
         await asyncio.wait_for(stream.ended, BOUND_SECONDS)
     await asyncio.wait_for(worker.exited, BOUND_SECONDS)
+
+
+def fail_at_length(size: int) -> None:
+    """A failure that says more than anybody keeps."""
+    [channel] = [known for known in gc.get_objects() if type(known) is Channel]
+    failed = worker_pb2.RunFailed(run_id=RUN_ID, subject="s" * size, bound="b" * size)
+    failed.failure.type = failed.failure.message = failed.failure.node = "x" * size
+    failed.failure.traceback = "t" * size
+    channel.send(worker_pb2.FromWorker(run_failed=failed).SerializeToString())
+
+
+async def test_what_is_kept_of_a_failure_is_bounded(keeping: Launching) -> None:
+    worker = await keeping.start(graph_of(fail_at_length, int))
+    with pytest.raises(RunFailed) as caught:
+        await call(worker, 600_000, run_id=RUN_ID)
+    failure = caught.value.failure
+    kept = [failure.type, failure.message, failure.node, failure.traceback, str(caught.value)]
+    assert sum(map(len, kept)) < 16 * 1024
+
+
+@pipe(on_startup=True, run_once=True)
+def report_stages_for_ever() -> None:
+    [channel] = [known for known in gc.get_objects() if type(known) is Channel]
+    stage = worker_pb2.FromWorker(stage=timeline_pb2.Stage(name="x")).SerializeToString()
+    while True:
+        channel.send(stage)
+
+
+async def test_a_startup_has_so_many_stages_and_no_more(keeping: Launching) -> None:
+    with Pipeline() as builder:
+        report_stages_for_ever()
+        builder.output(pipe(identity)(Variable(int)))
+    starting = keeping.start(builder.get_pipeline())
+    with pytest.raises(WorkerDied):
+        await asyncio.wait_for(starting, BOUND_SECONDS)

@@ -32,6 +32,8 @@ from pipelined_api.worker.v1 import worker_pb2
 
 # What a worker has to end by itself once its channel is closed, or after SIGTERM.
 _LAST_SECONDS = 1.0
+# In one startup: one for each node and each file of weights.
+_MOST_STAGES = 2**16
 # Of the folders with what is temporary, one for each worker.
 FOLDER_PREFIX = "pipelined-worker-"
 
@@ -66,6 +68,7 @@ class RemoteWorker:
         self._loop = loop
         self._limits = limits
         self._on_stage: Callable[[Stage], None] | None = None
+        self._stages = 0
         self._starting: asyncio.Future[None] | None = None
         self._deployment = ""
         # The one that has not been answered.
@@ -131,7 +134,7 @@ class RemoteWorker:
             worker=self.id,
             pid=self.pid,
         )
-        self._on_stage = on_stage
+        self._on_stage, self._stages = on_stage, 0
         self._starting = self._loop.create_future()
         try:
             order = messages.start(spec, self._limits, self._folder)
@@ -245,6 +248,9 @@ class RemoteWorker:
         elif self._starting is None or self._starting.done():
             raise ProtocolError(f"unexpected message: {kind}")
         elif kind == "stage":
+            self._stages += 1
+            if self._stages > _MOST_STAGES:
+                raise ProtocolError("more stages than a startup may have")
             if self._on_stage is not None:
                 self._on_stage(messages.stage(message.stage))
         elif kind == "started":
