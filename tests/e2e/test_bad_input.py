@@ -282,3 +282,18 @@ def test_output_that_cannot_be_sent(daemon: RunningDaemon) -> None:
             client.run("unsendable", "large")
         assert caught.value.reason == "OUTPUT_TOO_LARGE"
         assert str(64 * 2**20) in str(caught.value)
+
+
+@pytest.mark.parametrize("field", ["idempotency_key", "schema"])
+def test_what_a_deployment_is_kept_with_is_bounded(daemon: RunningDaemon, field: str) -> None:
+    header = deployments_pb2.DeployHeader(name="bounded", idempotency_key="k" * 256)
+    if field == "schema":
+        for number in range(2**16):
+            header.schema.inputs.add(name=f"a long name {number}")
+    else:
+        header.idempotency_key += "k"
+    with grpc.insecure_channel(daemon.address) as channel:
+        stub = deployments_pb2_grpc.DeploymentsStub(channel)
+        with pytest.raises(grpc.RpcError, match=f"{field}: .* more than") as caught:
+            stub.Deploy(iter([deployments_pb2.DeployRequest(header=header)]))
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT

@@ -306,7 +306,13 @@ def test_code_that_is_no_archive_fails_the_startup(client: Client, tmp_path: Pat
 
 @pytest.mark.parametrize(
     ("target", "topology", "field"),
-    [("app", [], "target"), ("a b:c", [], "target"), ("a:b", ["x" * 2**20, "y"], "topology")],
+    [
+        ("app", [], "target"),
+        ("a b:c", [], "target"),
+        ("a:b", ["x" * 2**20, "y"], "topology"),
+        ("a:b", ["ü" * 2**19], "topology"),
+        ("a:b", [""] * 2**19, "topology"),
+    ],
 )
 def test_a_header_out_of_bounds_is_refused(
     client: Client, target: str, topology: list[str], field: str
