@@ -172,3 +172,13 @@ def test_what_is_remembered_of_a_failure_keeps_no_request() -> None:
     assert isinstance(run.error, RunFailed)
     assert (str(run.error), run.error.run_id) == (str(failure(run)), run.id)
     assert run.error.failure == failure(run).failure
+
+
+def test_a_run_that_is_remembered_no_longer_can_be_forgotten_again() -> None:
+    remembering = Remembering(RunLimits(records=0))
+    run = remembering.create()
+    remembering.runs.failed(run, failure(run))
+    assert remembering.ids() == []
+    # As one does whose submission has been refused.
+    remembering.runs.discard(run)
+    assert remembering.ids() == []

@@ -10,13 +10,25 @@ import grpc
 import pytest
 
 from pipeline import Graph, Pipeline, Variable, entity, errors, pipe
-from pipelined_api.v1 import deployments_pb2, deployments_pb2_grpc, runs_pb2, values_pb2
+from pipelined.rpc.run_inputs import MAX_REFERENCES
+from pipelined_api.v1 import (
+    deployments_pb2,
+    deployments_pb2_grpc,
+    runs_pb2,
+    runs_pb2_grpc,
+    values_pb2,
+)
 from tests.running_daemon import RunningDaemon
 
 
 @pipe
 def scale(value: float, factor: int) -> float:
     return value * factor
+
+
+@pipe
+def count(items: list[object]) -> int:
+    return len(items)
 
 
 def scaling() -> Graph:
@@ -282,3 +294,33 @@ def test_output_that_cannot_be_sent(daemon: RunningDaemon) -> None:
             client.run("unsendable", "large")
         assert caught.value.reason == "OUTPUT_TOO_LARGE"
         assert str(64 * 2**20) in str(caught.value)
+
+
+@pytest.mark.parametrize("field", ["idempotency_key", "schema"])
+def test_what_a_deployment_is_kept_with_is_bounded(daemon: RunningDaemon, field: str) -> None:
+    header = deployments_pb2.DeployHeader(name="bounded", idempotency_key="k" * 256)
+    if field == "schema":
+        for number in range(2**16):
+            header.schema.inputs.add(name=f"a long name {number}")
+    else:
+        header.idempotency_key += "k"
+    with grpc.insecure_channel(daemon.address) as channel:
+        stub = deployments_pb2_grpc.DeploymentsStub(channel)
+        with pytest.raises(grpc.RpcError, match=f"{field}: .* more than") as caught:
+            stub.Deploy(iter([deployments_pb2.DeployRequest(header=header)]))
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_one_content_cannot_be_referred_to_without_end(daemon: RunningDaemon) -> None:
+    with Pipeline() as builder:
+        builder.output(count(Variable(list)))
+    with daemon.client() as client:
+        client.deploy(builder.get_pipeline(), "count")
+    reference = values_pb2.File(name="f", sha256=bytes(32), size=1, stored=True)
+    value = values_pb2.Value()
+    value.list_value.items.extend([values_pb2.Value(file_value=reference)] * (MAX_REFERENCES + 1))
+    with grpc.insecure_channel(daemon.address) as channel:
+        stub = runs_pb2_grpc.RunsStub(channel)
+        with pytest.raises(grpc.RpcError, match=f"more than {MAX_REFERENCES} references") as caught:
+            stub.Run(runs_pb2.RunRequest(deployment="count", inputs=[value]))
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT

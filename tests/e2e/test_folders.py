@@ -253,7 +253,7 @@ def test_another_graph_than_the_announced_one_does_not_start(
 
 
 def folders() -> set[Path]:
-    return set(Path(tempfile.gettempdir()).glob("pipelined-bundle-*"))
+    return set(Path(tempfile.gettempdir()).glob("pipelined-worker-*"))
 
 
 def test_the_files_are_removed_when_the_worker_or_the_daemon_has_ended(
@@ -264,7 +264,7 @@ def test_the_files_are_removed_when_the_worker_or_the_daemon_has_ended(
     with own_daemon.client() as client:
         client.deploy_folder(tmp_path, "app:graph", name="removed")
         place = Path(output(client, "removed", "a")[-1])
-        assert folders() - before == {place}
+        assert folders() - before == {place.parent}
         [pid] = client.deployment("removed").worker_pids
         worker = psutil.Process(pid)
         worker.kill()
@@ -306,7 +306,13 @@ def test_code_that_is_no_archive_fails_the_startup(client: Client, tmp_path: Pat
 
 @pytest.mark.parametrize(
     ("target", "topology", "field"),
-    [("app", [], "target"), ("a b:c", [], "target"), ("a:b", ["x" * 2**20, "y"], "topology")],
+    [
+        ("app", [], "target"),
+        ("a b:c", [], "target"),
+        ("a:b", ["x" * 2**20, "y"], "topology"),
+        ("a:b", ["ü" * 2**19], "topology"),
+        ("a:b", [""] * 2**19, "topology"),
+    ],
 )
 def test_a_header_out_of_bounds_is_refused(
     client: Client, target: str, topology: list[str], field: str

@@ -118,6 +118,8 @@ def test_lines_belong_to_the_run_that_printed_them(daemon: RunningDaemon) -> Non
             ("half a line", ""),
         ]
         assert len({line.worker for line in everything}) == 1
+        for reference in ("talking:latest", "talking:v1"):
+            assert lines_of(stub, runs_pb2.LogsRequest(deployment=reference)) == everything
         by_run = [
             line.text for run in submitted for line in everything if line.run_id == run.run_id
         ]

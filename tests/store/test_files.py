@@ -6,9 +6,12 @@ import asyncio
 import hashlib
 import os
 import resource
+import threading
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -274,6 +277,63 @@ async def test_deleting(store: Opened) -> None:
     for name in (sha256, partial):
         with pytest.raises(FileMissing):
             await store.files.delete(name)
+
+
+class Gate:
+    """Holds up whatever threads of the loop are given from now on."""
+
+    def __init__(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._open = threading.Event()
+        self._executor = ThreadPoolExecutor(1)
+        loop.set_default_executor(self._executor)
+        self.closed = asyncio.Event()
+
+    async def chunks(self, content: bytes) -> AsyncIterator[bytes]:
+        """A content, after which the gate is shut: its publication waits, and holds a lock."""
+        yield content
+        self._executor.submit(self._open.wait, 60)
+        self.closed.set()
+
+    async def release(self, *waiting: asyncio.Task[Any]) -> None:
+        """Let the tasks come as far as they can, then open."""
+        for _ in range(10 * len(waiting)):
+            await asyncio.sleep(0)
+        self._open.set()
+
+
+async def test_a_content_that_is_being_removed_can_come_back(store: Opened) -> None:
+    partial = await store.end_early(b"abcdef", 4)
+    gate = Gate()
+    publishing = asyncio.create_task(store.files.receive(gate.chunks(CONTENT), digest(CONTENT), 10))
+    await gate.closed.wait()
+    removing = asyncio.create_task(store.files.delete(partial))
+    receiving = asyncio.create_task(store.files.receive(chunks(b"abcdef"), partial, 6))
+    await gate.release(removing, receiving)
+    await asyncio.gather(publishing, removing)
+    assert await receiving == Received(existed=False, written=6)
+    assert await read(store.files, partial) == b"abcdef"
+
+
+async def test_what_is_being_removed_goes_though_the_caller_leaves(store: Opened) -> None:
+    sha256 = await store.add(b"abcdef")
+    gate = Gate()
+    publishing = asyncio.create_task(store.files.receive(gate.chunks(CONTENT), digest(CONTENT), 10))
+    await gate.closed.wait()
+    removing = asyncio.create_task(store.files.delete(sha256))
+    await asyncio.sleep(0)
+    removing.cancel()
+    await gate.release(removing)
+    await publishing
+    with pytest.raises(asyncio.CancelledError):
+        await removing
+    store.reopen()
+    assert store.files.status(sha256) == ABSENT
+
+
+async def test_of_an_upload_that_brings_nothing_nothing_stays(store: Opened) -> None:
+    await store.end_early(b"abc", 0)
+    assert store.on_disk() == {}
 
 
 @contextmanager

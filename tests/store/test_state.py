@@ -218,6 +218,10 @@ async def test_code_that_versions_share_goes_with_the_last(store: SqliteDeployme
     assert not store.code_path(CODE).exists()
 
 
+def mode_of(path: str) -> int:
+    return Path(path).stat().st_mode
+
+
 async def test_older_database_is_brought_forward_after_a_copy(tmp_path: Path) -> None:
     with StateDirectory(tmp_path) as directory:
         with closing(sqlite3.connect(directory.database)) as connection:
@@ -229,7 +233,10 @@ async def test_older_database_is_brought_forward_after_a_copy(tmp_path: Path) ->
         await store.close()
         with closing(sqlite3.connect(directory.database)) as connection:
             assert connection.execute("PRAGMA user_version").fetchone() == (VERSION,)
-        with closing(sqlite3.connect(f"{directory.database}.v0")) as connection:
+        copy = f"{directory.database}.v0"
+        # It has what the database has, the environments of deployments, too.
+        assert mode_of(copy) & 0o077 == 0
+        with closing(sqlite3.connect(copy)) as connection:
             assert connection.execute("SELECT name FROM sqlite_master").fetchall() == [
                 ("before_the_first_version",)
             ]

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple
 
-from pipeline import _fetching
+from pipeline import _fetching, _scratch
 from pipeline._graph import pickled
 from pipeline.errors import SerialisationError
 from pipeline.objects.files import File, one_source
@@ -138,7 +138,7 @@ class Directory:
         """
         with self._lock:
             if self._path is None:
-                folder = tempfile.mkdtemp(prefix="pipeline-directory-")
+                folder = _scratch.make_folder("pipeline-directory-")
                 weakref.finalize(self, _remove, folder, os.getpid())
                 path = Path(folder) / self.name
                 try:
@@ -247,7 +247,7 @@ class Directory:
             return self._archive
         import tarfile
 
-        folder = tempfile.mkdtemp(prefix="pipeline-archive-")
+        folder = _scratch.make_folder("pipeline-archive-")
         path = Path(folder) / f"{self.name}.tar"
         with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as archive:
             for entry in self.entries():

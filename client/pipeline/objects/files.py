@@ -18,7 +18,7 @@ import weakref
 from pathlib import Path
 from typing import BinaryIO
 
-from pipeline import _fetching
+from pipeline import _fetching, _scratch
 from pipeline._graph import pickled
 from pipeline.errors import SerialisationError
 from pipeline.objects._sources import AtUrl, BufferReader, InDaemon, Remote
@@ -208,7 +208,7 @@ class File:
         """
         with self._lock:
             if self._path is None:
-                folder = tempfile.mkdtemp(prefix="pipeline-file-")
+                folder = _scratch.make_folder("pipeline-file-")
                 weakref.finalize(self, _remove, folder, os.getpid())
                 path = Path(folder) / self.name
                 with path.open("xb") as stream:

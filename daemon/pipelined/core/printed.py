@@ -120,8 +120,7 @@ class LineBuffer:
             if position < self._first:
                 yield [self._missed(self._first - position)]
                 position = self._first
-            start = position - self._first
-            batch = list(islice(self._lines, start, start + BATCH))
+            batch = self._batch(position - self._first)
             if batch and (follow or position < end):
                 position += len(batch)
                 yield batch
@@ -134,6 +133,13 @@ class LineBuffer:
     def _first(self) -> int:
         """Number of the oldest line that is here, counting all that have come."""
         return self._come - len(self._lines)
+
+    def _batch(self, start: int) -> Sequence[Line]:
+        behind = len(self._lines) - start
+        if behind > BATCH:
+            return [*islice(self._lines, start, start + BATCH)]
+        # From the end: who follows shall not pass by thousands of lines for each that comes.
+        return [*islice(reversed(self._lines), behind)][::-1]
 
     def _missed(self, count: int) -> Line:
         at = self._lines[0].at if self._lines else self._newest_at

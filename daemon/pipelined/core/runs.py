@@ -206,8 +206,9 @@ class Runs:
         self._end(run, RunState.CANCELLED)
 
     def discard(self, run: Run) -> None:
-        """Forget a run, with all that is kept of it."""
-        self._runs.pop(run.id)
+        """Forget a run, with all that is kept of it, unless it has been forgotten."""
+        if self._runs.pop(run.id, None) is None:
+            return
         self._ended[run.submitted].pop(run.id, None)
         if self._keys.get(run.key) is run:
             del self._keys[run.key]

@@ -14,7 +14,9 @@ BUNDLE = "CODE_FORMAT_BUNDLE"
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 TARGET = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 MAX_TARGET_LENGTH = 1000
-MAX_TOPOLOGY_CHARACTERS = 2**20
+# With the environment they go to the worker in the header of one frame.
+MAX_TOPOLOGY_BYTES = 2**20
+MAX_SCHEMA_BYTES = 2**20
 MAX_INSTANCES = 64
 MAX_CODE_BYTES = 256 * 2**20
 MAX_ENVIRONMENT_BYTES = 64 * 2**10
@@ -102,8 +104,9 @@ def validate(specification: Specification) -> None:
         len(code.target) > MAX_TARGET_LENGTH or not TARGET.fullmatch(code.target)
     ):
         raise InvalidRequest("target", f"{code.target[:200]!r} is not of the form module:variable")
-    if sum(map(len, code.topology)) > MAX_TOPOLOGY_CHARACTERS:
-        raise InvalidRequest("topology", f"has more than {MAX_TOPOLOGY_CHARACTERS} characters")
+    # Each line has a few bytes of its own on the wire.
+    if sum(len(line.encode()) + 4 for line in code.topology) > MAX_TOPOLOGY_BYTES:
+        raise InvalidRequest("topology", f"has more than {MAX_TOPOLOGY_BYTES} bytes")
     if specification.code.size > MAX_CODE_BYTES:
         raise CodeTooLarge(specification.code.size, MAX_CODE_BYTES)
     if specification.code.size < 1:

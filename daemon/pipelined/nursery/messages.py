@@ -18,10 +18,18 @@ from pipelined.core.errors import (
     StartupOutOfMemory,
 )
 from pipelined.core.ports import StartSpec
+from pipelined.core.specification import BUNDLE
 from pipelined.core.stages import Stage, StageKind
 from pipelined.nursery.limits import Limits
+from pipelined.worker.bounded import bounded
 from pipelined_api.v1 import deployments_pb2, schema_pb2, timeline_pb2
 from pipelined_api.worker.v1 import worker_pb2
+
+# What is kept of what a worker says, in bytes. Of a run it is little more than what its status may
+# have: thousands of them are remembered.
+MAX_NAME = 1024
+MAX_START_TEXT, MAX_START_TRACEBACK = 9 * 1024, 66 * 1024
+MAX_RUN_TEXT, MAX_RUN_TRACEBACK = 2 * 1024, 4 * 1024
 
 _START_CAUSES = {
     worker_pb2.StartFailed.CAUSE_NODE: "node",
@@ -33,7 +41,8 @@ _START_CAUSES = {
 
 
 def start(spec: StartSpec, limits: Limits, folder: str) -> worker_pb2.ToWorker:
-    """Return the order to start; the code goes beside it, a bundle's files into the folder."""
+    """Return the order to start; the code goes beside it, what is temporary into the folder."""
+    bundle = spec.code_format == BUNDLE
     return worker_pb2.ToWorker(
         start=worker_pb2.Start(
             deployment=spec.deployment,
@@ -47,7 +56,7 @@ def start(spec: StartSpec, limits: Limits, folder: str) -> worker_pb2.ToWorker:
             pinned_bytes=limits.pinned_bytes or 0,
             device_bytes=limits.device_bytes or 0,
             target=spec.target,
-            schema=schema_pb2.Schema.FromString(spec.schema) if folder else None,
+            schema=schema_pb2.Schema.FromString(spec.schema) if bundle else None,
             topology=spec.topology,
             folder=folder,
             url_hosts=limits.url_hosts,
@@ -61,30 +70,33 @@ def stage(message: timeline_pb2.Stage) -> Stage:
     known = {kind.value for kind in StageKind}
     return Stage(
         kind=StageKind(message.kind) if message.kind in known else StageKind.NODE,
-        name=message.name,
+        name=bounded(message.name, MAX_NAME),
         start_seconds=message.start_seconds,
         seconds=message.seconds,
         bytes=message.bytes,
-        source=message.source,
+        source=bounded(message.source, MAX_NAME),
     )
 
 
 def start_error(deployment: str, failed: worker_pb2.StartFailed) -> StartupFailed:
     """Return what a failed startup is to the caller."""
-    failure = _failure(failed.failure)
+    failure = _failure(failed.failure, MAX_START_TEXT, MAX_START_TRACEBACK)
     if failed.cause == worker_pb2.StartFailed.CAUSE_OUT_OF_MEMORY:
         return StartupOutOfMemory(deployment, failure)
     cause = _START_CAUSES.get(failed.cause, "code")
-    return StartupFailed(deployment, failure, cause=cause, subject=failed.subject)
+    return StartupFailed(
+        deployment, failure, cause=cause, subject=bounded(failed.subject, MAX_NAME)
+    )
 
 
 def run_error(run_id: str, failed: worker_pb2.RunFailed, limit: int) -> DomainError:
     """Return what a failed run is to the caller."""
-    failure = _failure(failed.failure)
+    failure = _failure(failed.failure, MAX_RUN_TEXT, MAX_RUN_TRACEBACK)
+    subject = bounded(failed.subject, MAX_NAME)
     if failed.cause == worker_pb2.RunFailed.CAUSE_INVALID_INPUT:
-        return InvalidInput(failed.subject, failure.message, failed.bound or None)
+        return InvalidInput(subject, failure.message, bounded(failed.bound, MAX_NAME) or None)
     if failed.cause == worker_pb2.RunFailed.CAUSE_OUTPUT_TYPE:
-        return OutputNotSendable(run_id, failed.subject, failure.message)
+        return OutputNotSendable(run_id, subject, failure.message)
     if failed.cause == worker_pb2.RunFailed.CAUSE_OUTPUT_TOO_LARGE:
         return OutputTooLarge(run_id, failed.size, limit)
     if failed.cause == worker_pb2.RunFailed.CAUSE_CANCELLED:
@@ -104,5 +116,10 @@ def exit_of(wait_status: int) -> Exit:
         return Exit(signal=f"SIG{-code}")
 
 
-def _failure(message: deployments_pb2.Failure) -> Failure:
-    return Failure(message.type, message.message, message.traceback, message.node)
+def _failure(message: deployments_pb2.Failure, text: int, traceback: int) -> Failure:
+    return Failure(
+        bounded(message.type, MAX_NAME),
+        bounded(message.message, text),
+        bounded(message.traceback, traceback),
+        bounded(message.node, MAX_NAME),
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import asyncio
+import contextlib
 import fcntl
 import os
 import termios
@@ -42,8 +43,10 @@ class OutputReader:
             return
         # So much and no more: somebody may have the pipe and go on writing.
         left = _size_of(self._pipe)
-        while left > 0 and (count := self._read_once(min(left, _READ))):
-            left -= count
+        # The child can read from its own pipe, too, and leave less than there was.
+        with contextlib.suppress(BlockingIOError):
+            while left > 0 and (count := self._read_once(min(left, _READ))):
+                left -= count
         if self._line:
             self._hand_on([self._take_line()])
 

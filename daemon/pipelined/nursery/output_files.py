@@ -21,7 +21,7 @@ class _Output:
 
 
 class OutputFiles:
-    """What one run after the other gives back.
+    """What a run gives back.
 
     Args:
         keeper: Where it goes; None if runs cannot give back large files.
@@ -32,19 +32,18 @@ class OutputFiles:
         self._outputs: list[_Output] = []
 
     @property
-    def pending(self) -> bool:
-        """Whether there are files that have to be kept."""
-        return bool(self._outputs)
+    def count(self) -> int:
+        """How many files have to be kept."""
+        return len(self._outputs)
 
-    def add(self, output: worker_pb2.OutputFile, running: str | None, frame: Frame) -> None:
-        """Take over the descriptor of a file; ``running`` is the run that may give one back.
+    def add(self, output: worker_pb2.OutputFile, frame: Frame) -> None:
+        """Take over the descriptor of a file.
 
         Raises:
             ProtocolError: The worker may not, or not so.
         """
         if (
-            output.run_id != running
-            or len(output.sha256) != DIGEST_BYTES
+            len(output.sha256) != DIGEST_BYTES
             or len(frame.fds) != 1
             or len(self._outputs) == MAX_FILES_PER_RUN
         ):

@@ -59,7 +59,7 @@ class RemoteStream:
         if self._ahead.is_full:
             _drop(frame, files)
             raise ProtocolError("more of a stream than it was given credit for")
-        self._ahead.sent(frame.size)
+        self._ahead.sent(frame.size, files.count)
         if self._cancelled:
             _drop(frame, files)
             return
@@ -84,7 +84,7 @@ class RemoteStream:
         frame, files = self._frames.popleft()
         self._taken = True
         try:
-            if files.pending:
+            if files.count:
                 await files.keep()
         except ProtocolError as error:
             frame.close()

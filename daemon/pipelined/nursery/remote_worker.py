@@ -11,40 +11,37 @@ import socket
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 
 import structlog
 from google.protobuf.message import DecodeError
 
-from pipelined.core.errors import DomainError, Exit, FileMissing, StorageFailed, WorkerDied
+from pipelined.core.errors import DomainError, Exit, StorageFailed, WorkerDied
 from pipelined.core.files import OutputKeeper, StoredFile
 from pipelined.core.ports import RunResult, StartSpec
 from pipelined.core.printed import Printed
-from pipelined.core.specification import BUNDLE
 from pipelined.core.stages import Stage
 from pipelined.nursery import messages
 from pipelined.nursery.limits import Limits
 from pipelined.nursery.output import OutputReader
-from pipelined.nursery.output_files import OutputFiles
+from pipelined.nursery.remote_run import RemoteRun
 from pipelined.nursery.remote_stream import RemoteStream
 from pipelined.worker import last_words
 from pipelined.worker.channel import AsyncChannel, ProtocolError
 from pipelined.worker.framing import Frame
-from pipelined.worker.sealed import seal
 from pipelined_api.worker.v1 import worker_pb2
 
-# Copied on another thread than the event loop's.
-_LARGE = 1024 * 1024
 # What a worker has to end by itself once its channel is closed, or after SIGTERM.
 _LAST_SECONDS = 1.0
-# Of the folders with the files of bundles, one for each worker.
-FOLDER_PREFIX = "pipelined-bundle-"
+# In one startup: one for each node and each file of weights.
+_MOST_STAGES = 2**16
+# Of the folders with what is temporary, one for each worker.
+FOLDER_PREFIX = "pipelined-worker-"
 
 log = structlog.get_logger()
 
 
 def _remove_folder(path: str) -> None:
-    # A copy that is still being written by a process of the worker's own is not waited for.
+    # What a process of the worker's own still writes is not waited for.
     shutil.rmtree(path, ignore_errors=True)
 
 
@@ -71,18 +68,15 @@ class RemoteWorker:
         self._loop = loop
         self._limits = limits
         self._on_stage: Callable[[Stage], None] | None = None
+        self._stages = 0
         self._starting: asyncio.Future[None] | None = None
         self._deployment = ""
-        self._running: tuple[str, asyncio.Future[RunResult]] | None = None
-        self._stream: RemoteStream | None = None
-        # The run that nobody waits for any more.
-        self._cancelled = ""
-        self._files = OutputFiles(files)
-        # Of a run that has ended well, what it gave back is being kept.
-        self._keeping: asyncio.Task[None] | None = None
+        # The one that has not been answered.
+        self._run: RemoteRun | None = None
+        self._files = files
         self._reaped = False
         self._last_words = ""
-        # That of a bundle's files.
+        # For what is temporary; made when the worker is told to start.
         self._folder = ""
         self._on_output = on_output
         self._channel = AsyncChannel(connection, self._on_frame, self._on_closed)
@@ -101,8 +95,6 @@ class RemoteWorker:
         self._channel.receive_rest()
         self._channel.close()
         self._output.close()
-        if self._running is not None:
-            self._files.close()
         if self._folder:
             # Not a task: the end of the loop waits for it.
             self._loop.run_in_executor(None, _remove_folder, self._folder)
@@ -111,27 +103,24 @@ class RemoteWorker:
         self.exited.set_result(exit_)
         if self._starting is not None and not self._starting.done():
             self._starting.set_exception(WorkerDied(exit_))
-        if self._running is not None:
-            run_id, future = self._running
-            self._running = self._stream = None
-            _fail(future, WorkerDied(exit_, run_id))
+        if (run := self._run) is not None:
+            self._run = None
+            run.fail(WorkerDied(exit_, run.id))
 
     def _make_folder(self) -> None:
         try:
             self._folder = tempfile.mkdtemp(prefix=FOLDER_PREFIX)
         except OSError as error:
             reason = error.strerror or "unknown"
-            raise StorageFailed("make a folder for the bundle's files", reason) from None
+            raise StorageFailed("make a temporary folder", reason) from None
 
     async def start(self, spec: StartSpec, on_stage: Callable[[Stage], None]) -> None:
         """Load the code and execute the startup nodes (see ``core.ports.Worker``)."""
         if self.exited.done():
             raise WorkerDied(self.exited.result())
-        if spec.code_format == BUNDLE and not self._folder:
-            await asyncio.to_thread(self._make_folder)
-            if self.exited.done():
-                await asyncio.to_thread(_remove_folder, self._folder)
-                raise WorkerDied(self.exited.result())
+        if not self._folder:
+            # Not on another thread: the worker may end, and its folder go, before it is done.
+            self._make_folder()
         try:
             code = os.open(spec.code_path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
@@ -145,7 +134,7 @@ class RemoteWorker:
             worker=self.id,
             pid=self.pid,
         )
-        self._on_stage = on_stage
+        self._on_stage, self._stages = on_stage, 0
         self._starting = self._loop.create_future()
         try:
             order = messages.start(spec, self._limits, self._folder)
@@ -164,53 +153,38 @@ class RemoteWorker:
         self, run_id: str, request: bytes, files: Sequence[StoredFile] = ()
     ) -> asyncio.Future[RunResult]:
         """Send a serialised request; the result comes in the future."""
-        future: asyncio.Future[RunResult] = self._loop.create_future()
-        self._begin(worker_pb2.Run(run_id=run_id), request, files, future, None)
-        return future
+        return self._begin(run_id, request, files, streams=False).ended
 
     def stream(self, run_id: str, request: bytes, files: Sequence[StoredFile] = ()) -> RemoteStream:
         """Send a serialised request; the outputs come in the stream."""
-        stream = RemoteStream(run_id, self._say, self._broken)
-        order = worker_pb2.Run(run_id=run_id, stream=True)
-        self._begin(order, request, files, stream.ended, stream)
-        return stream
+        run = self._begin(run_id, request, files, streams=True)
+        assert run.stream is not None
+        return run.stream
 
     def _begin(
-        self,
-        order: worker_pb2.Run,
-        request: bytes,
-        files: Sequence[StoredFile],
-        future: asyncio.Future[RunResult],
-        stream: RemoteStream | None,
-    ) -> None:
+        self, run_id: str, request: bytes, files: Sequence[StoredFile], *, streams: bool
+    ) -> RemoteRun:
+        run = RemoteRun(run_id, self._channel, self._files, self._broken, streams=streams)
         if self.exited.done():
-            future.set_exception(WorkerDied(self.exited.result(), order.run_id))
-            return
-        if self._running is not None:
+            run.fail(WorkerDied(self.exited.result(), run_id))
+            return run
+        if self._run is not None:
             raise RuntimeError("one run at a time: the one before has not been answered")
         try:
-            self._send_files(files)
+            run.send_files(files)
         except DomainError as error:
-            future.set_exception(error)
-            return
+            run.fail(error)
+            return run
         # Not of this run.
         self._output.drain()
-        self._running = (order.run_id, future)
-        self._stream = stream
-        if len(request) <= _LARGE:
-            self._channel.send(worker_pb2.ToWorker(run=order).SerializeToString(), request)
-        else:
-            sealing = self._loop.run_in_executor(None, seal, request)
-            sealing.add_done_callback(partial(self._send_sealed, order, len(request), stream))
+        self._run = run
+        run.send(request)
+        return run
 
     def cancel(self, run_id: str) -> None:
         """Tell the worker that nobody waits for a run any more. Never raises."""
-        if self._running is not None and self._running[0] == run_id:
-            self._cancelled = run_id
-            self._say(worker_pb2.ToWorker(cancel=worker_pb2.Cancel(run_id=run_id)))
-
-    def _say(self, message: worker_pb2.ToWorker) -> None:
-        self._channel.send(message.SerializeToString())
+        if self._run is not None and self._run.id == run_id:
+            self._run.cancel()
 
     async def stop(self, grace_seconds: float) -> None:
         """End the process: ask, and after the grace period kill its group. Never raises."""
@@ -241,46 +215,6 @@ class RemoteWorker:
         """Close the channel: the process, if it comes to exist, ends by itself."""
         self._channel.close()
 
-    def _send_files(self, files: Sequence[StoredFile]) -> None:
-        """Open all of them, or none, and pass them on."""
-        with contextlib.ExitStack() as opened:
-            descriptors = []
-            for file in files:
-                try:
-                    descriptor = os.open(file.path, os.O_RDONLY | os.O_CLOEXEC)
-                except FileNotFoundError:
-                    raise FileMissing(file.sha256) from None
-                except OSError as error:
-                    raise StorageFailed("read a file", error.strerror or "unknown") from None
-                opened.callback(os.close, descriptor)
-                descriptors.append(descriptor)
-            for file, descriptor in zip(files, descriptors, strict=True):
-                order = worker_pb2.InputFile(sha256=bytes.fromhex(file.sha256))
-                header = worker_pb2.ToWorker(input_file=order).SerializeToString()
-                self._channel.send(header, fds=[descriptor])
-
-    def _send_sealed(
-        self,
-        order: worker_pb2.Run,
-        size: int,
-        stream: RemoteStream | None,
-        sealing: asyncio.Future[int],
-    ) -> None:
-        if sealing.cancelled():
-            return
-        if (error := sealing.exception()) is not None:
-            self._broken(f"no shared memory for the request: {error}")
-            return
-        memory = sealing.result()
-        header = worker_pb2.ToWorker(run=order).SerializeToString()
-        self._channel.send_sealed(header, memory, size)
-        os.close(memory)
-        # What was said before the worker knew of the run was in vain.
-        if stream is not None:
-            stream.say_cancelled()
-        elif self._cancelled == order.run_id:
-            self.cancel(order.run_id)
-
     def _on_frame(self, frame: Frame) -> None:
         try:
             message = worker_pb2.FromWorker.FromString(frame.header)
@@ -289,24 +223,23 @@ class RemoteWorker:
             raise ProtocolError("a header that is not a message") from None
         kind = message.WhichOneof("message")
         if kind == "output_file":
-            run_id = self._running[0] if self._running is not None else None
-            self._files.add(message.output_file, run_id, frame)
+            self._unanswered(message.output_file.run_id, frame).add_file(message.output_file, frame)
             return
         if frame.fds:
             frame.close()
             raise ProtocolError("file descriptors that nobody asked for")
-        if kind == "run_succeeded":
-            self._on_succeeded(message.run_succeeded, frame)
-            return
         if kind == "elements":
-            self._on_elements(message.elements, frame)
+            self._unanswered(message.elements.run_id, frame).add_elements(frame)
+            return
+        if kind == "run_succeeded":
+            run = self._answered(message.run_succeeded.run_id, frame)
+            run.succeed(message.run_succeeded.execution_seconds, frame)
             return
         frame.close()
         if kind == "run_failed":
-            run_id, future = self._take_run(message.run_failed.run_id)
-            self._files.close()
+            run = self._answered(message.run_failed.run_id, frame)
             limit = self._limits.response_bytes
-            _fail(future, messages.run_error(run_id, message.run_failed, limit))
+            run.fail(messages.run_error(run.id, message.run_failed, limit))
         elif kind == "hello":
             if not self.hello.done():
                 self.hello.set_result(None)
@@ -315,6 +248,9 @@ class RemoteWorker:
         elif self._starting is None or self._starting.done():
             raise ProtocolError(f"unexpected message: {kind}")
         elif kind == "stage":
+            self._stages += 1
+            if self._stages > _MOST_STAGES:
+                raise ProtocolError("more stages than a startup may have")
             if self._on_stage is not None:
                 self._on_stage(messages.stage(message.stage))
         elif kind == "started":
@@ -327,84 +263,26 @@ class RemoteWorker:
         else:
             raise ProtocolError(f"unexpected message: {kind}")
 
-    def _on_elements(self, elements: worker_pb2.Elements, frame: Frame) -> None:
-        if self._stream is None or (self._running or ("",))[0] != elements.run_id:
-            frame.close()
-            raise ProtocolError("elements of a run that does not stream")
-        self._stream.add(frame, self._files.take())
-
-    def _on_succeeded(self, succeeded: worker_pb2.RunSucceeded, frame: Frame) -> None:
-        try:
-            _, future = self._take_run(succeeded.run_id)
-            if self._files.pending:
-                self._keeping = self._loop.create_task(self._keep(succeeded, frame, future))
-                return
-            seconds = succeeded.execution_seconds
-            if frame.size <= _LARGE:
-                response = frame.payload()
-                if not future.done():
-                    future.set_result(RunResult(response, seconds))
-                return
-        except BaseException:
-            frame.close()
-            raise
-        reading = self._loop.run_in_executor(None, frame.payload)
-        reading.add_done_callback(partial(self._response_read, succeeded, future))
-
-    async def _keep(
-        self,
-        succeeded: worker_pb2.RunSucceeded,
-        frame: Frame,
-        future: asyncio.Future[RunResult],
-    ) -> None:
-        """Keep the files that a run gave back; only then it has ended."""
-        try:
-            await self._files.keep()
-            response = await asyncio.to_thread(frame.payload)
-            if not future.done():
-                future.set_result(RunResult(response, succeeded.execution_seconds))
-        except DomainError as error:
-            _fail(future, error)
-        except ProtocolError as error:
-            self._broken(str(error))
-            _fail(future, WorkerDied(Exit(signal="SIGKILL"), succeeded.run_id))
-        except BaseException:
-            future.cancel()
-            raise
-        finally:
-            frame.close()
-            self._files.close()
-
-    def _response_read(
-        self,
-        succeeded: worker_pb2.RunSucceeded,
-        future: asyncio.Future[RunResult],
-        reading: asyncio.Future[bytes],
-    ) -> None:
-        if reading.cancelled():
-            return
-        if (error := reading.exception()) is not None:
-            self._broken(str(error))
-            # If it is not dead yet it soon is.
-            _fail(future, WorkerDied(Exit(signal="SIGKILL"), succeeded.run_id))
-        elif not future.done():
-            future.set_result(RunResult(reading.result(), succeeded.execution_seconds))
-
     def _hear(self, lines: list[str]) -> None:
         for line in lines:
             if line.startswith(last_words.MARK):
                 self._last_words = last_words.heard_in(line) or self._last_words
-        run_id = "" if self._running is None else self._running[0]
+        run_id = "" if self._run is None else self._run.id
         self._on_output(Printed(self.id, lines, self._deployment, run_id))
 
-    def _take_run(self, run_id: str) -> tuple[str, asyncio.Future[RunResult]]:
-        if self._running is None or self._running[0] != run_id:
-            raise ProtocolError("an answer to a run that it was not given")
+    def _unanswered(self, run_id: str, frame: Frame) -> RemoteRun:
+        """The run that a frame is about, which has to be the one in progress."""
+        if self._run is None or self._run.id != run_id:
+            frame.close()
+            raise ProtocolError("it speaks of a run that it was not given")
+        return self._run
+
+    def _answered(self, run_id: str, frame: Frame) -> RemoteRun:
+        run = self._unanswered(run_id, frame)
         # It has flushed its streams before it answered: what the run printed is here.
         self._output.drain()
-        taken, self._running = self._running, None
-        self._stream = None
-        return taken
+        self._run = None
+        return run
 
     def _on_closed(self, error: ProtocolError | None) -> None:
         if error is not None:
@@ -417,8 +295,3 @@ class RemoteWorker:
         log.error("worker killed: it broke the protocol", worker=self.id, reason=reason)
         self.kill()
         self._channel.close()
-
-
-def _fail(future: asyncio.Future[RunResult], error: Exception) -> None:
-    if not future.done():
-        future.set_exception(error)

@@ -13,10 +13,11 @@ from pipelined.core.compatibility import Installed, Package
 from pipelined.core.deployment import Deployment
 from pipelined.core.deployments import Deployments
 from pipelined.core.errors import InvalidRequest
-from pipelined.core.specification import validate
+from pipelined.core.specification import MAX_SCHEMA_BYTES, validate
 from pipelined.core.stages import Stage
 from pipelined.core.states import State
 from pipelined.rpc.messages import (
+    checked_key,
     deployment_message,
     pointer_message,
     specification_of,
@@ -44,13 +45,12 @@ class DeploymentsServicer(deployments_pb2_grpc.DeploymentsServicer):
     ) -> deployments_pb2.DeployResponse:
         """Receive a pipeline under a name."""
         header = await _header(request)
+        key = checked_key(header.idempotency_key)
         specification = specification_of(header)
         validate(specification)
         # Looks into the folders of installed packages.
         warnings = await asyncio.to_thread(_check, header, self._installed)
-        deployment, created = await self._deployments.deploy(
-            specification, _chunks(request), header.idempotency_key
-        )
+        deployment, created = await self._deployments.deploy(specification, _chunks(request), key)
         return deployments_pb2.DeployResponse(
             deployment=self._message(deployment), created=created, warnings=warnings
         )
@@ -174,6 +174,9 @@ async def _header(
     async for request in requests:
         if request.WhichOneof("part") != "header":
             break
+        size = request.header.schema.ByteSize()
+        if size > MAX_SCHEMA_BYTES:
+            raise InvalidRequest("schema", f"{size} bytes are more than {MAX_SCHEMA_BYTES}")
         try:
             check_schema(request.header.schema)
         except SchemaViolation as error:

@@ -21,6 +21,16 @@ CODE_FORMATS = (
 )
 
 
+MAX_KEY_LENGTH = 256
+
+
+def checked_key(key: str) -> str:
+    """Return an idempotency key, which may be empty. Raises InvalidRequest if it is too long."""
+    if len(key) > MAX_KEY_LENGTH:
+        raise InvalidRequest("idempotency_key", f"has more than {MAX_KEY_LENGTH} characters")
+    return key
+
+
 def timestamp(seconds: float) -> Timestamp:
     """Seconds since the epoch as a Timestamp."""
     message = Timestamp()

@@ -13,7 +13,7 @@ from pipelined.core.deployment import Deployment
 from pipelined.core.deployments import Deployments
 from pipelined.core.errors import InvalidInput, InvalidRequest
 from pipelined.core.files import FileStore, StoredFile
-from pipelined_api.limits import MAX_FILES_PER_RUN
+from pipelined_api.limits import MAX_DIRECTORY_ENTRIES, MAX_FILES_PER_RUN
 from pipelined_api.schema import validate_inputs
 from pipelined_api.v1 import runs_pb2, schema_pb2, values_pb2
 from pipelined_api.wire_values import SchemaViolation, plain, stored_files
@@ -22,6 +22,9 @@ from pipelined_api.wire_values import SchemaViolation, plain, stored_files
 SCHEMAS_KEPT = 256
 # Requests of more bytes are parsed and validated on another thread than the event loop's.
 LARGE = 256 * 1024
+# References that the inputs of one run may have, also if all are to one content: the worker gives
+# each a name of its own.
+MAX_REFERENCES = 2 * MAX_DIRECTORY_ENTRIES
 
 References = dict[str, values_pb2.File]
 # A StreamRequest has the fields of a RunRequest, and nothing else.
@@ -117,7 +120,15 @@ class RunInputs:
             raise InvalidInput(error.field, error.message, error.bound) from error
         values = [(f"inputs[{i}]", value) for i, value in enumerate(message.inputs)]
         values += [(entry.key, entry.value) for entry in message.named_inputs]
-        return {path: file for field, value in values for path, file in stored_files(value, field)}
+        references: References = {}
+        for field, value in values:
+            for path, file in stored_files(value, field):
+                if len(references) == MAX_REFERENCES:
+                    bound = f"max_references={MAX_REFERENCES}"
+                    what = f"more than {MAX_REFERENCES} references to uploaded contents"
+                    raise InvalidInput(path, what, bound)
+                references[path] = file
+        return references
 
     def _schema(self, serialised: bytes) -> schema_pb2.Schema:
         schema = self._schemas.get(serialised)

@@ -62,11 +62,10 @@ class RunRecords:
         """Describe runs, the newest first."""
         if request.limit > MAX_RUNS_LISTED:
             raise InvalidRequest("limit", f"{request.limit} is more than {MAX_RUNS_LISTED}")
-        known = {state.value for state in RunState}
-        for state in request.states:
-            if state not in known:
-                raise InvalidRequest("states", f"there is no state {state}")
-        states = [RunState(state) for state in request.states]
+        wanted = set(request.states)
+        for state in wanted.difference(state.value for state in RunState):
+            raise InvalidRequest("states", f"there is no state {state}")
+        states = [RunState(state) for state in wanted]
         runs = self._runs.list(request.deployment, states, request.limit or DEFAULT_LISTED)
         return runs_pb2.RunsListResponse(runs=[run_info(run) for run in runs])
 
@@ -86,8 +85,9 @@ class RunRecords:
         if which == "run_id":
             buffer = self._runs.get(request.run_id).lines
         elif which == "deployment":
-            self._deployments.get(request.deployment)
-            buffer = self._journal.of_deployment(request.deployment)
+            deployment = self._deployments.get(request.deployment)
+            # A reference to one of its versions is none to what that one printed.
+            buffer = self._journal.of_deployment(deployment.specification.name)
         else:
             raise InvalidRequest("of", "neither a run nor a deployment is named")
         tail = request.tail if request.HasField("tail") else None

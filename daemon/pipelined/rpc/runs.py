@@ -19,13 +19,13 @@ from pipelined.core.deployment import Deployment
 from pipelined.core.errors import InvalidRequest
 from pipelined.core.run_execution import RunExecution
 from pipelined.core.runs import Run, Runs
+from pipelined.rpc.messages import checked_key
 from pipelined.rpc.run_inputs import LARGE, RunInputs
 from pipelined.rpc.run_messages import run_info
 from pipelined.rpc.status import RUN_ID_METADATA, unary
 from pipelined_api.v1 import runs_pb2
 
 Context = grpc.aio.ServicerContext[Any, Any]
-MAX_KEY_LENGTH = 256
 # A year: what is beyond it is a mistake, and timers have their limits.
 MAX_SECONDS = 366 * 86400.0
 
@@ -76,10 +76,8 @@ class RunCalls:
     async def submit(self, request: bytes, context: Context) -> bytes:
         """Validate the inputs, let the run begin, and return a serialised SubmitResponse."""
         message = await self._inputs.parsed(request, runs_pb2.SubmitRequest)
-        key, timeout = message.idempotency_key, message.timeout_seconds
-        if len(key) > MAX_KEY_LENGTH:
-            raise InvalidRequest("idempotency_key", f"has more than {MAX_KEY_LENGTH} characters")
-        checked_seconds("timeout_seconds", timeout)
+        key = checked_key(message.idempotency_key)
+        timeout = checked_seconds("timeout_seconds", message.timeout_seconds)
         digest = await _digest(message, len(request)) if key else ""
         # Before the inputs are validated: the deployment may be another one by now.
         if key and (run := self._runs.with_key(key, digest)) is not None:

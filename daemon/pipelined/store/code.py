@@ -26,11 +26,15 @@ async def in_thread(
     ``asyncio.to_thread`` alone leaves the thread at work on a file descriptor that its caller
     closes, and that may be another file by the time it is written to.
     """
-    thread = asyncio.ensure_future(asyncio.to_thread(function, *args, **kwargs))
+    return await to_end(asyncio.ensure_future(asyncio.to_thread(function, *args, **kwargs)))
+
+
+async def to_end(task: asyncio.Future[Result]) -> Result:
+    """Wait for the end of something, also if cancelled meanwhile."""
     try:
-        return await asyncio.shield(thread)
+        return await asyncio.shield(task)
     except asyncio.CancelledError:
-        await asyncio.wait({thread})
+        await asyncio.wait({task})
         raise
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -161,5 +162,8 @@ def _version(connection: sqlite3.Connection) -> int:
 
 def _copy(source: Path, target: Path) -> None:
     """Keep the database as it was before a migration."""
+    # Nobody else may read it: it has the environments of deployments, too.
+    target.unlink(missing_ok=True)
+    os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     with closing(sqlite3.connect(source)) as before, closing(sqlite3.connect(target)) as after:
         before.backup(after)

@@ -5,36 +5,24 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import sqlite3
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
 import aiosqlite
 
-from pipelined.core.errors import CodeDigestMismatch, StorageFailed
+from pipelined.core.errors import CodeDigestMismatch
 from pipelined.core.references import Pointer
 from pipelined.core.specification import Code, Specification
 from pipelined.store.code import IncomingFile, in_thread, prune
 from pipelined.store.database import open_database
 from pipelined.store.directory import StateDirectory
 from pipelined.store.environments import SqliteEnvironmentStore, Statement
+from pipelined.store.failures import storage
 
 # Keys of calls that may still be retried; older ones are forgotten.
 IDEMPOTENCY_SECONDS = 24 * 3600.0
-
-
-@contextmanager
-def _storage(operation: str) -> Iterator[None]:
-    """Turn what the system says into a StorageFailed without paths."""
-    try:
-        yield
-    except OSError as error:
-        raise StorageFailed(operation, error.strerror or type(error).__name__) from error
-    except sqlite3.Error as error:
-        raise StorageFailed(operation, str(error)) from error
 
 
 class SqliteDeploymentStore:
@@ -206,7 +194,7 @@ class SqliteDeploymentStore:
 
     async def store_code(self, chunks: AsyncIterator[bytes], code: Code) -> None:
         """See DeploymentStore."""
-        with _storage("store the code"):
+        with storage("store the code"):
             incoming = IncomingFile(self._directory.code)
             try:
                 await in_thread(incoming.open)
@@ -235,7 +223,7 @@ class SqliteDeploymentStore:
             StorageFailed: Something cannot be removed.
         """
         async with self._publishing:
-            with _storage("remove unused code"):
+            with storage("remove unused code"):
                 used = set(self._held)
                 # Not in the middle of a transaction that may yet be taken back.
                 async with self._writing:
@@ -246,13 +234,13 @@ class SqliteDeploymentStore:
     async def _read(
         self, operation: str, query: str, values: tuple[object, ...] = ()
     ) -> Sequence[aiosqlite.Row]:
-        with _storage(operation):
+        with storage(operation):
             cursor = await self._connection.execute(query, values)
             return list(await cursor.fetchall())
 
     async def _write(self, operation: str, statements: Sequence[Statement]) -> None:
         async with self._writing:
-            with _storage(operation):
+            with storage(operation):
                 try:
                     for statement, values in statements:
                         await self._connection.execute(statement, values)
@@ -284,7 +272,8 @@ async def _receive(incoming: IncomingFile, chunks: AsyncIterator[bytes], code: C
         size += len(chunk)
         if size > code.size:
             raise CodeDigestMismatch(f"more than the announced {code.size} bytes")
-        digest.update(chunk)
+        # Chunks may be as large as messages.
+        await in_thread(digest.update, chunk)
         await in_thread(incoming.write, chunk)
     if size != code.size:
         raise CodeDigestMismatch(f"{size} of the announced {code.size} bytes")

@@ -29,8 +29,9 @@ from pipelined.core.errors import (
     StorageFailed,
 )
 from pipelined.core.files import FileLimits, FileStatus, Received, StoredFile
-from pipelined.store.code import in_thread
+from pipelined.store.code import in_thread, to_end
 from pipelined.store.directory import StateDirectoryError
+from pipelined.store.failures import storage
 from pipelined.store.partial_file import CHUNK_BYTES, PartialFile
 
 INCOMING = "incoming"
@@ -43,14 +44,6 @@ _SWEEP_SECONDS = 60.0
 class _Entry:
     size: int
     used: float
-
-
-@contextlib.contextmanager
-def _storage(operation: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise StorageFailed(operation, error.strerror or type(error).__name__) from error
 
 
 class Files:
@@ -78,8 +71,8 @@ class Files:
         self._active: dict[str, PartialFile] = {}
         # Whoever receives a content holds the lock of its digest.
         self._receiving: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        # Held while files come to be or are removed: one may be named for what another one was.
-        self._changing = asyncio.Lock()
+        # What is being removed: it may come back, but not before it is gone.
+        self._going: dict[str, asyncio.Task[None]] = {}
         try:
             (folder / INCOMING).mkdir(mode=0o700, parents=True, exist_ok=True)
             self._whole = dict(_found(path for path in folder.glob("??/*")))
@@ -104,12 +97,14 @@ class Files:
                     )
                 self._use(self._path(sha256), entry)
                 return Received(existed=True, written=0)
-            with _storage("store the file"):
+            with storage("store the file"):
                 return await self._receive(chunks, sha256, size, offset)
 
     async def _receive(
         self, chunks: AsyncIterator[bytes], sha256: str, size: int, offset: int
     ) -> Received:
+        if (going := self._going.get(sha256)) is not None:
+            await asyncio.wait({going})
         await self._reserve(sha256, size)
         partial = self._active[sha256] = PartialFile(self._incoming(sha256))
         try:
@@ -133,23 +128,26 @@ class Files:
         finally:
             partial.close()
             del self._reserved[sha256], self._active[sha256]
-            if partial.size and sha256 not in self._whole:
-                self._partial[sha256] = _Entry(partial.size, self._clock())
+            if sha256 not in self._whole:
+                if partial.size:
+                    self._partial[sha256] = _Entry(partial.size, self._clock())
+                else:
+                    with contextlib.suppress(OSError):
+                        partial.discard()
 
     async def _publish(self, partial: PartialFile, sha256: str) -> None:
         path = self._path(sha256)
-        async with self._changing:
-            try:
-                await in_thread(partial.publish, path)
-            finally:
-                # Also if the caller left meanwhile.
-                if path.exists():
-                    self._whole[sha256] = entry = _Entry(partial.size, 0.0)
-                    self._use(path, entry)
+        try:
+            await in_thread(partial.publish, path)
+        finally:
+            # Also if the caller left meanwhile.
+            if path.exists():
+                self._whole[sha256] = entry = _Entry(partial.size, 0.0)
+                self._use(path, entry)
 
     async def keep(self, descriptor: int, sha256: str, size: int) -> None:
         """See OutputKeeper."""
-        with _storage("read an output"):
+        with storage("read an output"):
             status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode) or status.st_size != size:
             raise FileDigestMismatch(sha256, "it has changed since it was given back")
@@ -183,12 +181,12 @@ class Files:
         finally:
             self._use(self._path(sha256), entry)
             self._held[sha256] -= 1
-            # Drops what is not above zero.
-            self._held = +self._held
+            if not self._held[sha256]:
+                del self._held[sha256]
 
     async def read(self, sha256: str, offset: int = 0) -> AsyncGenerator[bytes, None]:
         """See FileStore."""
-        with self.hold(sha256) as stored, _storage("read the file"):
+        with self.hold(sha256) as stored, storage("read the file"):
             if offset > stored.size:
                 raise InvalidRequest("offset", f"{offset} is after the end, {stored.size}")
             descriptor = os.open(stored.path, os.O_RDONLY | os.O_CLOEXEC)
@@ -260,7 +258,7 @@ class Files:
             for entries in (self._whole, self._partial):
                 taken += sum(entry.size for entry in entries.values())
             removed = []
-            for name, _, freed in self._unused():
+            for name, _, freed in self._unused() if taken > limit else ():
                 if taken <= limit:
                     break
                 removed.append(name)
@@ -283,9 +281,19 @@ class Files:
                 paths.append(self._incoming(name))
         if not paths:
             return
-        async with self._changing:
-            with _storage("remove a file"):
+        # Nobody knows of them any more, so they go to the last one, also if the caller leaves.
+        going = asyncio.create_task(self._unlink(paths), name="remove files")
+        for name in names:
+            self._going[name] = going
+        await to_end(going)
+
+    async def _unlink(self, paths: list[Path]) -> None:
+        try:
+            with storage("remove a file"):
                 await in_thread(_unlink, paths)
+        finally:
+            for path in paths:
+                self._going.pop(path.name, None)
 
     def _path(self, sha256: str) -> Path:
         return self._folder / sha256[:2] / sha256

@@ -9,6 +9,7 @@ from pathlib import Path
 import pipeline
 import pipelined
 import pipelined_api
+from pipelined.worker.bounded import bounded
 from pipelined_api.v1 import deployments_pb2
 
 MAX_TYPE = 256
@@ -25,10 +26,10 @@ _OURS = tuple(
 def describe(error: BaseException, node: str = "") -> deployments_pb2.Failure:
     """Return the wire's account of an exception. Never raises an Exception."""
     return deployments_pb2.Failure(
-        type=_bounded(_type_name(error), MAX_TYPE),
-        message=_bounded(_text(error), MAX_MESSAGE),
-        traceback=_bounded(_traceback(error), MAX_TRACEBACK),
-        node=_bounded(node, MAX_TYPE),
+        type=bounded(_type_name(error), MAX_TYPE),
+        message=bounded(_text(error), MAX_MESSAGE),
+        traceback=bounded(_traceback(error), MAX_TRACEBACK),
+        node=bounded(node, MAX_TYPE),
     )
 
 
@@ -44,7 +45,7 @@ def chain(error: BaseException) -> Iterator[BaseException]:
 
 def text(error: BaseException) -> str:
     """Return the exception's text and notes, bounded; its ``__str__`` may fail."""
-    return _bounded(_text(error), MAX_MESSAGE)
+    return bounded(_text(error), MAX_MESSAGE)
 
 
 def _type_name(error: BaseException) -> str:
@@ -76,13 +77,3 @@ def _drop_our_frames(captured: traceback.TracebackException) -> None:
         kept = [frame for frame in one.stack if not frame.filename.startswith(_OURS)]
         one.stack[:] = kept
         todo += [one.__cause__, one.__context__, *(getattr(one, "exceptions", None) or ())]
-
-
-def _bounded(value: str, limit: int) -> str:
-    """Return at most about ``limit`` bytes of the text: its beginning and its end."""
-    data = value.encode("utf-8", "backslashreplace")
-    if len(data) > limit:
-        half = limit // 2
-        left_out = f"\n… {len(data) - 2 * half} bytes left out …\n".encode()
-        data = data[:half] + left_out + data[-half:]
-    return data.decode("utf-8", "replace")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import deque
 
-__all__ = ["MAX_AHEAD_BYTES", "MAX_AHEAD_MESSAGES", "Ahead"]
+__all__ = ["FILE_BYTES", "MAX_AHEAD_BYTES", "MAX_AHEAD_MESSAGES", "Ahead"]
 
 # Small elements, such as tokens, are to come without a pause for each.
 MAX_AHEAD_MESSAGES = 16
 # Larger ones are sent one at a time.
 MAX_AHEAD_BYTES = 1024 * 1024
+# What a file counts that a message refers to: each is an open descriptor in the daemon.
+FILE_BYTES = 16 * 1024
 
 
 class Ahead:
@@ -24,8 +26,9 @@ class Ahead:
         """Whether another one has to wait."""
         return len(self._sizes) >= MAX_AHEAD_MESSAGES or self._bytes > MAX_AHEAD_BYTES
 
-    def sent(self, size: int) -> None:
-        """Count a message of so many bytes."""
+    def sent(self, size: int, files: int) -> None:
+        """Count a message of so many bytes that refers to so many files."""
+        size += files * FILE_BYTES
         self._sizes.append(size)
         self._bytes += size
 

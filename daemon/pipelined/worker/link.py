@@ -70,10 +70,10 @@ class Link:
         Raises:
             ChannelClosed: The daemon is gone.
         """
-        self._files.send_outputs(self._channel, self._run_id)
+        files = self._files.send_outputs(self._channel, self._run_id)
         elements = worker_pb2.Elements(run_id=self._run_id)
         self._channel.send(worker_pb2.FromWorker(elements=elements).SerializeToString(), payload)
-        self._ahead.sent(len(payload))
+        self._ahead.sent(len(payload), files)
 
     @property
     def _over(self) -> bool:

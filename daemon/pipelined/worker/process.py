@@ -16,7 +16,7 @@ import threading
 import time
 
 from pipelined import weights
-from pipelined.worker import bundle, last_words
+from pipelined.worker import last_words, scratch
 from pipelined.worker.channel import Channel, ChannelClosed
 from pipelined.worker.execution import execute
 from pipelined.worker.link import Link
@@ -52,7 +52,7 @@ def run(channel: Channel) -> int:
         code = _serve(channel)
     except ChannelClosed:
         # The watch sees it too, but may not be done by the time that this thread ends the process.
-        bundle.remove_files()
+        scratch.remove()
         return 1
     with contextlib.suppress(BaseException):
         atexit._run_exitfuncs()
@@ -107,7 +107,7 @@ def _end_with_the_daemon(channel: int) -> None:
     # Not for input: the main thread reads that.
     poll.register(channel, select.POLLRDHUP)
     poll.poll()
-    bundle.remove_files()
+    scratch.remove()
     os._exit(1)
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from pathlib import Path
 
-from pipeline import File
+from pipeline import File, _scratch
 from pipeline.errors import SerialisationError
 from pipelined.worker.channel import Channel
 from pipelined_api.limits import MAX_FILES_PER_RUN
@@ -47,7 +46,7 @@ class RunFiles:
         if descriptor is None:
             raise SerialisationError(f"the content of file {wire.name!r} is not here")
         if self._folder is None:
-            self._folder = Path(tempfile.mkdtemp(prefix="pipeline-run-"))
+            self._folder = Path(_scratch.make_folder("pipeline-run-"))
         # Each in a folder of its own: two may have one name.
         folder = self._folder / str(self._links)
         self._links += 1
@@ -83,8 +82,11 @@ class RunFiles:
             self._outputs[digest] = (descriptor, os.fstat(descriptor).st_size)
         return sha256
 
-    def send_outputs(self, channel: Channel, run_id: str) -> None:
+    def send_outputs(self, channel: Channel, run_id: str) -> int:
         """Pass on what is given back; the message that refers to it has to follow.
+
+        Returns:
+            How many files they were.
 
         Raises:
             ChannelClosed: The daemon is gone.
@@ -93,7 +95,9 @@ class RunFiles:
             output = worker_pb2.OutputFile(run_id=run_id, sha256=sha256, size=size)
             message = worker_pb2.FromWorker(output_file=output)
             channel.send(message.SerializeToString(), fds=[descriptor])
+        sent = len(self._outputs)
         self._close_outputs()
+        return sent
 
     def close(self) -> None:
         """Close the contents, and remove their names."""

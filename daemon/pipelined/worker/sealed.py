@@ -7,7 +7,6 @@ neither shrink nor grow nor be written, so its content is as good as a copy.
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 
@@ -44,15 +43,14 @@ def read_sealed(fd: int, size: int) -> bytes:
     """
     try:
         seals = fcntl.fcntl(fd, fcntl.F_GET_SEALS)
+        if seals & _REQUIRED != _REQUIRED:
+            raise ProtocolError("a payload in shared memory that is not sealed")
+        if os.fstat(fd).st_size != size:
+            raise ProtocolError("a payload of another size than announced")
+        content = os.pread(fd, size, 0)
     except OSError as error:
-        if error.errno != errno.EINVAL:
-            raise
-        raise ProtocolError("a payload that is not in a memfd") from None
-    if seals & _REQUIRED != _REQUIRED:
-        raise ProtocolError("a payload in shared memory that is not sealed")
-    if os.fstat(fd).st_size != size:
-        raise ProtocolError("a payload of another size than announced")
-    content = os.pread(fd, size, 0)
+        # A descriptor of another kind, or one that is not open for reading.
+        raise ProtocolError(f"a payload that is in no readable memfd: {error.strerror}") from None
     if len(content) != size:
         raise ProtocolError("a payload that cannot be read whole")
     return content

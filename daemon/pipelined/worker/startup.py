@@ -16,7 +16,7 @@ from pipeline._fetching import UrlPolicy
 from pipeline._graph import pickling
 from pipeline.errors import StartupFailed
 from pipelined import weights
-from pipelined.worker import bundle, causes, weights_stages
+from pipelined.worker import bundle, causes, scratch, weights_stages
 from pipelined.worker.imports import ImportTimer
 from pipelined_api.url_hosts import UrlHosts
 from pipelined_api.v1 import deployments_pb2, timeline_pb2
@@ -51,6 +51,8 @@ class Startup:
         """
         self._zero = start.timeline_zero
         self.max_response_bytes = start.max_response_bytes
+        if start.folder:
+            scratch.use(start.folder)
         # Of the attempt before, if there was one.
         weights.reset_loads()
         weights.set_budgets(_budgets(start))

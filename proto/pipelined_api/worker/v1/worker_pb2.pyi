@@ -385,8 +385,8 @@ class Start(_message.Message):
     target: _builtins.str
     """CODE_FORMAT_BUNDLE: the variable with the graph, "module:variable"."""
     folder: _builtins.str
-    """CODE_FORMAT_BUNDLE: an empty folder for its files. The daemon made it, and removes it when the
-    worker has ended.
+    """An empty folder for the files of a bundle, and for what is temporary. The daemon made it, and removes
+    it when the worker has ended.
     """
     @_builtins.property
     def environment(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
