@@ -108,8 +108,8 @@ class RunExecution:
             self._runs.discard(run)
             raise detached(run.error)
 
-    def cancel(self, run_id: str) -> Run:
-        """End a run, unless it has ended; whoever waits for it is told.
+    async def cancel(self, run_id: str) -> Run:
+        """End a run, unless it has ended; whoever waits for it is told, and so is its worker.
 
         Raises:
             RunNotFound: It is not remembered.
@@ -117,7 +117,9 @@ class RunExecution:
         run = self._runs.get(run_id)
         if not run.ended.is_set():
             self._runs.cancelled(run, RunCancelled(run_id))
-            self._interrupt(run)
+            if self._interrupt(run):
+                # What the caller does next comes after what the worker has been told.
+                await run.left.wait()
         return run
 
     def _expire(self, run: Run, timeout: float) -> None:
@@ -126,10 +128,13 @@ class RunExecution:
             self._interrupt(run)
 
     @staticmethod
-    def _interrupt(run: Run) -> None:
+    def _interrupt(run: Run) -> bool:
+        """Whether there was a wait to end."""
         interrupt, run.interrupt = run.interrupt, None
-        if interrupt is not None:
-            interrupt()
+        if interrupt is None:
+            return False
+        interrupt()
+        return True
 
     @contextlib.contextmanager
     def _recorded(self, run: Run) -> Iterator[None]:
@@ -150,6 +155,7 @@ class RunExecution:
             raise
         finally:
             run.interrupt = None
+            run.left.set()
 
 
 def _check(run: Run) -> None:

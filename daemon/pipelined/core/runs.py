@@ -62,6 +62,7 @@ class Run:
         response: A submitted one's, serialised, as long as it is kept.
         ended: Set when it has ended.
         interrupt: Ends the wait for it, while there is one.
+        left: Set when the wait has been ended, and the worker told.
         key: Idempotency key, or empty.
         digest: Of what the key was given for.
     """
@@ -80,6 +81,7 @@ class Run:
     response: bytes | None = None
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     interrupt: Callable[[], object] | None = None
+    left: asyncio.Event = field(default_factory=asyncio.Event)
     key: str = ""
     digest: str = ""
 

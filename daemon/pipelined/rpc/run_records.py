@@ -74,7 +74,8 @@ class RunRecords:
         self, request: runs_pb2.CancelRequest, context: Context
     ) -> runs_pb2.CancelResponse:
         """End a run."""
-        return runs_pb2.CancelResponse(run=run_info(self._execution.cancel(request.run_id)))
+        run = await self._execution.cancel(request.run_id)
+        return runs_pb2.CancelResponse(run=run_info(run))
 
     @streaming
     async def logs(
