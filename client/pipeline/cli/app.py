@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli import exit_codes, files, runs, terminal, top, versions
+from pipeline.cli import exit_codes, files, residency, runs, terminal, top, versions
 from pipeline.cli.group import ErrorReportingGroup
 from pipeline.cli.options import Address, Inputs, Json, Name, OutputDir, Timeout, connect
 
@@ -257,5 +257,6 @@ def info(context: typer.Context, json: Json = False, address: Address = None) ->
 
 runs.add_to(app)
 versions.add_to(app)
+residency.add_to(app)
 app.command()(top.top)
 app.add_typer(files.app, name="files")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -202,6 +202,21 @@ def pointers_table(found: Iterable[Pointer]) -> Table:
             f"v{each.version}",
             "locked" if each.locked else "",
             _age((now - each.updated_at).total_seconds()),
+        )
+    return table
+
+
+def weights_table(rows: Iterable[Mapping[str, object]]) -> Table:
+    """Make the table of ``pipeline weights``."""
+    table = _plain_table("DEPLOYMENT", "FILE", "SIZE", "LOADED", "FROM", "TOOK")
+    for row in rows:
+        table.add_row(
+            Text(str(row["deployment"])),
+            Text(str(row["file"])),
+            size(int(str(row["bytes"]))),
+            "yes" if row["loaded"] else "no",
+            Text(str(row["source"])),
+            duration(float(str(row["seconds"]))),
         )
     return table
 
