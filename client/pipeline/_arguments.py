@@ -62,9 +62,7 @@ def without_schemas(value: object, depth: int = _MOST_NESTED) -> object:
         InvalidInput: the value is nested too deep, or contains itself.
 
     """
-    if not isinstance(value, (InputSchema, list, tuple, dict)):
-        return value
-    if depth == 0:
+    if depth == 0 and isinstance(value, (InputSchema, list, tuple, dict)):
         raise InvalidInput(
             f"a value is nested more than {_MOST_NESTED} deep, or contains itself",
             bound=f"depth={_MOST_NESTED}",

@@ -70,10 +70,6 @@ class Operations(Deploying):
             The messages, and how many outputs the deployment has as far as is known.
 
         """
-        if idempotency_key == "":
-            raise errors.InvalidInput(
-                "the idempotency key is empty", field="idempotency_key", bound="min_length=1"
-            )
         uploads = Uploads(self.transfers, self._on_upload)
         fitted = await self._fitted(name, inputs, named, timeout, uploads)
         messages = self._messages(_requests.stream_request(fitted), uploads, timeout)
@@ -114,6 +110,10 @@ class Operations(Deploying):
         idempotency_key: str | None,
     ) -> RunInfo:
         """See ``Client.submit``."""
+        if idempotency_key == "":
+            raise errors.InvalidInput(
+                "the idempotency key is empty", field="idempotency_key", bound="min_length=1"
+            )
         uploads = Uploads(self.transfers, self._on_upload)
         fitted = await self._fitted(name, inputs, named, None, uploads)
         # One key for all attempts: a second one does not make a second run.
