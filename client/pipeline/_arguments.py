@@ -18,6 +18,9 @@ from pipelined_api.v1.schema_pb2 import Schema, Type
 
 __all__ = ["Reviver", "bind", "reviver", "without_schemas"]
 
+# More than any value that crosses the wire may have, which is checked where one does.
+_MOST_NESTED = 100
+
 Reviver = Callable[[Any, str], Any]
 """Makes what a pipe expects of a validated value; its second argument is the value's path."""
 
@@ -52,15 +55,29 @@ def bind(
     ]
 
 
-def without_schemas(value: object) -> object:
-    """Replace instances of InputSchema, at any depth, by dicts, which is what crosses the wire."""
+def without_schemas(value: object, depth: int = _MOST_NESTED) -> object:
+    """Replace instances of InputSchema, at any depth, by dicts, which is what crosses the wire.
+
+    Raises:
+        InvalidInput: the value is nested too deep, or contains itself.
+
+    """
+    if depth == 0 and isinstance(value, (InputSchema, list, tuple, dict)):
+        raise InvalidInput(
+            f"a value is nested more than {_MOST_NESTED} deep, or contains itself",
+            bound=f"depth={_MOST_NESTED}",
+        )
     if isinstance(value, InputSchema):
-        return {name: without_schemas(item) for name, item in given_fields(value).items()}
+        return {
+            name: without_schemas(item, depth - 1) for name, item in given_fields(value).items()
+        }
     if type(value) in (list, tuple):
         items = typing.cast("Sequence[object]", value)
-        return type(value)(without_schemas(item) for item in items)  # type: ignore[call-arg]
+        return type(value)(  # type: ignore[call-arg]
+            without_schemas(item, depth - 1) for item in items
+        )
     if type(value) is dict:
-        return {key: without_schemas(item) for key, item in value.items()}
+        return {key: without_schemas(item, depth - 1) for key, item in value.items()}
     return value
 
 

@@ -40,8 +40,20 @@ class Deploying:
         allow_differing: bool,
     ) -> tuple[Deployment, list[str]]:
         """Return the deployment and what is to be warned about."""
-        # Imports cloudpickle, which only deploying needs.
+        # These import cloudpickle and pydantic, which only deploying needs.
+        from pipeline._graph.graph import Graph
         from pipeline._graph.pickling import pack
+
+        if not isinstance(graph, Graph):
+            raise errors.InvalidInput(
+                f"graph has to be a Graph, as get_pipeline() of a Pipeline gives it, not "
+                f"{type(graph).__name__}",
+                field="graph",
+            )
+        if instances < 1:
+            raise errors.InvalidInput(
+                f"instances {instances} is below 1", field="instances", bound="ge=1"
+            )
 
         code, packages = await self.transport.work(lambda: pack(graph))
         header = _requests.deploy_header(
@@ -230,6 +242,7 @@ class Deploying:
     async def get(
         self, name: str, timeout: float = STATE_CALL_SECONDS
     ) -> deployments_pb2.DeploymentsGetResponse:
+        _requests.check_name(name)
         request = deployments_pb2.DeploymentsGetRequest(name=name)
         get = self.transport.stubs.deployments.Get
         response = await self.calls.retrying(lambda: self.calls.unary(get, request, timeout))

@@ -110,6 +110,10 @@ class Operations(Deploying):
         idempotency_key: str | None,
     ) -> RunInfo:
         """See ``Client.submit``."""
+        if idempotency_key == "":
+            raise errors.InvalidInput(
+                "the idempotency key is empty", field="idempotency_key", bound="min_length=1"
+            )
         uploads = Uploads(self.transfers, self._on_upload)
         fitted = await self._fitted(name, inputs, named, None, uploads)
         # One key for all attempts: a second one does not make a second run.
@@ -172,6 +176,8 @@ class Operations(Deploying):
         tail: int | None,
     ) -> AsyncGenerator[LogLine, None]:
         """See ``Run.logs`` and ``Client.logs``."""
+        if tail is not None and tail < 0:
+            raise errors.InvalidInput(f"tail {tail} is below 0", field="tail", bound="ge=0")
         request = runs_pb2.LogsRequest(follow=follow, tail=tail)
         if run_id is not None:
             request.run_id = run_id
@@ -200,6 +206,7 @@ class Operations(Deploying):
         def encoded(schema: schema_pb2.Schema) -> runs_pb2.RunRequest:
             return _requests.run_request(schema, name, inputs, named, uploads.add)
 
+        _requests.check_name(name)
         known = self.schemas.get(name)
         if known is not None:
             try:

@@ -112,6 +112,19 @@ def run_request(
     return request
 
 
+def check_name(name: object) -> None:
+    """Check that a name of a deployment is one at all; the daemon knows which there are.
+
+    Raises:
+        errors.InvalidInput: it is no str.
+
+    """
+    if not isinstance(name, str):
+        raise errors.InvalidInput(
+            f"the name of a deployment has to be a str, not {type(name).__name__}", field="name"
+        )
+
+
 def stream_request(request: runs_pb2.RunRequest) -> runs_pb2.StreamRequest:
     """Make the same request for a stream."""
     return runs_pb2.StreamRequest(

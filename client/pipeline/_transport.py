@@ -11,7 +11,6 @@ What is sent and what comes back is made and read by pure functions in ``_reques
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Iterator
 from pathlib import Path
@@ -37,6 +36,7 @@ __all__ = ["AioTransport", "BlockingTransport", "Stubs", "Transport", "drive", "
 
 # The daemon answers a client that pings more often with GOAWAY (too_many_pings).
 _KEEPALIVE_SECONDS = 60
+_MOST_SECONDS = 1e9
 _KEEPALIVE_TIMEOUT_SECONDS = 20
 _METADATA_BYTES = 256 * 1024
 
@@ -217,6 +217,7 @@ class BlockingTransport(_Channel):
             for answer in call:
                 yield answer
         except grpc.RpcError as error:
+            self._check_cancelled(error)
             raise from_call(error, self.address) from None
         finally:
             call.cancel()
@@ -234,6 +235,11 @@ class BlockingTransport(_Channel):
         self._closed = True
         self._channel.close()
 
+    def _check_cancelled(self, error: grpc.RpcError) -> None:
+        """Tell a call that ended with its channel from one that the daemon has ended."""
+        if self._closed and error.code() == grpc.StatusCode.CANCELLED:
+            raise errors.Cancelled("the call was cancelled: its client was closed") from None
+
     def _result(self, begin: Callable[[], grpc.Future[Response]]) -> Response:
         self._check_open()
         call: grpc.Future[Response] | None = None
@@ -243,6 +249,7 @@ class BlockingTransport(_Channel):
         except grpc.FutureCancelledError:
             raise errors.Cancelled("the call was cancelled: its client was closed") from None
         except grpc.RpcError as error:
+            self._check_cancelled(error)
             raise from_call(error, self.address) from None
         except BaseException:
             if call is not None:
@@ -255,11 +262,13 @@ class AioTransport(_Channel):
 
     _channel: grpc.aio.Channel | None = None
     _stubs: Stubs | None = None
+    _loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def stubs(self) -> Stubs:
         """See Transport. The channel is made here, in a running loop."""
         if self._stubs is None:
+            self._loop = asyncio.get_running_loop()
             # For a channel that is closed there is nothing to make: each call checks that first.
             target = self._parsed.target
             if self._credentials is not None:
@@ -316,6 +325,13 @@ class AioTransport(_Channel):
             raise
         finally:
             call.cancel()
+
+    def _check_open(self) -> None:
+        super()._check_open()
+        if self._loop is not asyncio.get_running_loop():
+            raise errors.PipelineError(
+                "the client belongs to the event loop of its first call; make one for each loop"
+            )
 
     async def sleep(self, seconds: float) -> None:
         """See Transport."""
@@ -379,8 +395,8 @@ def iterate(items: AsyncGenerator[Result, None]) -> Generator[Result, None, None
 
 
 def _finite(timeout: float | None) -> float | None:
-    # gRPC cannot express an infinite deadline as a number.
-    return None if timeout is None or math.isinf(timeout) else timeout
+    # gRPC counts deadlines in 64 bits of nanoseconds: one beyond them would have passed already.
+    return None if timeout is None or timeout > _MOST_SECONDS else timeout
 
 
 def _positive(timeout: float | None) -> float | None:

@@ -160,7 +160,8 @@ def _check_depth(subject: str, depth: int) -> None:
 
 def _encode_string(value: str, subject: str, result: Value) -> None:
     try:
-        result.string_value = str(value)
+        # A subclass such as an enum has a __str__ of its own, which need not give its text.
+        result.string_value = str.__str__(value)
     except UnicodeError:
         raise SerialisationError(
             f"{subject}: the string has half of a surrogate pair, which is no Unicode text",

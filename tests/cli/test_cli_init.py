@@ -111,6 +111,7 @@ def test_init_as_json_in_the_current_folder(
         (["starter", "app", "--name", "n"], "not of the form module:variable"),
         (["starter", "app:absent", "--name", "n"], "app has no 'absent'"),
         (["absent", "app:graph", "--name", "n"], "there is no folder 'absent'"),
+        (["absent"], "'absent' is neither a folder nor of the form module:variable"),
         (["./absent", "--name", "n"], "there is no folder './absent'"),
         (["starter/app.py:graph"], "starter/app.py:graph needs a name: give --name"),
         (["starter/app.py:graph", "--name", "n", "--force"], "--force is for folders"),

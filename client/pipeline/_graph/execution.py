@@ -20,7 +20,7 @@ from pipeline._graph.nodes import (
     replace,
 )
 from pipeline._graph.observer import Observer
-from pipeline._graph.rows import Kept, OpenStreams, collected, kept, rows
+from pipeline._graph.rows import Kept, OpenStreams, collected, kept, raised, rows
 from pipeline._graph.state import copies
 from pipeline.errors import RunFailed, StartupFailed
 
@@ -211,7 +211,7 @@ def _check_items(node: Node, result: Any) -> None:
 
 
 def _failure(node: Node, error: Exception) -> StartupFailed | RunFailed:
-    message = f"{node.name} raised {type(error).__qualname__}: {error}"
+    message = raised(node, error)
     if node.on_startup:
         return StartupFailed(message, node=node.name)
     return RunFailed(message, node=node.name)

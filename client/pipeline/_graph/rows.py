@@ -187,7 +187,16 @@ class _Elements:
             raise TypeError(f"yielded what its annotation excludes: {violation}") from None
 
 
+def raised(node: Node, error: Exception) -> str:
+    """Say what a node has raised, also if that cannot say it itself."""
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001  # It is the user's own __str__.
+        text = "<its text cannot be made>"
+    return f"{node.name} raised {type(error).__qualname__}: {text}"
+
+
 def _failure(node: Node, error: Exception) -> RunFailed:
-    failure = RunFailed(f"{node.name} raised {type(error).__qualname__}: {error}", node=node.name)
+    failure = RunFailed(raised(node, error), node=node.name)
     failure.__cause__ = error
     return failure

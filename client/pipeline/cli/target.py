@@ -51,6 +51,11 @@ def deploy_target(
         raise errors.InvalidInput(f"there is no folder {source!r}", field="source")
     if allow_differing:
         raise errors.InvalidInput("--force is for folders", field="--force")
+    if ":" not in source:
+        raise errors.InvalidInput(
+            f"{source!r} is neither a folder nor of the form module:variable or file.py:variable",
+            field="source",
+        )
     if name is None:
         raise errors.InvalidInput(f"{source} needs a name: give --name", field="--name")
     graph = load(source)
