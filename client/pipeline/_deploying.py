@@ -98,6 +98,10 @@ class Deploying:
 
     async def check_requirements(self, requirements: Sequence[str]) -> list[RequirementStatus]:
         """See ``Client.check_requirements``."""
+        if isinstance(requirements, str):
+            raise errors.InvalidInput(
+                "requirements has to be a list of requirements, not a str", field="requirements"
+            )
         request = daemon_pb2.CheckRequirementsRequest(requirements=requirements)
         response = await self.calls.state(self.transport.stubs.daemon.CheckRequirements, request)
         return [requirement_status(message) for message in response.statuses]
@@ -182,6 +186,7 @@ class Deploying:
 
     async def delete(self, name: str) -> None:
         """See ``Client.delete``."""
+        _requests.check_name(name)
         self.schemas.pop(name, None)
         request = deployments_pb2.DeploymentsDeleteRequest(name=name)
         # No deadline: it answers when the runs in progress have ended.
@@ -189,6 +194,7 @@ class Deploying:
 
     async def cool(self, name: str) -> Deployment:
         """See ``Client.cool``."""
+        _requests.check_name(name)
         request = deployments_pb2.CoolRequest(name=name)
         # No deadline: it answers when the runs in progress have ended.
         response = await self.calls.unary(self.transport.stubs.deployments.Cool, request, None)
@@ -196,6 +202,7 @@ class Deploying:
 
     async def versions(self, name: str) -> list[Deployment]:
         """See ``Client.versions``."""
+        _requests.check_plain_name(name)
         request = deployments_pb2.DeploymentsListRequest(all_versions=True)
         response = await self.calls.state(self.transport.stubs.deployments.List, request)
         found = [each for each in response.deployments if each.name == name]
@@ -219,6 +226,8 @@ class Deploying:
 
     async def pointers(self, name: str | None) -> list[Pointer]:
         """See ``Client.pointers``."""
+        if name is not None:
+            _requests.check_plain_name(name)
         request = deployments_pb2.ListPointersRequest(name=name or "")
         response = await self.calls.state(self.transport.stubs.deployments.ListPointers, request)
         return [_responses.pointer(message) for message in response.pointers]

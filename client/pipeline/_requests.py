@@ -125,6 +125,22 @@ def check_name(name: object) -> None:
         )
 
 
+def check_plain_name(name: object) -> None:
+    """Check that a name is that of a deployment, and not a reference to one of its versions.
+
+    Raises:
+        errors.InvalidInput: it is no str, or a reference such as ``NAME:v3``.
+
+    """
+    check_name(name)
+    if ":" in str(name):
+        plain = str(name).partition(":")[0]
+        raise errors.InvalidInput(
+            f"{name!r} is a reference; what is asked for here is of all versions: give {plain!r}",
+            field="name",
+        )
+
+
 def stream_request(request: runs_pb2.RunRequest) -> runs_pb2.StreamRequest:
     """Make the same request for a stream."""
     return runs_pb2.StreamRequest(
@@ -158,9 +174,14 @@ def runs_list(name: str | None, states: Sequence[str], limit: int) -> runs_pb2.R
     """Ask for runs.
 
     Raises:
-        errors.InvalidInput: there is no such state, or the limit is out of its bounds.
+        errors.InvalidInput: the name is a reference, there is no such state, or the limit is out of
+            its bounds.
 
     """
+    if name is not None:
+        check_plain_name(name)
+    if isinstance(states, str):
+        raise errors.InvalidInput("states has to be a list of states, not a str", field="states")
     known = {
         name.removeprefix("RUN_STATE_").lower(): number
         for name, number in runs_pb2.RunState.items()

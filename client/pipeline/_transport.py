@@ -190,7 +190,7 @@ class BlockingTransport(_Channel):
     ) -> Response:
         """See Transport."""
         return self._result(
-            lambda: method.future(request, timeout=_finite(timeout), metadata=self._metadata)
+            lambda: method.future(request, timeout=_limit(timeout), metadata=self._metadata)
         )
 
     async def upload(
@@ -201,7 +201,7 @@ class BlockingTransport(_Channel):
     ) -> Response:
         """See Transport."""
         return self._result(
-            lambda: method.future(requests, timeout=_finite(timeout), metadata=self._metadata)
+            lambda: method.future(requests, timeout=_limit(timeout), metadata=self._metadata)
         )
 
     async def stream(
@@ -212,7 +212,7 @@ class BlockingTransport(_Channel):
     ) -> AsyncGenerator[Response, None]:
         """See Transport."""
         self._check_open()
-        call = method(request, timeout=_finite(timeout), metadata=self._metadata)
+        call = method(request, timeout=_limit(timeout), metadata=self._metadata)
         try:
             for answer in call:
                 yield answer
@@ -288,9 +288,7 @@ class AioTransport(_Channel):
         """See Transport."""
         call = cast("grpc.aio.UnaryUnaryMultiCallable[Request, Response]", method)
         self._check_open()
-        return await self._result(
-            call(request, timeout=_positive(timeout), metadata=self._metadata)
-        )
+        return await self._result(call(request, timeout=_limit(timeout), metadata=self._metadata))
 
     async def upload(
         self,
@@ -302,7 +300,7 @@ class AioTransport(_Channel):
         call = cast("grpc.aio.StreamUnaryMultiCallable[Request, Response]", method)
         self._check_open()
         return await self._result(
-            call(_taken(requests), timeout=_positive(timeout), metadata=self._metadata)
+            call(_taken(requests), timeout=_limit(timeout), metadata=self._metadata)
         )
 
     async def stream(
@@ -314,7 +312,7 @@ class AioTransport(_Channel):
         """See Transport."""
         begin = cast("grpc.aio.UnaryStreamMultiCallable[Request, Response]", method)
         self._check_open()
-        call = begin(request, timeout=_positive(timeout), metadata=self._metadata)
+        call = begin(request, timeout=_limit(timeout), metadata=self._metadata)
         try:
             async for answer in call:
                 yield answer
@@ -394,16 +392,17 @@ def iterate(items: AsyncGenerator[Result, None]) -> Generator[Result, None, None
         drive(items.aclose())
 
 
-def _finite(timeout: float | None) -> float | None:
-    # gRPC counts deadlines in 64 bits of nanoseconds: one beyond them would have passed already.
-    return None if timeout is None or timeout > _MOST_SECONDS else timeout
+def _limit(timeout: float | None) -> float | None:
+    """Return a timeout as gRPC takes it.
 
+    Raises:
+        errors.DeadlineExceeded: it is over. gRPC would begin the call, and may well end it.
 
-def _positive(timeout: float | None) -> float | None:
-    # grpc.aio would begin a call whose deadline has passed, and may well end it.
+    """
     if timeout is not None and timeout <= 0:
         raise errors.DeadlineExceeded("the deadline passed before the call began")
-    return _finite(timeout)
+    # gRPC counts deadlines in 64 bits of nanoseconds: one beyond them would have passed already.
+    return None if timeout is None or timeout > _MOST_SECONDS else timeout
 
 
 def _certificates(tls: bool | str | Path) -> bytes | None:

@@ -54,7 +54,7 @@ def test_deploy_what_holds_a_graph(daemon: RunningDaemon, target: str) -> None:
 @pytest.mark.parametrize(
     ("target", "message"),
     [
-        ("program", "not of the form module:variable"),
+        ("program", "nor of the form module:variable"),
         ("program:", "not of the form module:variable"),
         ("program:missing", "program has no 'missing'"),
         ("program.py:number", "program.py:number is a int, not a Graph"),

@@ -145,3 +145,29 @@ def test_a_client_of_another_event_loop_is_refused(daemon: RunningDaemon) -> Non
     asyncio.run(ask())
     with pytest.raises(errors.PipelineError, match="make one for each loop"):
         asyncio.run(ask())
+
+
+def test_a_reference_where_all_versions_are_meant(client: Client) -> None:
+    for call in (
+        lambda: client.versions("same:v1"),
+        lambda: client.runs("same:v1"),
+        lambda: client.pointers("same:v1"),
+    ):
+        with pytest.raises(errors.InvalidInput, match="give 'same'"):
+            call()
+
+
+def test_a_str_where_a_list_is_meant(client: Client) -> None:
+    with pytest.raises(errors.InvalidInput, match="a list of states"):
+        client.runs(states="failed")
+    with pytest.raises(errors.InvalidInput, match="a list of requirements"):
+        client.check_requirements("numpy")
+
+
+def test_no_time_is_no_call(client: Client) -> None:
+    for call in (
+        lambda: client.warm("nobody", timeout=0),
+        lambda: client.files.stat("0" * 64, timeout=0),
+    ):
+        with pytest.raises(errors.DeadlineExceeded, match="before the call began"):
+            call()

@@ -226,7 +226,10 @@ def delete(
 
 @app.command()
 def schema(context: typer.Context, name: Name, json: Json = False, address: Address = None) -> None:
-    """Show what a deployment takes and gives; with --json as JSON Schema."""
+    """Show what a deployment takes and gives.
+
+    With --json as JSON Schema.
+    """
     from pipeline.cli import schemas
 
     with connect(context, address) as client:
