@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import pytest
@@ -53,6 +53,12 @@ def of(function: Callable[..., Any], kind: Any) -> Graph:
     with Pipeline() as builder:
         builder.output(function(Variable(kind, title="value")))
     return builder.get_pipeline()
+
+
+@pytest.fixture
+def client(daemon: RunningDaemon) -> Iterator[Client]:
+    with daemon.client() as made:
+        yield made
 
 
 @pytest.mark.parametrize("remote", [False, True])
