@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import gc
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -196,18 +195,8 @@ def test_the_timeline_gets_each_file(loading: FakeDriver, path: Path) -> None:
     assert load.source in ("page cache", "unknown")
 
 
-@pytest.fixture
-def quick_collections() -> Iterator[None]:
-    """Garbage collections that look at a test's own objects only: it asks for hundreds of them."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
-
-
 # A sweep; on a busy machine it takes longer than other tests may.
 @pytest.mark.timeout(600)
-@pytest.mark.usefixtures("quick_collections")
 def test_every_call_that_fails(
     loading: FakeDriver,
     path: Path,
