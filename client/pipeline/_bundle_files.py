@@ -217,7 +217,8 @@ def _unpack_entry(tar: tarfile.TarFile, entry: tarfile.TarInfo, folder: Path) ->
     parts = entry.name.split("/")
     if _UNSAFE.search(entry.name) or any(part in ("", ".", "..") for part in parts):
         raise _damaged(f"{entry.name!r} is no name of a file in it")
-    if entry.type not in (tarfile.REGTYPE, tarfile.AREGTYPE):
+    # One with holes would be as large as it says, whatever is in the archive.
+    if entry.issparse() or entry.type not in (tarfile.REGTYPE, tarfile.AREGTYPE):
         raise _damaged(f"{entry.name!r} is no regular file")
     path = folder.joinpath(*parts)
     source = tar.extractfile(entry)

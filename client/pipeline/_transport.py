@@ -1,8 +1,9 @@
-"""Channels to a daemon: one that blocks and one for asyncio, with calls that raise our errors.
+"""Channels to a daemon, with calls that raise our errors, and the one that blocks.
 
 The client is written once, in coroutines (``_operations``, ``_files``). On the blocking channel no
 coroutine is ever suspended: each call has been answered when it returns, so that :func:`drive` runs
-the coroutine to its end in one go, in the caller's thread. On the other they are awaited.
+the coroutine to its end in one go, in the caller's thread. On the other (``_aio_transport``) they
+are awaited.
 
 What is sent and what comes back is made and read by pure functions in ``_requests`` and
 ``_responses``; this module only carries it.
@@ -10,9 +11,8 @@ What is sent and what comes back is made and read by pure functions in ``_reques
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Iterator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterator
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
 
@@ -32,7 +32,16 @@ from pipelined_api.v1 import (
 )
 from pipelined_api.versions import API_VERSION, API_VERSION_KEY
 
-__all__ = ["AioTransport", "BlockingTransport", "Stubs", "Transport", "drive", "iterate"]
+__all__ = [
+    "OPTIONS",
+    "BlockingTransport",
+    "Channel",
+    "Stubs",
+    "Transport",
+    "drive",
+    "iterate",
+    "limit",
+]
 
 # The daemon answers a client that pings more often with GOAWAY (too_many_pings).
 _KEEPALIVE_SECONDS = 60
@@ -40,7 +49,7 @@ _MOST_SECONDS = 1e9
 _KEEPALIVE_TIMEOUT_SECONDS = 20
 _METADATA_BYTES = 256 * 1024
 
-_OPTIONS: tuple[tuple[str, int], ...] = (
+OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES + MAX_ENVELOPE_BYTES),
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES + MAX_ENVELOPE_BYTES),
     # A remote traceback travels in the metadata, where gRPC's own limit is 8 KiB.
@@ -126,7 +135,7 @@ class Transport(Protocol):
         """Do what takes long, such as hashing a file, where it holds nobody up."""
 
 
-class _Channel:
+class Channel:
     """What both kinds know of their daemon.
 
     Args:
@@ -164,7 +173,7 @@ class _Channel:
             raise errors.PipelineError("the client is closed")
 
 
-class BlockingTransport(_Channel):
+class BlockingTransport(Channel):
     """Calls that have been answered when they return. Any number of threads may call at once."""
 
     def __init__(
@@ -177,9 +186,9 @@ class BlockingTransport(_Channel):
         super().__init__(address, token=token, tls=tls)
         target = self._parsed.target
         if self._credentials is not None:
-            self._channel = grpc.secure_channel(target, self._credentials, options=_OPTIONS)
+            self._channel = grpc.secure_channel(target, self._credentials, options=OPTIONS)
         else:
-            self._channel = grpc.insecure_channel(target, options=_OPTIONS)
+            self._channel = grpc.insecure_channel(target, options=OPTIONS)
         self.stubs = Stubs(self._channel)
 
     async def unary(
@@ -190,7 +199,7 @@ class BlockingTransport(_Channel):
     ) -> Response:
         """See Transport."""
         return self._result(
-            lambda: method.future(request, timeout=_limit(timeout), metadata=self._metadata)
+            lambda: method.future(request, timeout=limit(timeout), metadata=self._metadata)
         )
 
     async def upload(
@@ -201,7 +210,7 @@ class BlockingTransport(_Channel):
     ) -> Response:
         """See Transport."""
         return self._result(
-            lambda: method.future(requests, timeout=_limit(timeout), metadata=self._metadata)
+            lambda: method.future(requests, timeout=limit(timeout), metadata=self._metadata)
         )
 
     async def stream(
@@ -212,7 +221,7 @@ class BlockingTransport(_Channel):
     ) -> AsyncGenerator[Response, None]:
         """See Transport."""
         self._check_open()
-        call = method(request, timeout=_limit(timeout), metadata=self._metadata)
+        call = method(request, timeout=limit(timeout), metadata=self._metadata)
         try:
             for answer in call:
                 yield answer
@@ -257,118 +266,6 @@ class BlockingTransport(_Channel):
             raise
 
 
-class AioTransport(_Channel):
-    """Calls that are awaited. Belongs to the event loop in which the first call is made."""
-
-    _channel: grpc.aio.Channel | None = None
-    _stubs: Stubs | None = None
-    _loop: asyncio.AbstractEventLoop | None = None
-
-    @property
-    def stubs(self) -> Stubs:
-        """See Transport. The channel is made here, in a running loop."""
-        if self._stubs is None:
-            self._loop = asyncio.get_running_loop()
-            # For a channel that is closed there is nothing to make: each call checks that first.
-            target = self._parsed.target
-            if self._credentials is not None:
-                self._channel = grpc.aio.secure_channel(target, self._credentials, options=_OPTIONS)
-            else:
-                self._channel = grpc.aio.insecure_channel(target, options=_OPTIONS)
-            # The stubs' methods have the types of the blocking channel's: one set of operations.
-            self._stubs = Stubs(cast(grpc.Channel, self._channel))
-        return self._stubs
-
-    async def unary(
-        self,
-        method: grpc.UnaryUnaryMultiCallable[Request, Response],
-        request: Request,
-        timeout: float | None,
-    ) -> Response:
-        """See Transport."""
-        call = cast("grpc.aio.UnaryUnaryMultiCallable[Request, Response]", method)
-        self._check_open()
-        return await self._result(call(request, timeout=_limit(timeout), metadata=self._metadata))
-
-    async def upload(
-        self,
-        method: grpc.StreamUnaryMultiCallable[Request, Response],
-        requests: Iterator[Request],
-        timeout: float | None,
-    ) -> Response:
-        """See Transport."""
-        call = cast("grpc.aio.StreamUnaryMultiCallable[Request, Response]", method)
-        self._check_open()
-        return await self._result(
-            call(_taken(requests), timeout=_limit(timeout), metadata=self._metadata)
-        )
-
-    async def stream(
-        self,
-        method: grpc.UnaryStreamMultiCallable[Request, Response],
-        request: Request,
-        timeout: float | None,
-    ) -> AsyncGenerator[Response, None]:
-        """See Transport."""
-        begin = cast("grpc.aio.UnaryStreamMultiCallable[Request, Response]", method)
-        self._check_open()
-        call = begin(request, timeout=_limit(timeout), metadata=self._metadata)
-        try:
-            async for answer in call:
-                yield answer
-        except grpc.RpcError as error:
-            raise from_call(error, self.address) from None
-        except asyncio.CancelledError:
-            self._check_cancelled()
-            raise
-        finally:
-            call.cancel()
-
-    def _check_open(self) -> None:
-        super()._check_open()
-        if self._loop is not asyncio.get_running_loop():
-            raise errors.PipelineError(
-                "the client belongs to the event loop of its first call; make one for each loop"
-            )
-
-    async def sleep(self, seconds: float) -> None:
-        """See Transport."""
-        await asyncio.sleep(seconds)
-
-    async def work(self, call: Callable[[], Result]) -> Result:
-        """See Transport."""
-        return await asyncio.to_thread(call)
-
-    async def close(self) -> None:
-        """Cancel what is under way and disconnect."""
-        self._closed = True
-        if self._channel is not None:
-            await self._channel.close()
-
-    async def _result(self, call: Awaitable[Response]) -> Response:
-        try:
-            return await call
-        except grpc.RpcError as error:
-            raise from_call(error, self.address) from None
-        except asyncio.CancelledError:
-            self._check_cancelled()
-            raise
-
-    def _check_cancelled(self) -> None:
-        """Tell a call that ended with its channel from one whose task was cancelled."""
-        # Before Python 3.11 a task does not know that it has been asked to end.
-        cancelling = getattr(asyncio.current_task(), "cancelling", int)
-        if self._closed and not cancelling():
-            raise errors.Cancelled("the call was cancelled: its client was closed") from None
-
-
-async def _taken(requests: Iterator[Request]) -> AsyncGenerator[Request, None]:
-    """Take the items of an iterator that may read files, in another thread."""
-    end = object()
-    while (item := await asyncio.to_thread(next, requests, end)) is not end:
-        yield cast(Request, item)
-
-
 def drive(coroutine: Coroutine[Any, Any, Result]) -> Result:
     """Run a coroutine to its end that nothing suspends: one of those on a blocking channel."""
     try:
@@ -392,7 +289,7 @@ def iterate(items: AsyncGenerator[Result, None]) -> Generator[Result, None, None
         drive(items.aclose())
 
 
-def _limit(timeout: float | None) -> float | None:
+def limit(timeout: float | None) -> float | None:
     """Return a timeout as gRPC takes it.
 
     Raises:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import lzma
 import os
 import stat
 import tarfile
@@ -19,6 +21,19 @@ from pipelined_api.wire_values import path_fault
 __all__ = ["unpack"]
 
 _CHUNK_BYTES = 1 << 20
+# What the two libraries say of a damaged archive. The other OSErrors are the disk's.
+_UNREADABLE = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    # Damaged in what is compressed, by the way that it is.
+    zlib.error,
+    lzma.LZMAError,
+    gzip.BadGzipFile,
+    # Cut short.
+    EOFError,
+    # A zip that is compressed in a way that Python lacks.
+    NotImplementedError,
+)
 
 
 def unpack(archive: Path, folder: Path, name: str, limit: int) -> None:
@@ -41,7 +56,7 @@ def unpack(archive: Path, folder: Path, name: str, limit: int) -> None:
             _unpack_zip(archive, target)
         else:
             _unpack_tar(archive, target)
-    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as bad:
+    except _UNREADABLE as bad:
         raise target.fault(f"cannot be unpacked: {bad}") from bad
     except (FileExistsError, NotADirectoryError, IsADirectoryError) as bad:
         raise target.fault(f"has a path twice, or one that leads through a file: {bad}") from bad

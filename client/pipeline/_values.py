@@ -6,19 +6,22 @@ imported cannot exist. They are imported to decode what came from them.
 
 from __future__ import annotations
 
-import hashlib
 import sys
-from collections.abc import Callable
-from typing import TYPE_CHECKING
 
-from pipeline import _arrays, _fetching
-from pipeline.errors import PipelineError, SerialisationError
-from pipelined_api.limits import (
-    MAX_CROWDED_INLINE_BYTES,
-    MAX_INLINE_BYTES,
-    MAX_INLINE_FILE_BYTES,
+from pipeline import _arrays
+from pipeline._stored_values import (
+    Opened,
+    Stored,
+    decode_directory,
+    decode_file,
+    encode_directory,
+    encode_file,
+    mapped,
+    store,
+    thin_out_file,
 )
-from pipelined_api.v1 import values_pb2
+from pipeline.errors import SerialisationError
+from pipelined_api.limits import MAX_CROWDED_INLINE_BYTES, MAX_INLINE_BYTES
 from pipelined_api.v1.values_pb2 import Tensor, Value
 from pipelined_api.wire_values import (
     MAX_DEPTH,
@@ -30,19 +33,7 @@ from pipelined_api.wire_values import (
     check_tensor,
 )
 
-if TYPE_CHECKING:
-    from mmap import mmap
-
-    from pipeline.objects.directories import Directory
-    from pipeline.objects.files import File
-
 __all__ = ["IntegerTooLarge", "Opened", "Stored", "decode", "encode", "thin_out"]
-
-Stored = Callable[["File"], str]
-"""Takes care of a File that is too large for a message; returns its hexadecimal SHA-256. Tensors
-and bytes that are too large come as Files, too."""
-Opened = Callable[[values_pb2.File], "File"]
-"""Makes a File of a wire value that refers to its content."""
 
 _MIN_INT64, _MAX_INT64 = -(2**63), 2**63 - 1
 
@@ -121,18 +112,18 @@ def _encode_object(
     if (array := _arrays.encode(value, subject)) is not None:
         tensor, data = array
         if stored is not None and len(data) > MAX_INLINE_BYTES:
-            tensor.stored.CopyFrom(_store(data, "tensor", subject, stored))
+            tensor.stored.CopyFrom(store(data, "tensor", subject, stored))
         else:
             tensor.data = bytes(data)
         result.tensor_value.CopyFrom(tensor)
         return
     files = sys.modules.get("pipeline.objects.files")
     if files is not None and isinstance(value, files.File):
-        _encode_file(value, subject, result.file_value, stored)
+        encode_file(value, subject, result.file_value, stored)
         return
     directories = sys.modules.get("pipeline.objects.directories")
     if directories is not None and isinstance(value, directories.Directory):
-        _encode_directory(value, subject, result.directory_value, stored)
+        encode_directory(value, subject, result.directory_value, stored)
         return
     schemas = sys.modules.get("pipeline._graph.input_schema")
     if schemas is not None and isinstance(value, schemas.InputSchema):
@@ -201,77 +192,7 @@ def _encode_bytes(
         return
     if not view.c_contiguous:
         view = memoryview(bytes(value))
-    result.stored_bytes_value.CopyFrom(_store(view, "bytes", subject, stored))
-
-
-def _store(data: memoryview, name: str, subject: str, stored: Stored) -> values_pb2.StoredContent:
-    from pipeline.objects.files import File
-
-    return values_pb2.StoredContent(
-        sha256=_taken(File.from_buffer(data, name=name), subject, stored), size=data.nbytes
-    )
-
-
-def _taken(file: File, subject: str, stored: Stored) -> bytes:
-    try:
-        return bytes.fromhex(stored(file))
-    except SerialisationError as error:
-        raise SerialisationError(f"{subject}: {error}", subject=subject) from error
-
-
-def _encode_file(file: File, subject: str, wire: values_pb2.File, stored: Stored | None) -> None:
-    wire.name = file.name
-    wire.media_type = file.media_type
-    if file.url and not _fetching.is_restricted():
-        wire.url = file.url
-        if file.has_digest:
-            wire.sha256 = bytes.fromhex(file.sha256)
-        return
-    if file.remote_id:
-        if stored is None:
-            raise SerialisationError(
-                f"{subject}: {file!r} is in a daemon; it can only be an input of a run there",
-                subject=subject,
-            )
-        wire.sha256 = bytes.fromhex(file.remote_id)
-        wire.stored = True
-        return
-    try:
-        if stored is not None and (size := file.size) > MAX_INLINE_FILE_BYTES:
-            wire.size = size
-            wire.sha256 = _taken(file, subject, stored)
-            wire.stored = True
-            return
-        content = file.read()
-    except OSError as error:
-        raise SerialisationError(
-            f"{subject}: {file!r} cannot be read: {error}", subject=subject
-        ) from error
-    wire.size = len(content)
-    wire.sha256 = hashlib.sha256(content).digest()
-    wire.data = content
-
-
-def _encode_directory(
-    directory: Directory, subject: str, wire: values_pb2.Directory, stored: Stored | None
-) -> None:
-    wire.name = directory.name
-    archive = directory.archive_file
-    if archive is not None and not _fetching.is_restricted():
-        _encode_file(archive, f"{subject}.archive", wire.archive, stored)
-        return
-    try:
-        entries = directory.entries()
-    except SerialisationError as error:
-        raise SerialisationError(f"{subject}: {error}", subject=subject) from error
-    except OSError as error:
-        raise SerialisationError(
-            f"{subject}: {directory!r} cannot be read: {error}", subject=subject
-        ) from error
-    for entry in entries:
-        part = wire.entries.add(path=entry.path, executable=entry.executable)
-        if entry.file is not None:
-            _encode_file(entry.file, f"{subject}[{entry.path!r}]", part.file, stored)
+    result.stored_bytes_value.CopyFrom(store(view, "bytes", subject, stored))
 
 
 def thin_out(value: Value, subject: str, stored: Stored) -> None:
@@ -296,24 +217,18 @@ def thin_out(value: Value, subject: str, stored: Stored) -> None:
     elif kind == "bytes_value":
         if len(value.bytes_value) > MAX_CROWDED_INLINE_BYTES:
             content = memoryview(value.bytes_value)
-            value.stored_bytes_value.CopyFrom(_store(content, "bytes", subject, stored))
+            value.stored_bytes_value.CopyFrom(store(content, "bytes", subject, stored))
     elif kind == "tensor_value":
         tensor = value.tensor_value
         if len(tensor.data) > MAX_CROWDED_INLINE_BYTES:
-            tensor.stored.CopyFrom(_store(memoryview(tensor.data), "tensor", subject, stored))
+            tensor.stored.CopyFrom(store(memoryview(tensor.data), "tensor", subject, stored))
             tensor.ClearField("data")
     elif kind == "file_value":
-        _thin_out_file(value.file_value, subject, stored)
+        thin_out_file(value.file_value, subject, stored)
     elif kind == "directory_value":
-        _thin_out_file(value.directory_value.archive, f"{subject}.archive", stored)
+        thin_out_file(value.directory_value.archive, f"{subject}.archive", stored)
         for part in value.directory_value.entries:
-            _thin_out_file(part.file, f"{subject}[{part.path!r}]", stored)
-
-
-def _thin_out_file(file: values_pb2.File, subject: str, stored: Stored) -> None:
-    if len(file.data) > MAX_CROWDED_INLINE_BYTES:
-        _store(memoryview(file.data), file.name, subject, stored)
-        file.stored = True
+            thin_out_file(part.file, f"{subject}[{part.path!r}]", stored)
 
 
 def decode(value: Value, subject: str = "value", *, stored: Opened | None = None) -> object:
@@ -355,61 +270,19 @@ def _decode(value: Value, subject: str, stored: Opened | None) -> object:
         check_tensor(tensor, subject)
         if not tensor.HasField("stored"):
             return _arrays.decode(tensor, tensor.data)
-        return _arrays.decode(tensor, _mapped(as_file(tensor.stored, "tensor"), subject, stored))
+        return _arrays.decode(tensor, mapped(as_file(tensor.stored, "tensor"), subject, stored))
     if kind == "stored_bytes_value":
         check_stored(value.stored_bytes_value, subject)
-        return _mapped(as_file(value.stored_bytes_value, "bytes"), subject, stored)[:]
+        return mapped(as_file(value.stored_bytes_value, "bytes"), subject, stored)[:]
     if kind == "file_value":
         check_file(value.file_value, subject)
-        return _decode_file(value.file_value, subject, stored)
+        return decode_file(value.file_value, subject, stored)
     if kind == "directory_value":
         check_directory(value.directory_value, subject)
-        return _decode_directory(value.directory_value, subject, stored)
+        return decode_directory(value.directory_value, subject, stored)
     if kind == "null_value":
         return None
     if kind is None:
         raise SchemaViolation(subject, "the value has no kind")
     scalar: object = getattr(value, kind)
     return scalar
-
-
-def _mapped(file: values_pb2.File, subject: str, stored: Opened | None) -> mmap:
-    """Return memory of a content that is not in the value."""
-    content = _decode_file(file, subject, stored).map()
-    if len(content) != file.size:
-        raise SchemaViolation(subject, f"has {len(content)} bytes and not {file.size}")
-    return content
-
-
-def _decode_file(wire: values_pb2.File, subject: str, stored: Opened | None) -> File:
-    from pipeline.objects.files import File
-
-    if wire.url:
-        try:
-            _fetching.check(wire.url)
-        except PipelineError as error:
-            raise SchemaViolation(subject, error.message) from None
-        sha256 = wire.sha256.hex() or None
-        file = File(url=wire.url, name=wire.name, sha256=sha256)
-        file.media_type = wire.media_type
-        return file
-    if wire.stored:
-        if stored is None:
-            raise SchemaViolation(subject, "refers to a content that is elsewhere")
-        return stored(wire)
-    return File.from_bytes(wire.data, name=wire.name, media_type=wire.media_type)
-
-
-def _decode_directory(wire: values_pb2.Directory, subject: str, stored: Opened | None) -> Directory:
-    from pipeline.objects.directories import Directory, Entry
-
-    if wire.HasField("archive"):
-        archive = _decode_file(wire.archive, f"{subject}.archive", stored)
-        return Directory.from_archive(archive, name=wire.name)
-    entries = []
-    for part in wire.entries:
-        file = None
-        if part.HasField("file"):
-            file = _decode_file(part.file, f"{subject}[{part.path!r}]", stored)
-        entries.append(Entry(part.path, part.executable, file))
-    return Directory.from_files(entries, name=wire.name)

@@ -20,11 +20,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from pipeline import _responses, errors
+from pipeline._aio_transport import AioTransport
 from pipeline._calls import Calls
 from pipeline._files import AsyncFiles, Files
 from pipeline._operations import Operations
 from pipeline._transfers import Transfers
-from pipeline._transport import AioTransport, BlockingTransport
+from pipeline._transport import BlockingTransport
 from pipeline.async_stream import AsyncStream
 from pipeline.runs import AsyncRun, LogLine, RunInfo
 
