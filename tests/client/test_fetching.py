@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import pickle
+import random
 import tarfile
 import zipfile
 from collections.abc import Iterator
@@ -130,9 +132,9 @@ def test_redirects_are_checked_again(server: WebServer) -> None:
         fetched(server.url("/round"))
 
 
-def zipped(entries: dict[str, bytes]) -> bytes:
+def zipped(entries: dict[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -> bytes:
     target = io.BytesIO()
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(target, "w", compression) as archive:
         for name, content in entries.items():
             archive.writestr(name, content)
     return target.getvalue()
@@ -144,6 +146,16 @@ def tarred(*members: tarfile.TarInfo, mode: str = "w:gz") -> bytes:
         for member in members:
             archive.addfile(member, io.BytesIO(bytes(member.size)))
     return target.getvalue()
+
+
+def damaged(content: bytes, begin: int, end: int) -> bytes:
+    """The content with the bytes from one place to another turned over."""
+    turned = bytes(byte ^ 0xFF for byte in content[begin:end])
+    return content[:begin] + turned + content[end:]
+
+
+def noise(size: int) -> bytes:
+    return random.Random(1).randbytes(size)
 
 
 def member(name: str, size: int = 0, kind: bytes = tarfile.REGTYPE) -> tarfile.TarInfo:
@@ -174,6 +186,13 @@ def test_archives_become_folders(server: WebServer) -> None:
     [
         (b"no archive at all", "cannot be unpacked"),
         (zipped({"a": bytes(10_000)})[:-60], "cannot be unpacked"),
+        (damaged(zipped({"a": noise(5000)}), 60, 4000), "cannot be unpacked"),
+        (damaged(zipped({"a": noise(5000)}, zipfile.ZIP_LZMA), 60, 4000), "cannot be unpacked"),
+        # The sum of what it should have unpacked to.
+        (
+            damaged(gzip.compress(tarred(member("a", 5), mode="w")[:1024], mtime=0), -8, -4),
+            "cannot be unpacked",
+        ),
         (zipped({"../out": b""}), "is no relative path"),
         (zipped({"/out": b""}), "is no relative path"),
         (zipped({"a/../../out": b""}), "is no relative path"),

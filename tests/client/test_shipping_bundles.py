@@ -154,9 +154,21 @@ def tar(entries: Iterable[tuple[str, bytes]], kind: bytes = tarfile.REGTYPE) -> 
     return buffer.getvalue()
 
 
+def with_holes(size: int) -> bytes:
+    """A file of one byte that says that it is much larger."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as file:
+        entry = tarfile.TarInfo("a")
+        entry.size = 1
+        entry.pax_headers = {"GNU.sparse.map": "0,1", "GNU.sparse.size": str(size)}
+        file.addfile(entry, io.BytesIO(b"x"))
+    return buffer.getvalue()
+
+
 @pytest.mark.parametrize(
     "content",
     [
+        with_holes(2**20),
         tar([("../out", b"x")]),
         tar([("/tmp/out", b"x")]),
         tar([("a/../../out", b"x")]),
