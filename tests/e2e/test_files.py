@@ -82,12 +82,6 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDaemon]:
     running.close()
 
 
-@pytest.fixture
-def client(shared: RunningDaemon) -> Iterator[Client]:
-    with shared.client() as client:
-        yield client
-
-
 def deploy(client: Client) -> None:
     client.deploy(graph_of(describe, File), "describe")
     client.deploy(graph_of(echo, Any), "echo")

@@ -85,12 +85,6 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDaemon]:
 
 
 @pytest.fixture
-def client(shared: RunningDaemon) -> Iterator[Client]:
-    with shared.client() as client:
-        yield client
-
-
-@pytest.fixture
 def folder(tmp_path: Path) -> Path:
     root = tmp_path / "model"
     (root / "sub").mkdir(parents=True)

@@ -57,12 +57,6 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDaemon]:
     running.close()
 
 
-@pytest.fixture
-def client(shared: RunningDaemon) -> Iterator[Client]:
-    with shared.client() as client:
-        yield client
-
-
 def test_a_tensor_of_256_mib_is_exact_and_the_daemon_stays_small(
     shared: RunningDaemon, client: Client
 ) -> None:

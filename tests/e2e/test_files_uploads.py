@@ -27,12 +27,6 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDaemon]:
     running.close()
 
 
-@pytest.fixture
-def client(shared: RunningDaemon) -> Iterator[Client]:
-    with shared.client() as client:
-        yield client
-
-
 def stub(channel: grpc.Channel) -> files_pb2_grpc.FilesStub:
     return files_pb2_grpc.FilesStub(channel)
 

@@ -53,12 +53,6 @@ def shared(server: WebServer, tmp_path_factory: pytest.TempPathFactory) -> Itera
     running.close()
 
 
-@pytest.fixture
-def client(shared: RunningDaemon) -> Iterator[Client]:
-    with shared.client() as client:
-        yield client
-
-
 def test_a_worker_fetches_what_is_used(client: Client, server: WebServer) -> None:
     server.asked.clear()
     assert client.run("measure", File(url=server.url("/x.bin")), False) == [["x.bin", ""]]

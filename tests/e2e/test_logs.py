@@ -15,12 +15,10 @@ from google.rpc import code_pb2
 from pipeline import Pipeline, Variable, entity, errors, pipe
 from pipelined.core.printed import MAX_BYTES, MAX_LINES
 from pipelined_api.v1 import runs_pb2, runs_pb2_grpc
+from tests.e2e.held_runs import Paths, graph_of
 from tests.e2e.runs_stub import cancel, ended, listed, refused, runs_of, submit
 from tests.e2e.test_crashes import wait_until
-from tests.e2e.test_submitted_runs import Paths, graph_of, paths
 from tests.running_daemon import RunningDaemon
-
-__all__ = ["paths"]
 
 
 @entity

@@ -29,6 +29,15 @@ Name = Annotated[
         autocompletion=completion.deployments,
     ),
 ]
+OptionalName = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[NAME]",
+        help="Of one deployment.",
+        show_default=False,
+        autocompletion=completion.deployments,
+    ),
+]
 Timeout = Annotated[
     float | None,
     typer.Option("--timeout", metavar="SECONDS", min=0.0, help="Give up after so long."),

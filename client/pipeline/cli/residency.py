@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
-from pipeline.cli import completion, terminal
-from pipeline.cli.options import Address, Json, Name, connect
+from pipeline.cli import terminal
+from pipeline.cli.options import Address, Json, Name, OptionalName, connect
 
 if TYPE_CHECKING:
     from pipeline.deployment import Deployment
@@ -22,15 +22,7 @@ def add_to(app: typer.Typer) -> None:
 
 def weights(
     context: typer.Context,
-    name: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="[NAME]",
-            help="Of one deployment.",
-            show_default=False,
-            autocompletion=completion.deployments,
-        ),
-    ] = None,
+    name: OptionalName = None,
     json: Json = False,
     address: Address = None,
 ) -> None:

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.cli import completion, terminal
-from pipeline.cli.options import Address, Inputs, Json, Name, OutputDir, Timeout, connect
+from pipeline.cli.options import (
+    Address,
+    Inputs,
+    Json,
+    Name,
+    OptionalName,
+    OutputDir,
+    Timeout,
+    connect,
+)
 
 if TYPE_CHECKING:
     from pipeline.runs import LogLine, RunInfo
@@ -58,15 +67,7 @@ def submit(
 
 def runs(
     context: typer.Context,
-    name: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="[NAME]",
-            help="Of one deployment.",
-            show_default=False,
-            autocompletion=completion.deployments,
-        ),
-    ] = None,
+    name: OptionalName = None,
     state: Annotated[
         list[str] | None,
         typer.Option(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.cli import terminal
-from pipeline.cli.options import Address, Json, Name, connect
+from pipeline.cli.options import Address, Json, Name, OptionalName, connect
 
 if TYPE_CHECKING:
     from pipeline.deployment import Pointer
@@ -87,7 +87,7 @@ def set_(
 @pointers.command("list")
 def list_(
     context: typer.Context,
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Of one deployment.")] = None,
+    name: OptionalName = None,
     json: Json = False,
     address: Address = None,
 ) -> None:
