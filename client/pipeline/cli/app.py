@@ -133,7 +133,7 @@ def run(
     Those that stream are printed as they come; with --json, each line is an object with what has
     come, by name.
     """
-    from pipeline.cli import printing
+    from pipeline.cli import arguments, printing
     from pipeline.cli.transfers import TransferBars
 
     with (
@@ -142,7 +142,7 @@ def run(
     ):
         schema = client._schema(name)
         names = printing.names(schema.outputs)
-        values = printing.inputs(schema, inputs or [])
+        values = arguments.parse(schema, inputs or [])
         if printing.streams(schema):
             with closing(client._stream(name, (), values, timeout)) as messages:
                 printing.print_stream(client, names, bars.until(messages), output_dir, as_json=json)

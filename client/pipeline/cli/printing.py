@@ -11,7 +11,7 @@ from rich.text import Text
 
 from pipeline import errors
 from pipeline._quantities import duration, size
-from pipeline.cli import arguments, terminal
+from pipeline.cli import terminal
 from pipeline.cli.outputs import Outputs
 from pipeline.client import Client
 from pipeline.deployment import DaemonInfo, Deployment, Pointer
@@ -41,11 +41,6 @@ def pairs(texts: Iterable[str]) -> dict[str, str]:
 
 
 _RUN_COLOURS = {"succeeded": "green", "running": "yellow", "failed": "red", "cancelled": "yellow"}
-
-
-def inputs(schema: Schema, texts: Sequence[str]) -> dict[str, object]:
-    """Read ``KEY=VALUE`` by the deployment's schema; see ``arguments.parse``."""
-    return arguments.parse(schema, texts)
 
 
 def names(outputs: Iterable[Parameter]) -> list[str]:

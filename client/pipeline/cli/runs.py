@@ -50,14 +50,14 @@ def submit(
     address: Address = None,
 ) -> None:
     """Begin a run without waiting for it, and print its id. `pipeline result` waits for it."""
-    from pipeline.cli import printing
+    from pipeline.cli import arguments
     from pipeline.cli.transfers import TransferBars
 
     with (
         TransferBars(f"submitting a run of {name}") as bars,
         connect(context, address, bars.uploaded) as client,
     ):
-        values = printing.inputs(client._schema(name), inputs or [])
+        values = arguments.parse(client._schema(name), inputs or [])
         run = client._submit(name, values, timeout, idempotency_key)
     if json:
         terminal.print_json(_json(run))
