@@ -10,7 +10,7 @@ import signal
 from collections import OrderedDict
 from collections.abc import Callable, Container, Iterator
 
-_PR_SET_CHILD_SUBREAPER = 36
+_PR_SET_CHILD_SUBREAPER, _PR_GET_CHILD_SUBREAPER = 36, 37
 # Exits of processes that nobody asked for yet; the oldest are forgotten.
 _REMEMBERED = 256
 
@@ -35,6 +35,23 @@ def reap_children(leaders: Container[int]) -> Iterator[tuple[int, int]]:
             yield os.waitpid(ended.si_pid, 0)
 
 
+def is_subreaper() -> bool:
+    """Whether processes whose parents have gone become children of this one."""
+    value = ctypes.c_int()
+    _prctl(_PR_GET_CHILD_SUBREAPER, ctypes.byref(value))
+    return bool(value.value)
+
+
+def _become_subreaper(*, wanted: bool) -> None:
+    _prctl(_PR_SET_CHILD_SUBREAPER, int(wanted))
+
+
+def _prctl(option: int, argument: object) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(option, argument, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl failed for a child subreaper")
+
+
 class Reaper:
     """Reaps all children of the daemon, and those that their own parents left behind.
 
@@ -46,9 +63,8 @@ class Reaper:
     def __init__(self) -> None:
         if signal.getsignal(signal.SIGCHLD) is not signal.SIG_DFL:
             raise RuntimeError("something else in this process waits for children already")
-        libc = ctypes.CDLL(None, use_errno=True)
-        if libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
-            raise OSError(ctypes.get_errno(), "cannot become a child subreaper")
+        self._was_subreaper = is_subreaper()
+        _become_subreaper(wanted=True)
         self._expected: dict[int, Callable[[int], None]] = {}
         self._early: OrderedDict[int, int] = OrderedDict()
         self._loop = asyncio.get_running_loop()
@@ -71,8 +87,9 @@ class Reaper:
         self._expected.pop(pid, None)
 
     def close(self) -> None:
-        """Stop reaping."""
+        """Stop reaping: what others leave behind from now on is not this process's any more."""
         self._loop.remove_signal_handler(signal.SIGCHLD)
+        _become_subreaper(wanted=self._was_subreaper)
 
     def _reap(self) -> None:
         for pid, status in reap_children(self._expected):
