@@ -19,6 +19,7 @@ from pipelined.gpus import gpu_models
 from pipelined.installed import InstalledPackages
 from pipelined.nursery.limits import Limits
 from pipelined.nursery.supervisor import Nursery, log_output
+from pipelined.nursery.temporary_folders import TemporaryFolders
 from pipelined.rpc.health import Health
 from pipelined.rpc.listener import Listener
 from pipelined.rpc.server import create_server
@@ -66,7 +67,15 @@ async def serve(settings: Settings) -> None:
             log_output(printed)
             journal.add(printed)
 
-        nursery = Nursery(preload=settings.preload, on_output=on_output, limits=limits, files=files)
+        folders = TemporaryFolders(directory.path)
+        await asyncio.to_thread(folders.remove_stale)
+        nursery = Nursery(
+            preload=settings.preload,
+            on_output=on_output,
+            limits=limits,
+            files=files,
+            folders=folders,
+        )
         health = Health()
         deployments = Deployments(store, nursery, health.deployment_changed, settings.versions_kept)
         installed = InstalledPackages()

@@ -77,3 +77,30 @@ def test_what_a_run_had_of_temporary_files_goes_with_its_worker(
         assert running.stop() == 0
     wait_until(lambda: not left_in(temporary))
     running.start()
+
+
+def test_what_a_daemon_and_its_worker_left_that_died_together_goes_with_the_next_start(
+    running: RunningDaemon, tmp_path: Path, temporary: Path
+) -> None:
+    ready, release = tmp_path / "ready", tmp_path / "release"
+    (tmp_path / "folder").mkdir()
+    inputs = (on_disk(tmp_path), Directory(tmp_path / "folder"), str(ready), str(release))
+    # Named like ours, and not ours.
+    other = temporary / "pipelined-worker-other"
+    other.mkdir()
+    with running.client() as client, ThreadPoolExecutor(1) as pool:
+        client.deploy(graph_of(use_and_wait, File, Directory, str, str), "together")
+        run = pool.submit(client.run, "together", *inputs)
+        wait_until(ready.exists)
+        [pid] = client.deployment("together").worker_pids
+        worker = psutil.Process(pid)
+        # It cannot notice the end of the daemon any more.
+        worker.suspend()
+        running.kill()
+        worker.kill()
+        with pytest.raises(errors.PipelineError):
+            run.result()
+    worker.wait(60)
+    assert len(left_in(temporary)) == 2
+    running.start()
+    assert left_in(temporary) == {other.name}

@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import shutil
 import signal
 import socket
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -25,6 +23,7 @@ from pipelined.nursery.limits import Limits
 from pipelined.nursery.output import OutputReader
 from pipelined.nursery.remote_run import RemoteRun
 from pipelined.nursery.remote_stream import RemoteStream
+from pipelined.nursery.temporary_folders import TemporaryFolders
 from pipelined.worker import last_words
 from pipelined.worker.channel import AsyncChannel, ProtocolError
 from pipelined.worker.framing import Frame
@@ -34,15 +33,8 @@ from pipelined_api.worker.v1 import worker_pb2
 _LAST_SECONDS = 1.0
 # In one startup: one for each node and each file of weights.
 _MOST_STAGES = 2**16
-# Of the folders with what is temporary, one for each worker.
-FOLDER_PREFIX = "pipelined-worker-"
 
 log = structlog.get_logger()
-
-
-def _remove_folder(path: str) -> None:
-    # What a process of the worker's own still writes is not waited for.
-    shutil.rmtree(path, ignore_errors=True)
 
 
 class RemoteWorker:
@@ -58,6 +50,7 @@ class RemoteWorker:
         output: int,
         on_output: Callable[[Printed], None],
         limits: Limits,
+        folders: TemporaryFolders,
         files: OutputKeeper | None = None,
     ) -> None:
         loop = asyncio.get_running_loop()
@@ -77,6 +70,7 @@ class RemoteWorker:
         self._reaped = False
         self._last_words = ""
         # For what is temporary; made when the worker is told to start.
+        self._folders = folders
         self._folder = ""
         self._on_output = on_output
         self._channel = AsyncChannel(connection, self._on_frame, self._on_closed)
@@ -97,7 +91,7 @@ class RemoteWorker:
         self._output.close()
         if self._folder:
             # Not a task: the end of the loop waits for it.
-            self._loop.run_in_executor(None, _remove_folder, self._folder)
+            self._loop.run_in_executor(None, self._folders.remove, self._folder)
         if self._last_words and exit_.signal == last_words.SIGNAL:
             exit_ = replace(exit_, cause=self._last_words)
         self.exited.set_result(exit_)
@@ -107,20 +101,13 @@ class RemoteWorker:
             self._run = None
             run.fail(WorkerDied(exit_, run.id))
 
-    def _make_folder(self) -> None:
-        try:
-            self._folder = tempfile.mkdtemp(prefix=FOLDER_PREFIX)
-        except OSError as error:
-            reason = error.strerror or "unknown"
-            raise StorageFailed("make a temporary folder", reason) from None
-
     async def start(self, spec: StartSpec, on_stage: Callable[[Stage], None]) -> None:
         """Load the code and execute the startup nodes (see ``core.ports.Worker``)."""
         if self.exited.done():
             raise WorkerDied(self.exited.result())
         if not self._folder:
             # Not on another thread: the worker may end, and its folder go, before it is done.
-            self._make_folder()
+            self._folder = self._folders.make()
         try:
             code = os.open(spec.code_path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:

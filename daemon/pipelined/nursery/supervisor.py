@@ -25,6 +25,7 @@ from pipelined.nursery.preload import DEFAULT_PRELOAD
 from pipelined.nursery.reaping import Reaper, exists
 from pipelined.nursery.remote_worker import RemoteWorker
 from pipelined.nursery.spawning import spawn
+from pipelined.nursery.temporary_folders import TemporaryFolders
 from pipelined.worker.channel import socket_pair
 from pipelined_api.v1 import daemon_pb2
 from pipelined_api.worker.v1 import worker_pb2
@@ -69,6 +70,7 @@ class Nursery:
         on_output: Gets what they print.
         limits: What each worker may have.
         files: Keeps the files that runs give back; None to have no large ones.
+        folders: Has the temporary files of workers.
     """
 
     def __init__(
@@ -79,12 +81,14 @@ class Nursery:
         on_output: Callable[[Printed], None] = log_output,
         limits: Limits = _DEFAULT_LIMITS,
         files: OutputKeeper | None = None,
+        folders: TemporaryFolders | None = None,
     ) -> None:
         self._preload = DEFAULT_PRELOAD if preload is None else tuple(preload)
         self._environment = scrubbed(os.environ if environment is None else environment)
         self._on_output = on_output
         self._limits = limits
         self._files = files
+        self._folders = TemporaryFolders() if folders is None else folders
         self._workers: dict[str, RemoteWorker] = {}
         # Of those, the ones that the living nursery has been asked for.
         self._forked: set[str] = set()
@@ -222,7 +226,15 @@ class Nursery:
         worker_id = f"worker-{next(self._numbers)}"
         ours, theirs = socket_pair()
         read_end, write_end = os.pipe2(os.O_CLOEXEC)
-        worker = RemoteWorker(worker_id, ours, read_end, self._on_output, self._limits, self._files)
+        worker = RemoteWorker(
+            worker_id,
+            ours,
+            read_end,
+            self._on_output,
+            self._limits,
+            self._folders,
+            self._files,
+        )
         self._workers[worker_id] = worker
         return worker, theirs, io.FileIO(write_end, "w")
 
