@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 # Imported by the nursery of tests that need no models: quick.
 LIGHT_PRELOAD = ("--preload=numpy", "--preload=torch")
+# Of those whose graphs need no torch: a nursery of two seconds less.
+QUICK_PRELOAD = ("--preload=numpy",)
 
 
 @pytest.fixture(scope="session")
@@ -39,6 +41,6 @@ def own_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDaem
     """A daemon with a light nursery for one test that stops, kills or restarts it."""
     from tests.running_daemon import RunningDaemon
 
-    running = RunningDaemon(tmp_path_factory.mktemp("daemon"), options=LIGHT_PRELOAD)
+    running = RunningDaemon(tmp_path_factory.mktemp("daemon"), options=QUICK_PRELOAD)
     yield running
     running.close()

@@ -13,7 +13,7 @@ from grpc_health.v1 import health_pb2
 
 from pipeline import Client, Graph, Pipeline, Variable, entity, errors, pipe
 from pipelined_api.v1 import deployments_pb2
-from tests.conftest import LIGHT_PRELOAD
+from tests.conftest import QUICK_PRELOAD
 from tests.e2e.test_crashes import counter, wait_until, waiting
 from tests.e2e.test_stopping import Unhurried
 from tests.e2e.test_versions import deploy, stub
@@ -207,7 +207,7 @@ def test_deleted_while_it_cools(client: Client, cooler: Cooler, tmp_path: Path) 
 
 def test_the_daemon_stops_while_something_cools(tmp_path: Path) -> None:
     ready = tmp_path / "ready"
-    running = RunningDaemon(tmp_path, options=[*LIGHT_PRELOAD, "--drain-seconds=0"])
+    running = RunningDaemon(tmp_path, options=[*QUICK_PRELOAD, "--drain-seconds=0"])
     with (
         running.client() as client,
         grpc.insecure_channel(running.address) as channel,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline import Graph, Pipeline, pipe
-from tests.conftest import LIGHT_PRELOAD
+from tests.conftest import QUICK_PRELOAD
 from tests.running_daemon import RunningDaemon
 
 
@@ -21,7 +21,7 @@ def graph() -> Graph:
 
 
 def test_values_of_variables_are_not_in_the_log(tmp_path: Path) -> None:
-    running = RunningDaemon(tmp_path, options=(*LIGHT_PRELOAD, "--debug"))
+    running = RunningDaemon(tmp_path, options=(*QUICK_PRELOAD, "--debug"))
     try:
         with running.client() as client:
             client.deploy(graph(), "secretive", environment={"TOKEN": "swordfish"})

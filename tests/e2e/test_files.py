@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from pipeline import Client, File, InputField, InputSchema, errors, pipe
-from tests.conftest import LIGHT_PRELOAD
+from tests.conftest import QUICK_PRELOAD
 from tests.e2e.files import (
     GROWTH,
     MIB,
@@ -74,7 +74,7 @@ def digests(pair: Pair, more: list[Any]) -> list[str]:
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDaemon]:
     """A daemon that takes files of 250 MiB, and has the graphs of this module."""
-    options = (*LIGHT_PRELOAD, "--file-max-size=250MiB", "--file-store-size=500MiB")
+    options = (*QUICK_PRELOAD, "--file-max-size=250MiB", "--file-store-size=500MiB")
     running = RunningDaemon(tmp_path_factory.mktemp("daemon"), options=options)
     with running.client() as client:
         deploy(client)
@@ -206,7 +206,7 @@ def test_what_is_too_large_is_refused_with_the_bound(client: Client, tmp_path: P
 
 
 def test_a_store_that_is_full_says_so(tmp_path: Path) -> None:
-    daemon = RunningDaemon(tmp_path, options=(*LIGHT_PRELOAD, "--file-store-size=4MiB"))
+    daemon = RunningDaemon(tmp_path, options=(*QUICK_PRELOAD, "--file-store-size=4MiB"))
     try:
         with daemon.client() as client:
             deploy(client)
@@ -225,7 +225,7 @@ def test_a_store_that_is_full_says_so(tmp_path: Path) -> None:
 
 
 def test_what_is_not_used_for_its_time_goes(tmp_path: Path) -> None:
-    daemon = RunningDaemon(tmp_path, options=(*LIGHT_PRELOAD, "--file-ttl=2h"))
+    daemon = RunningDaemon(tmp_path, options=(*QUICK_PRELOAD, "--file-ttl=2h"))
     try:
         with daemon.client() as client:
             old, new = on_disk(tmp_path, "1", content(11)), on_disk(tmp_path, "2", content(12))

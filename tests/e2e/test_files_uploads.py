@@ -12,14 +12,14 @@ import pytest
 
 from pipeline import Client, File
 from pipelined_api.v1 import files_pb2, files_pb2_grpc
-from tests.conftest import LIGHT_PRELOAD
+from tests.conftest import QUICK_PRELOAD
 from tests.e2e.files import MIB, content, echo, graph_of, on_disk, sha256_of
 from tests.running_daemon import RunningDaemon
 
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDaemon]:
-    options = (*LIGHT_PRELOAD, "--file-max-size=250MiB", "--file-store-size=500MiB")
+    options = (*QUICK_PRELOAD, "--file-max-size=250MiB", "--file-store-size=500MiB")
     running = RunningDaemon(tmp_path_factory.mktemp("daemon"), options=options)
     with running.client() as client:
         client.deploy(graph_of(echo, Any), "echo")

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from pipeline import Client, Directory, File, Pipeline, Variable, errors, pipe
-from tests.conftest import LIGHT_PRELOAD
+from tests.conftest import QUICK_PRELOAD
 from tests.e2e.files import MIB, SIZE, content, echo, graph_of, sha256_of
 from tests.running_daemon import RunningDaemon
 from tests.web_server import WebServer
@@ -43,7 +43,7 @@ def server() -> Iterator[WebServer]:
 @pytest.fixture(scope="module")
 def shared(server: WebServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDaemon]:
     allowed = f"--allow-url-host=localhost:{server.port}"
-    options = (*LIGHT_PRELOAD, allowed, "--allow-url-host=*", "--file-max-size=8MiB")
+    options = (*QUICK_PRELOAD, allowed, "--allow-url-host=*", "--file-max-size=8MiB")
     running = RunningDaemon(tmp_path_factory.mktemp("daemon"), options=options)
     with running.client() as client:
         client.deploy(graph_of(measure, File, bool), "measure")

@@ -20,7 +20,7 @@ from pipeline.errors import (
     StartupFailed,
 )
 from pipelined_api.v1 import deployments_pb2
-from tests.conftest import LIGHT_PRELOAD
+from tests.conftest import QUICK_PRELOAD
 from tests.e2e import raw
 from tests.running_daemon import RunningDaemon
 
@@ -64,7 +64,7 @@ FILES = {
 
 @pytest.fixture(scope="module")
 def light(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDaemon]:
-    running = RunningDaemon(tmp_path_factory.mktemp("daemon"), options=LIGHT_PRELOAD)
+    running = RunningDaemon(tmp_path_factory.mktemp("daemon"), options=QUICK_PRELOAD)
     yield running
     running.close()
 

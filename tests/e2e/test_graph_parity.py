@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pipeline import Client, Graph, Stream
 from pipeline.errors import PipelineError
-from tests.conftest import LIGHT_PRELOAD
+from tests.conftest import QUICK_PRELOAD
 from tests.e2e.random_graphs import graphs, inputs
 from tests.running_daemon import RunningDaemon
 
@@ -23,7 +23,7 @@ _numbers = itertools.count()
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    running = RunningDaemon(tmp_path_factory.mktemp("parity"), options=LIGHT_PRELOAD)
+    running = RunningDaemon(tmp_path_factory.mktemp("parity"), options=QUICK_PRELOAD)
     with running.client() as made:
         yield made
     running.close()

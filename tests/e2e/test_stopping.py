@@ -14,14 +14,14 @@ import pytest
 from grpc_health.v1 import health_pb2
 
 from pipeline import Client, Pipeline, entity, errors, pipe
-from tests.conftest import LIGHT_PRELOAD
+from tests.conftest import QUICK_PRELOAD
 from tests.e2e.test_crashes import counter, wait_until, waiting
 from tests.running_daemon import STOP_SECONDS, RunningDaemon, check_health
 
 
 def test_runs_of_a_replaced_version_do_not_hold_up_the_end(tmp_path: Path) -> None:
     ready = tmp_path / "ready"
-    daemon = RunningDaemon(tmp_path, options=[*LIGHT_PRELOAD, "--drain-seconds=0"])
+    daemon = RunningDaemon(tmp_path, options=[*QUICK_PRELOAD, "--drain-seconds=0"])
     with daemon.client() as client, ThreadPoolExecutor(1) as pool:
         client.deploy(waiting(), "replaced")
         run = pool.submit(client.run, "replaced", str(ready), str(tmp_path / "never"))
@@ -35,7 +35,7 @@ def test_runs_of_a_replaced_version_do_not_hold_up_the_end(tmp_path: Path) -> No
 
 def test_runs_that_do_not_end_in_time_are_told_why(tmp_path: Path) -> None:
     ready = tmp_path / "ready"
-    daemon = RunningDaemon(tmp_path, options=[*LIGHT_PRELOAD, "--drain-seconds=0"])
+    daemon = RunningDaemon(tmp_path, options=[*QUICK_PRELOAD, "--drain-seconds=0"])
     with daemon.client() as client, ThreadPoolExecutor(2) as pool:
         client.deploy(waiting(), "endless")
         run = pool.submit(client.run, "endless", str(ready), str(tmp_path / "never"))

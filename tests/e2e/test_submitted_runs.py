@@ -17,7 +17,7 @@ from pipeline import File, pipe
 from pipelined.core.deployment import QUEUE_LIMIT
 from pipelined_api.limits import MAX_INLINE_FILE_BYTES
 from pipelined_api.v1 import files_pb2, files_pb2_grpc, runs_pb2, values_pb2
-from tests.conftest import LIGHT_PRELOAD
+from tests.conftest import QUICK_PRELOAD
 from tests.e2e.held_runs import Paths, graph_of, repeated, two_nodes
 from tests.e2e.runs_stub import (
     cancel,
@@ -279,7 +279,7 @@ def test_what_is_not_remembered(own_daemon: RunningDaemon) -> None:
 
 
 def test_outputs_make_room_for_newer_ones(tmp_path: Path) -> None:
-    daemon = RunningDaemon(tmp_path, options=[*LIGHT_PRELOAD, "--run-store-size=1MB"])
+    daemon = RunningDaemon(tmp_path, options=[*QUICK_PRELOAD, "--run-store-size=1MB"])
     try:
         with daemon.client() as client, runs_of(daemon) as stub:
             client.deploy(graph_of(repeated, str, int), "small-store")
@@ -293,7 +293,7 @@ def test_outputs_make_room_for_newer_ones(tmp_path: Path) -> None:
 
 
 def test_a_run_is_forgotten_after_its_time(tmp_path: Path) -> None:
-    daemon = RunningDaemon(tmp_path, options=[*LIGHT_PRELOAD, "--run-ttl=0.2s"])
+    daemon = RunningDaemon(tmp_path, options=[*QUICK_PRELOAD, "--run-ttl=0.2s"])
     try:
         with daemon.client() as client, runs_of(daemon) as stub:
             client.deploy(graph_of(repeated, str, int), "short-lived")

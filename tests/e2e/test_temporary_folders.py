@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from pipeline import Directory, File, errors, pipe
-from tests.conftest import LIGHT_PRELOAD
+from tests.conftest import QUICK_PRELOAD
 from tests.e2e.files import graph_of, on_disk
 from tests.e2e.test_crashes import wait_until
 from tests.running_daemon import RunningDaemon
@@ -40,7 +40,7 @@ def temporary(tmp_path: Path) -> Path:
 @pytest.fixture
 def running(tmp_path: Path, temporary: Path) -> Iterator[RunningDaemon]:
     environment = {"TMPDIR": str(temporary)}
-    daemon = RunningDaemon(tmp_path, options=LIGHT_PRELOAD, environment=environment)
+    daemon = RunningDaemon(tmp_path, options=QUICK_PRELOAD, environment=environment)
     yield daemon
     daemon.close()
 

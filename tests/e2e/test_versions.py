@@ -17,7 +17,7 @@ from grpc_health.v1 import health_pb2
 from pipeline import Client, Graph, Pipeline, errors, pipe
 from pipeline.deployment import Deployment
 from pipelined_api.v1 import deployments_pb2, deployments_pb2_grpc
-from tests.conftest import LIGHT_PRELOAD
+from tests.conftest import QUICK_PRELOAD
 from tests.e2e.test_bad_input import deploy_header
 from tests.e2e.test_crashes import wait_until, waiting
 from tests.e2e.test_lifecycle import double, single, triple
@@ -159,7 +159,7 @@ def test_a_replaced_version_ends_its_runs_and_is_started_again_on_demand(
 
 
 def test_the_newest_versions_and_those_with_pointers_are_kept(tmp_path: Path) -> None:
-    running = RunningDaemon(tmp_path, options=[*LIGHT_PRELOAD, "--versions-kept=2"])
+    running = RunningDaemon(tmp_path, options=[*QUICK_PRELOAD, "--versions-kept=2"])
     code = running.state_dir / "code"
     with running.client() as client, grpc.insecure_channel(running.address) as channel:
         client.deploy(single(double), "few")
@@ -186,11 +186,11 @@ def test_the_newest_versions_and_those_with_pointers_are_kept(tmp_path: Path) ->
 
 
 def test_fewer_are_kept_when_the_daemon_is_told_so(tmp_path: Path) -> None:
-    first = RunningDaemon(tmp_path, options=LIGHT_PRELOAD)
+    first = RunningDaemon(tmp_path, options=QUICK_PRELOAD)
     with first.client() as client:
         deploy(client, "fewer", "a", "b", "c")
     first.close()
-    second = RunningDaemon(tmp_path, options=[*LIGHT_PRELOAD, "--versions-kept=1"])
+    second = RunningDaemon(tmp_path, options=[*QUICK_PRELOAD, "--versions-kept=1"])
     with second.client() as client, grpc.insecure_channel(second.address) as channel:
         assert kept(channel, "fewer") == [3]
         assert deploy(client, "fewer", "d").version == 4
