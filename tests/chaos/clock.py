@@ -2,8 +2,8 @@
 
 The clock of the machine belongs to everybody, and a time namespace shifts only those clocks that
 never jump. So the jumps are made by a small library of ours that is loaded before the C library
-(wall_clock.c). libfaketime 0.9.10 does that for any program, but where it leaves the monotonic clock
-alone, as a real jump does, `time.sleep` of Python 3.11 fails (EINVAL from clock_nanosleep).
+(wall_clock.c). libfaketime 0.9.10 does that for any program, but where it leaves the monotonic
+clock alone, as a real jump does, `time.sleep` of Python 3.11 fails (EINVAL of clock_nanosleep).
 """
 
 from __future__ import annotations

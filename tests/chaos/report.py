@@ -99,7 +99,7 @@ def print_rest(console: Console, ledger: Ledger, prober: Prober, watch: Watch) -
     kept = "" if ledger.durable else " (this daemon does not keep them when it dies)"
     console.print(f"Submitted runs: {len(ledger.entries)} accepted: {states or 'none'}{kept}")
     console.print(
-        f"Health: {prober.serving} times SERVING, and a run sent right then; {prober.other} times not"
+        f"Health: {prober.serving} times SERVING, and a run sent then; {prober.other} times not"
     )
     console.print(
         f"Daemon: {len(watch.lives)} lives, at most {watch.most_resident >> 20} MiB resident and "
