@@ -12,10 +12,12 @@ from __future__ import annotations
 import argparse
 import random
 import secrets
+import shutil
 import signal
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import NoReturn
 
 from rich.console import Console
@@ -96,6 +98,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument("--only", action="append", choices=sorted(KINDS), help="these kinds only")
+    parser.add_argument("--log", type=Path, help="where to keep what the daemons logged")
     options = parser.parse_args()
     enter_namespace("tests.chaos")
     seed = secrets.randbits(32) if options.seed is None else options.seed
@@ -116,6 +119,8 @@ def main() -> int:
         if served is not None:
             served.close()
             end_all(served.storm)
+            if options.log is not None:
+                shutil.copy(served.log_path, options.log)
         place.close()
 
 

@@ -69,7 +69,8 @@ class Caller(threading.Thread):
         excused = self._incidents.last_effect(self._load.name, self._last_right, now)
         gap = now - (self._last_right if excused is None else excused)
         if gap > self.answers.longest_gap:
-            if gap > UNAVAILABLE_SECONDS >= self.answers.longest_gap:
+            most = UNAVAILABLE_SECONDS + self._load.pause
+            if gap > most >= self.answers.longest_gap:
                 self._incidents.violation(
                     "unavailable", f"{self._load.name} gave no answer for {gap:.1f} s"
                 )

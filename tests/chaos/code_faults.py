@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 import os
 import random
 import signal
 import time
 from pathlib import Path
 
-from pipeline import Client, errors
-from tests.chaos.incidents import NOBODY
+import grpc
+from grpc_health.v1 import health_pb2
+
+from pipeline import errors
+from tests.chaos.incidents import NOBODY, told
 from tests.chaos.processes import marked, resident_bytes
-from tests.chaos.storm import NotSurvived, Storm, kind, until
+from tests.chaos.storm import FRAGILE, LEAKED_MIB, NotSurvived, Storm, kind, until
+from tests.running_daemon import check_health
 
 # Whoever cancels is answered at once; the machine is a busy one.
 ANSWER_SECONDS = 5.0
@@ -21,8 +24,6 @@ ANSWER_SECONDS = 5.0
 KILL_SECONDS = 30.0
 CHILDREN_SECONDS = 15.0
 FLOOD_LINES = 20_000
-MIB = 1 << 20
-LEAK_LIMIT = 256 * MIB
 
 
 @kind("code spins")
@@ -72,34 +73,56 @@ def _dies(storm: Storm, how: str, name: str | None, code: int | None) -> str:
     return ""
 
 
-def memory_limit(client: Client) -> str:
-    """The keyword of ``deploy`` that bounds a worker's memory; empty if there is none."""
-    names = inspect.signature(client.deploy).parameters
-    return next((name for name in ("memory", "memory_bytes") if name in names), "")
-
-
 @kind("code leaks")
 def leak(storm: Storm, dice: random.Random) -> str:
-    """Memory that is never given back: the limit ends the worker, or else cooling does."""
+    """Memory that is never given back: the worker's limit ends it, and the caller is told."""
     with storm.incidents.fault("code leaks", NOBODY), storm.served.client() as client:
-        limited = memory_limit(client)
-        try:
-            storm.misbehave(client, "leak", "leak", size=600 if limited else 200)
-        except errors.PipelineError as error:
-            if not limited:
-                raise NotSurvived(f"without a limit: {error}") from None
-            if "MEMORY" not in error.reason:
-                raise NotSurvived(f"told {error.reason}: {error}") from None
-        else:
-            if limited:
-                raise NotSurvived("it got more memory than its limit")
-        pids = client.deployment("leak").worker_pids
-        client.cool("leak")
-        left = sum(resident_bytes(pid) for pid in pids)
-        if left:
-            raise NotSurvived(f"{left >> 20} MiB are still held")
         storm.well_again("leak")
-    return "ended by its limit" if limited else "no limit: given back when cooled"
+        pids = client.deployment("leak").worker_pids
+        try:
+            storm.misbehave(client, "leak", "leak", size=LEAKED_MIB)
+        except errors.PipelineError as error:
+            if error.reason != "OUT_OF_MEMORY":
+                raise NotSurvived(f"told {told(error)}") from None
+        else:
+            client.cool("leak")
+            raise NotSurvived("it got more memory than its limit")
+        storm.well_again("leak")
+        until(
+            lambda: " ".join(str(pid) for pid in pids if resident_bytes(pid)),
+            CHILDREN_SECONDS,
+            "the worker with the memory is still there",
+        )
+    return ""
+
+
+@kind("startup fails")
+def fail_to_start(storm: Storm, dice: random.Random) -> str:
+    """Callers are told why, and health says that it does not serve until it does."""
+    with (
+        storm.incidents.fault("startup fails", NOBODY),
+        storm.served.client() as client,
+        grpc.insecure_channel(storm.served.address) as channel,
+    ):
+        client.cool(FRAGILE)
+        storm.flag.touch()
+        try:
+            client.run(FRAGILE, "now", timeout=30)
+        except errors.StartupFailed as error:
+            if "told to fail" not in error.remote_traceback:
+                raise NotSurvived(f"no traceback: {error}") from None
+        else:
+            raise NotSurvived("the run gave an answer")
+        finally:
+            status = check_health(channel, f"deployments/{FRAGILE}", timeout=10).status
+            storm.flag.unlink()
+        if status == health_pb2.HealthCheckResponse.SERVING:
+            raise NotSurvived("health says SERVING of a deployment that has failed to start")
+        storm.well_again(FRAGILE)
+        status = check_health(channel, f"deployments/{FRAGILE}", timeout=10).status
+        if status != health_pb2.HealthCheckResponse.SERVING:
+            raise NotSurvived("health does not say SERVING of one that answers")
+    return ""
 
 
 @kind("code forks")

@@ -64,6 +64,13 @@ class Counter:
         return [self.life, self.count, hashlib.sha256(question.encode()).hexdigest()]
 
 
+@pipe(on_startup=True)
+def fail_while(flag: str) -> None:
+    """A startup that fails as long as there is a file."""
+    if Path(flag).exists():
+        raise RuntimeError("this startup was told to fail")
+
+
 @pipe
 def parts(question: str, count: int, size: int) -> Iterator[str]:
     """So many answers, one for each number, made longer to ``size`` characters."""
@@ -166,3 +173,11 @@ def schema_graph() -> Graph:
 def parts_graph() -> Graph:
     """A deployment that streams."""
     return graph_of(parts, str, int, int)
+
+
+def fragile_graph(flag: str) -> Graph:
+    """A deployment that cannot be started as long as there is a file."""
+    with Pipeline() as builder:
+        fail_while(flag)
+        builder.output(echo(Variable(str), 0))
+    return builder.get_pipeline()

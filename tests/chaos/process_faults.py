@@ -102,6 +102,19 @@ def stall_nursery(storm: Storm, dice: random.Random) -> str:
     return ""
 
 
+@kind("daemon stalled", alone=True)
+def stall_daemon(storm: Storm, dice: random.Random) -> str:
+    """SIGSTOP, and SIGCONT later: everybody waits, and gets an answer."""
+    with storm.incidents.fault("daemon stalled", NOBODY):
+        os.kill(storm.served.pid, signal.SIGSTOP)
+        try:
+            time.sleep(dice.uniform(0.3, 2.0))
+        finally:
+            os.kill(storm.served.pid, signal.SIGCONT)
+        storm.well_again("steady")
+    return ""
+
+
 def _files(folder: Path) -> set[str]:
     return {path.name for path in folder.glob("pipeline*")}
 

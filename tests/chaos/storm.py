@@ -9,6 +9,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from pipeline import Client, errors
 from tests.chaos import graphs
@@ -23,6 +24,10 @@ RECOVERY_SECONDS = 30.0
 # What the deployments that only faults use are called, by what they are used for.
 MISFITS = ("spin", "segfault", "exit", "leak", "fork", "flood", "cancel", "deadline", "fresh")
 READER = "reader"
+FRAGILE = "fragile"
+# More than a worker has at its beginning, less than one takes that leaks.
+MEMORY = "400MiB"
+LEAKED_MIB = 700
 
 
 class NotSurvived(Exception):
@@ -61,6 +66,12 @@ class Storm:
         for name in MISFITS:
             deploy_misfit(client, name)
         client.deploy(graphs.parts_graph(), READER)
+        client.deploy(graphs.fragile_graph(str(self.flag)), FRAGILE)
+
+    @property
+    def flag(self) -> Path:
+        """The file that makes startups of FRAGILE fail."""
+        return self.place.root / "fragile"
 
     def note(self) -> str:
         """The path of a new file."""
@@ -94,6 +105,8 @@ class Storm:
         try:
             if name in self.loads:
                 self.loads[name].once(client)
+            elif name == FRAGILE:
+                client.run(FRAGILE, "again", timeout=10)
             elif name == READER:
                 with client.stream(READER, "again", 2, 64, timeout=10) as rows:
                     list(rows)
@@ -109,7 +122,11 @@ class Storm:
 
 def deploy_misfit(client: Client, name: str) -> None:
     """A deployment that does what its input says."""
-    client.deploy(graphs.graph_of(graphs.misbehave, str, str, int), name)
+    graph = graphs.graph_of(graphs.misbehave, str, str, int)
+    if name == "leak":
+        client.deploy(graph, name, memory=MEMORY)
+    else:
+        client.deploy(graph, name)
 
 
 def until(trouble: Callable[[], str], seconds: float, what: str) -> None:

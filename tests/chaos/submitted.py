@@ -134,23 +134,21 @@ class Ledger(threading.Thread):
                     if answer != graphs.answer_to(entry.key):
                         self._incidents.violation("wrong answer", f"submitted {entry.run_id}")
                 elif info.state == "failed":
-                    self._failed(entry, info.reason, info.message)
+                    client.get_run(entry.run_id).result(10)
+                    self._incidents.violation("wrong answer", f"{entry.run_id} failed and has one")
                 self._open.remove(entry)
             except errors.NotFound as error:
                 self._not_found(entry, error)
             except errors.PipelineError as error:
-                if self._incidents.excuse(self._load.name, error, began) is None:
-                    self._incidents.violation("run not told", f"{entry.run_id}: {told(error)}")
-                # It can still be asked for.
-                entry.state = ""
-
-    def _failed(self, entry: Entry, reason: str, message: str) -> None:
-        error = errors.WorkerDied(message, reason=reason)
-        since = self._incidents.began if entry.life == 0 else time.monotonic() - ACCEPT_SECONDS
-        if self._incidents.excuse(self._load.name, error, since) is None:
-            self._incidents.violation(
-                "submitted run failed", f"{entry.run_id}: [{reason}] {message}"
-            )
+                if entry.state == "failed" and error.reason:
+                    self._open.remove(entry)
+                # Of one that failed it is the reason why, else that it could not be asked for.
+                since = entry.asked_at if entry.state == "failed" else began
+                if self._incidents.excuse(self._load.name, error, since) is None:
+                    sort = "submitted run failed" if entry.state == "failed" else "run not told"
+                    self._incidents.violation(sort, f"{entry.run_id}: {told(error)}")
+                if entry in self._open:
+                    entry.state = ""
 
     def _not_found(self, entry: Entry, error: errors.NotFound) -> None:
         self._open.remove(entry)

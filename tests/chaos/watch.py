@@ -8,11 +8,12 @@ import time
 from contextlib import closing
 from dataclasses import dataclass, field
 
-from tests.chaos.incidents import Incidents
+from pipelined.store.code import INCOMING
+from tests.chaos.incidents import DAEMON_GONE, EVERYBODY, Incidents
 from tests.chaos.place import Place
 from tests.chaos.process_faults import GONE_SECONDS
 from tests.chaos.processes import descriptors, marked, memory_files, resident_bytes
-from tests.chaos.served import Served
+from tests.chaos.served import DidNotStart, Served
 from tests.chaos.storm import NotSurvived, until
 
 MIB = 1 << 20
@@ -50,6 +51,7 @@ class Watch(threading.Thread):
 
     def run(self) -> None:
         while not self._stop_asked.wait(0.5):
+            self._restart_if_dead()
             number, pid = self._served.life, self._served.pid
             resident = resident_bytes(pid) if pid else 0
             if not resident or number != self._served.life:
@@ -65,6 +67,21 @@ class Watch(threading.Thread):
                     "memory", f"life {number} has grown by {grown >> 20} MiB, to {resident >> 20}"
                 )
             life.most = max(life.most, resident)
+
+    def _restart_if_dead(self) -> None:
+        """Stand in for the service manager where nobody meant the daemon to end."""
+        served = self._served
+        if served.pid or not served.changing.acquire(blocking=False):
+            return
+        try:
+            if not served.pid and not self._stop_asked.is_set():
+                self._incidents.violation("daemon died", served.log_tail())
+                with self._incidents.fault("daemon died", EVERYBODY, DAEMON_GONE):
+                    served.start()
+        except DidNotStart as error:
+            self._incidents.violation("daemon died", str(error))
+        finally:
+            served.changing.release()
 
     def stop(self) -> None:
         """Sample no more."""
@@ -114,10 +131,11 @@ def check_left(served: Served, place: Place, incidents: Incidents) -> None:
         left += [str(path) for path in place.shared_memory.iterdir()]
     for name in left:
         incidents.violation("left behind", name)
-    for path in place.state.glob("*.sqlite*"):
-        if path.name.endswith(("-wal", "-shm")):
-            continue
-        with closing(sqlite3.connect(path)) as database:
-            verdict = database.execute("PRAGMA integrity_check(1)").fetchone()[0]
-        if verdict != "ok":
-            incidents.violation("database", f"{path.name}: {verdict}")
+    # Contents that were on their way when it was killed were removed by the next one.
+    for path in place.state.rglob(f"{INCOMING}*"):
+        incidents.violation("left behind", str(path))
+    with closing(sqlite3.connect(place.state / "pipelined.db")) as database:
+        verdict = database.execute("PRAGMA integrity_check(1)").fetchone()[0]
+        count = database.execute("SELECT count(*) FROM versions").fetchone()[0]
+    if verdict != "ok" or not count:
+        incidents.violation("database", f"{verdict}, with {count} versions")

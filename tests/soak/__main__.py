@@ -144,10 +144,10 @@ def _judge(
 
 
 def _verdict(quantity: Quantity, slope: Slope, minutes: float) -> str:
+    if slope.last - slope.first <= quantity.slack or slope.per_hour <= quantity.most_per_hour:
+        return "flat"
     if slope.grows(quantity.most_per_hour):
         return "grows"
-    if slope.per_hour <= quantity.most_per_hour:
-        return "flat"
     if minutes >= LONG_MINUTES and not slope.certain(MOST_UNCERTAIN_PER_HOUR):
         return "grows, as far as one can tell"
     return "too noisy to tell"

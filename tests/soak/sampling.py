@@ -25,27 +25,36 @@ class Quantity:
         name: For people.
         unit: Of its values.
         most_per_hour: By how much it may rise in an hour.
+        slack: A rise of so little in the whole time is none: one thread more of a pool that has a
+            bound shows as a steep slope in a short soak.
         measure: Its value now; of the daemon's pid and the nursery's.
     """
 
     name: str
     unit: str
     most_per_hour: float
+    slack: float
     measure: Callable[[int, int], float]
 
 
 def quantities(served: Served, state: Path) -> list[Quantity]:
     """All that is measured."""
     return [
-        Quantity("daemon, resident", "MiB", 1.0, lambda daemon, _: resident_bytes(daemon) / MIB),
-        Quantity("daemon, descriptors", "", 1.0, lambda daemon, _: len(descriptors(daemon))),
-        Quantity("daemon, threads", "", 1.0, lambda daemon, _: _threads(daemon)),
-        Quantity("nursery, resident", "MiB", 1.0, lambda _, nursery: resident_bytes(nursery) / MIB),
-        Quantity("nursery, descriptors", "", 1.0, lambda _, nursery: len(descriptors(nursery))),
-        Quantity("processes", "", 1.0, lambda *_: len(marked(served.storm))),
-        Quantity("database", "MiB", 1.0, lambda *_: _size(state, "*.sqlite*") / MIB),
-        Quantity("state directory", "MiB", 8.0, lambda *_: _size(state, "**/*") / MIB),
+        Quantity("daemon, resident", "MiB", 1.0, 0.25, lambda daemon, _: _resident(daemon)),
+        Quantity("daemon, descriptors", "", 0.0, 2.0, lambda daemon, _: len(descriptors(daemon))),
+        Quantity("daemon, threads", "", 0.0, 2.0, lambda daemon, _: _threads(daemon)),
+        Quantity("nursery, resident", "MiB", 1.0, 0.25, lambda _, nursery: _resident(nursery)),
+        Quantity(
+            "nursery, descriptors", "", 0.0, 2.0, lambda _, nursery: len(descriptors(nursery))
+        ),
+        Quantity("processes", "", 0.0, 2.0, lambda *_: len(marked(served.storm))),
+        Quantity("database", "MiB", 1.0, 0.25, lambda *_: _size(state, "pipelined.db*") / MIB),
+        Quantity("state directory", "MiB", 8.0, 2.0, lambda *_: _size(state, "**/*") / MIB),
     ]
+
+
+def _resident(pid: int) -> float:
+    return resident_bytes(pid) / MIB
 
 
 def _threads(pid: int) -> int:
