@@ -34,7 +34,7 @@ from tests.chaos.schedule import LEAST_IN_ALL, LEAST_OF_KIND, WHOLE_MINUTES, Slo
 from tests.chaos.served import Served
 from tests.chaos.storm import KINDS, NotPossible, NotSurvived, Storm
 from tests.chaos.submitted import Ledger
-from tests.chaos.watch import Watch, check_idle, check_left
+from tests.chaos.watch import Watch, check_idle, check_left, check_log
 
 AT_ONCE = 3
 # A storm that is so much behind its schedule is broken off.
@@ -159,6 +159,7 @@ def _rage(storm: Storm, slots: list[Slot], minutes: float, console: Console) -> 
         if (code := served.stop()) != 0:
             incidents.violation("exit code", f"{code}: {served.log_tail()}")
         check_left(served, storm.place, incidents)
+        check_log(served, incidents)
     except KeyboardInterrupt:
         interrupted = True
         console.print("Interrupted.")

@@ -139,3 +139,13 @@ def check_left(served: Served, place: Place, incidents: Incidents) -> None:
         count = database.execute("SELECT count(*) FROM versions").fetchone()[0]
     if verdict != "ok" or not count:
         incidents.violation("database", f"{verdict}, with {count} versions")
+
+
+def check_log(served: Served, incidents: Incidents) -> None:
+    """The daemon took nothing of this for a bug of its own."""
+    with served.log_path.open(errors="replace") as log:
+        for line in log:
+            if '"event": "output"' in line:
+                continue
+            if '"rpc.internal_error"' in line or "Traceback" in line or '"critical"' in line:
+                incidents.violation("internal error", line.strip()[:400])
