@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import threading
 import time
 from contextlib import closing
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from pipelined.store.code import INCOMING
 from tests.chaos.incidents import DAEMON_GONE, EVERYBODY, Incidents
@@ -147,5 +149,18 @@ def check_log(served: Served, incidents: Incidents) -> None:
         for line in log:
             if '"event": "output"' in line:
                 continue
-            if '"rpc.internal_error"' in line or "Traceback" in line or '"critical"' in line:
-                incidents.violation("internal error", line.strip()[:400])
+            if "rpc.internal_error" in line or "Traceback" in line or '"critical"' in line:
+                incidents.violation("internal error", _in_short(line))
+
+
+def _in_short(line: str) -> str:
+    try:
+        entry = json.loads(line)
+        [exception, *_] = entry["exception"]
+    except (ValueError, KeyError):
+        return line.strip()[:300]
+    frame = exception["frames"][-1]
+    return (
+        f"{entry.get('method', entry['event'])}: {exception['exc_type']}: "
+        f"{exception['exc_value'][:200]} ({Path(frame['filename']).name}:{frame['lineno']})"
+    )
