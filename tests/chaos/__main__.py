@@ -10,6 +10,7 @@ injected than the time had room for.
 from __future__ import annotations
 
 import argparse
+import inspect
 import random
 import secrets
 import shutil
@@ -22,6 +23,7 @@ from typing import NoReturn
 
 from rich.console import Console
 
+from pipeline import Client
 from tests.chaos import client_faults, code_faults, process_faults, report, state_faults
 from tests.chaos.callers import Caller
 from tests.chaos.clock import Clock
@@ -131,7 +133,7 @@ def _rage(storm: Storm, slots: list[Slot], minutes: float, console: Console) -> 
         storm.deploy_all(client)
         for name in storm.loads:
             client.warm(name)
-        durable = "durable" in client.info().features
+    durable = "delivery" in inspect.signature(Client.submit).parameters
     load = storm.loads["durable"]
     assert isinstance(load, Durable)
     callers = {name: Caller(each, served, incidents) for name, each in storm.loads.items()}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pipeline import Client, errors
 from tests.chaos import graphs
@@ -20,6 +22,8 @@ RUN_SECONDS = 0.05
 END_SECONDS = 60.0
 # How long a submit that was not answered is tried again with its key.
 ACCEPT_SECONDS = 60.0
+# What becomes of a run that was being executed when its process ended.
+AT_MOST_ONCE, AT_LEAST_ONCE = "at_most_once", "at_least_once"
 _ENDED = ("succeeded", "failed", "cancelled")
 
 
@@ -29,6 +33,7 @@ class Entry:
 
     Attributes:
         key: What it notes when it is executed; its idempotency key, too.
+        delivery: AT_MOST_ONCE or AT_LEAST_ONCE.
         first_life: The daemon that was asked first.
         life: The daemon that accepted it.
         asked_at: When, as ``time.monotonic`` has it.
@@ -39,6 +44,7 @@ class Entry:
     """
 
     key: str
+    delivery: str
     first_life: int
     life: int = 0
     asked_at: float = 0.0
@@ -69,6 +75,7 @@ class Ledger(threading.Thread):
         self._incidents = incidents
         self._stop_asked = threading.Event()
         self._open: list[Entry] = []
+        self._deliveries = itertools.cycle((AT_MOST_ONCE, AT_LEAST_ONCE))
 
     def counts(self) -> Counter[str]:
         """How many have ended in which state."""
@@ -96,7 +103,8 @@ class Ledger(threading.Thread):
         self._stop_asked.set()
 
     def _submit(self, client: Client) -> None:
-        entry = Entry(question(), self._served.life)
+        delivery = next(self._deliveries) if self.durable else AT_MOST_ONCE
+        entry = Entry(question(), delivery, self._served.life)
         deadline = time.monotonic() + ACCEPT_SECONDS
         while not self._accepted(client, entry):
             if time.monotonic() > deadline or self._stop_asked.wait(PAUSE):
@@ -110,9 +118,15 @@ class Ledger(threading.Thread):
         # Read before: a daemon that dies right after its answer is the one that gave it.
         entry.life = self._served.life
         load = self._load
+        options: dict[str, Any] = {"delivery": entry.delivery} if self.durable else {}
         try:
             run = client.submit(
-                load.name, str(load.notes), entry.key, RUN_SECONDS, idempotency_key=entry.key
+                load.name,
+                str(load.notes),
+                entry.key,
+                RUN_SECONDS,
+                idempotency_key=entry.key,
+                **options,
             )
         except errors.PipelineError as error:
             if self._incidents.excuse(load.name, error, entry.asked_at) is None:
@@ -143,9 +157,12 @@ class Ledger(threading.Thread):
                 if entry.state == "failed" and error.reason:
                     self._open.remove(entry)
                 # Of one that failed it is the reason why, else that it could not be asked for.
-                since = entry.asked_at if entry.state == "failed" else began
-                if self._incidents.excuse(self._load.name, error, since) is None:
-                    sort = "submitted run failed" if entry.state == "failed" else "run not told"
+                failed = entry.state == "failed"
+                since = entry.asked_at if failed else began
+                excused = self._incidents.excuse(self._load.name, error, since) is not None
+                # Executed again until it ends: no single fault makes one of these fail.
+                if not excused or (failed and entry.delivery == AT_LEAST_ONCE):
+                    sort = "submitted run failed" if failed else "run not told"
                     self._incidents.violation(sort, f"{entry.run_id}: {told(error)}")
                 if entry in self._open:
                     entry.state = ""
@@ -185,5 +202,5 @@ class Ledger(threading.Thread):
                 self._incidents.violation("never executed", f"{entry.run_id} succeeded")
             # A daemon that keeps no runs does not know the key of one that died with the last one.
             once = self.durable or entry.first_life == entry.life
-            if executed > 1 and once:
+            if executed > 1 and once and entry.delivery == AT_MOST_ONCE:
                 self._incidents.violation("executed twice", f"{entry.run_id}: {executed} times")
