@@ -206,6 +206,7 @@ class Durable(Load):
     """
 
     name = "durable"
+    instances = 2
 
     def __init__(self, notes: Path) -> None:
         self.notes = notes

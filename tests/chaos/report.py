@@ -102,7 +102,7 @@ def print_rest(console: Console, ledger: Ledger, prober: Prober, watch: Watch) -
         f"Health: {prober.serving} times SERVING, and a run sent then; {prober.other} times not"
     )
     console.print(
-        f"Daemon: {len(watch.lives)} lives, at most {watch.most_resident >> 20} MiB resident and "
+        f"Daemon: {max(watch.lives, default=0)} lives, at most {watch.most_resident >> 20} MiB resident and "
         f"{watch.most_growth >> 20} MiB of growth in one life, {watch.most_descriptors} descriptors"
     )
 

@@ -28,12 +28,12 @@ _builds = itertools.count(1)
 def fill(storm: Storm, dice: random.Random) -> str:
     """No byte left for it: what needs the disk is refused by a typed error, the rest goes on."""
     refused = ""
-    # Only what has to be written may fail.
-    with (
-        storm.incidents.fault("state directory full", "files", NO_ROOM),
-        storm.incidents.fault("state directory full", "durable", NO_ROOM),
-        storm.served.client() as client,
-    ):
+    # Only what has to be written may fail. A limit on sizes is one of shared memory, too.
+    hit = ["files", "durable"] if storm.place.own_disk else ["files", "durable", "large"]
+    with contextlib.ExitStack() as stack:
+        for name in hit:
+            stack.enter_context(storm.incidents.fault("state directory full", name, NO_ROOM))
+        client = stack.enter_context(storm.served.client())
         with _no_room(storm):
             deadline = time.monotonic() + dice.uniform(0.5, 2.0)
             while time.monotonic() < deadline:
@@ -48,8 +48,8 @@ def fill(storm: Storm, dice: random.Random) -> str:
         [answer] = client.run("bulky", "room again", timeout=30)
         if answer != graphs.answer_to("room again"):
             raise NotSurvived(f"version {deployed.version} gave {answer!r}")
-        storm.well_again("files")
-        storm.well_again("durable")
+        for name in hit:
+            storm.well_again(name)
     return refused or "deploys had room"
 
 

@@ -17,7 +17,9 @@ from tests.chaos.loads import Durable, question
 from tests.chaos.served import Served
 
 PAUSE = 0.25
-RUN_SECONDS = 0.05
+RUN_SECONDS = 0.12
+# At each turn, so that some wait and some are executed whenever the daemon dies.
+SUBMITS = 2
 # After the last fault, accepted runs have to end within this.
 END_SECONDS = 60.0
 # How long a submit that was not answered is tried again with its key.
@@ -84,7 +86,8 @@ class Ledger(threading.Thread):
     def run(self) -> None:
         with self._served.client() as client:
             while not self._stop_asked.wait(PAUSE):
-                self._submit(client)
+                for _ in range(SUBMITS):
+                    self._submit(client)
                 self._follow(client)
             deadline = time.monotonic() + END_SECONDS
             while self._open and time.monotonic() < deadline:
