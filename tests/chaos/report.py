@@ -101,8 +101,9 @@ def print_rest(console: Console, ledger: Ledger, prober: Prober, watch: Watch) -
     console.print(
         f"Health: {prober.serving} times SERVING, and a run sent then; {prober.other} times not"
     )
+    lives = max(watch.lives, default=0)
     console.print(
-        f"Daemon: {max(watch.lives, default=0)} lives, at most {watch.most_resident >> 20} MiB resident and "
+        f"Daemon: {lives} lives, at most {watch.most_resident >> 20} MiB resident and "
         f"{watch.most_growth >> 20} MiB of growth in one life, {watch.most_descriptors} descriptors"
     )
 
