@@ -6,6 +6,7 @@ from importlib import metadata
 
 import typer
 
+from pipelined.cli import token
 from pipelined.cli.serve import serve
 
 application = typer.Typer(
@@ -16,6 +17,7 @@ application = typer.Typer(
     pretty_exceptions_enable=False,
 )
 application.command()(serve)
+application.add_typer(token.application, name="token")
 
 
 @application.callback()

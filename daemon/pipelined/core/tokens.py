@@ -62,6 +62,10 @@ class Token:
         if len(self.note) > MAX_NOTE:
             raise InvalidToken(f"a note of {len(self.note)} characters, more than {MAX_NOTE}")
 
+    def is_valid(self, now: float) -> bool:
+        """Whether it lets its bearer in."""
+        return self.revoked is None and (self.expires is None or now < self.expires)
+
 
 def new_token(role: Role, now: float, expires: float | None, note: str) -> tuple[str, Token]:
     """Return a token, to be shown once, and its record. Raises InvalidToken if the note is long."""
@@ -83,6 +87,10 @@ class Tokens:
 
     def __len__(self) -> int:
         return len(self._by_id)
+
+    def any_valid(self, now: float) -> bool:
+        """Whether one of them lets somebody in."""
+        return any(record.is_valid(now) for record in self._by_id.values())
 
     def records(self) -> list[Token]:
         """All of them, as they were given."""

@@ -17,7 +17,10 @@ from pathlib import Path
 
 import structlog
 
+from pipelined.core.tokens import Tokens
+
 NAME = "audit.log"
+OK = "ok"
 MODE = 0o600
 MAX_BYTES = 16 << 20
 # Files before the one that is written: NAME.1 is the newest of them.
@@ -79,6 +82,14 @@ class AuditLog:
         if count < LIMITED:
             self.write(action, outcome, facts)
 
+    def tokens_changed(self, before: Tokens, after: Tokens) -> None:
+        """Tell which tokens came, and which were taken back or away."""
+        old, new = _not_revoked(before), _not_revoked(after)
+        for token_id in new.keys() - old.keys():
+            self.write("add token", OK, {"subject": token_id, "token_role": new[token_id]})
+        for token_id in old.keys() - new.keys():
+            self.write("revoke token", OK, {"subject": token_id, "token_role": old[token_id]})
+
     def _append(self, line: bytes) -> None:
         descriptor = self._open()
         try:
@@ -101,10 +112,14 @@ class AuditLog:
         for number in range(KEPT, 0, -1):
             newer = self._numbered(number - 1) if number > 1 else self._path
             with contextlib.suppress(FileNotFoundError):
-                os.replace(newer, self._numbered(number))
+                newer.replace(self._numbered(number))
 
     def _numbered(self, number: int) -> Path:
         return self._path.with_name(f"{self._path.name}.{number}")
+
+
+def _not_revoked(tokens: Tokens) -> dict[str, str]:
+    return {token.id: token.role.label for token in tokens.records() if token.revoked is None}
 
 
 def _bounded(text: str) -> str:

@@ -85,6 +85,14 @@ MIGRATIONS: tuple[str, ...] = (
         updated_at REAL NOT NULL
     ) STRICT;
     """,
+    # Whose uploaded files, and those that runs gave back, are.
+    """
+    CREATE TABLE file_owners (
+        sha256 TEXT NOT NULL,
+        owner TEXT NOT NULL,
+        PRIMARY KEY (sha256, owner)
+    ) STRICT, WITHOUT ROWID;
+    """,
 )
 VERSION = len(MIGRATIONS)
 

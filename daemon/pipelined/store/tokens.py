@@ -7,6 +7,7 @@ state or the next, and whoever writes holds the lock of ``NAME.lock`` beside it.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import fcntl
 import json
@@ -18,6 +19,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 from pipelined.core.access import InvalidRole, parse_role
 from pipelined.core.tokens import InvalidToken, Token, Tokens
 from pipelined.store.directory import StateDirectoryError
@@ -28,6 +31,7 @@ MODE = 0o600
 MAX_BYTES = 16 << 20
 # What tells one state of the file from another: time, number and size of its inode.
 Stamp = tuple[int, int, int]
+log = structlog.get_logger()
 
 
 class TokenFileError(StateDirectoryError):
@@ -135,16 +139,56 @@ class TokenFile:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(name, self.path)
+            Path(name).replace(self.path)
         except BaseException:
             with contextlib.suppress(OSError):
-                os.unlink(name)
+                Path(name).unlink()
             raise
         folder_descriptor = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.fsync(folder_descriptor)
         finally:
             os.close(folder_descriptor)
+
+
+class WatchedTokens:
+    """The tokens of a file, as they are now. Belongs to one event loop.
+
+    Args:
+        file: Read at once.
+        on_change: Gets the tokens before and after each change.
+
+    Raises:
+        TokenFileError: It cannot be read.
+    """
+
+    def __init__(self, file: TokenFile, on_change: Callable[[Tokens, Tokens], None]) -> None:
+        self._file = file
+        self._on_change = on_change
+        self._stamp = file.stamp()
+        self.current = file.read()
+
+    async def reload(self) -> None:
+        """Read the file again.
+
+        Raises:
+            TokenFileError: It cannot be read; the tokens that were read before stay valid.
+        """
+        # Asked before the file is read: what comes in between is noticed the next time.
+        self._stamp = await asyncio.to_thread(self._file.stamp)
+        before, self.current = self.current, await asyncio.to_thread(self._file.read)
+        if before.records() != self.current.records():
+            self._on_change(before, self.current)
+
+    async def keep_fresh(self, interval_seconds: float = 1.0) -> None:
+        """Read the file again whenever it has changed, until cancelled."""
+        while True:
+            await asyncio.sleep(interval_seconds)
+            if await asyncio.to_thread(self._file.stamp) != self._stamp:
+                try:
+                    await self.reload()
+                except TokenFileError as error:
+                    log.error("the tokens are those from before", reason=str(error))
 
 
 def _parsed(content: bytes) -> list[Token]:
