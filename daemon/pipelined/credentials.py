@@ -1,7 +1,8 @@
 """Where the daemon's secrets are: said by the settings, else given by systemd, else the default.
 
 systemd puts credentials (``LoadCredential=tokens:/etc/pipelined/tokens``) into
-``$CREDENTIALS_DIRECTORY``, by these names: ``tokens``, ``tls-cert``, ``tls-key``, ``tls-client-ca``.
+``$CREDENTIALS_DIRECTORY``, by these names: ``tokens``, ``tls-cert``, ``tls-key`` and
+``tls-client-ca``.
 """
 
 from __future__ import annotations

@@ -92,7 +92,7 @@ class DaemonSettings(Section):
     addresses: Annotated[tuple[Listen, ...], BeforeValidator(_sequence), Field(min_length=1)] = (
         Field(default_factory=lambda: (parse_listen_address(default_address()),))
     )
-    """Where it listens: unix:/path or host:port, with ,role=run and, for sockets, ,mode= and ,group=."""
+    """Where it listens: unix:/path or host:port, with ,role= and, for sockets, ,mode= and ,group=."""
     state_directory: AbsolutePath = Field(default_factory=default_state_directory)
     """Where deployments, runs and files are kept."""
     drain: DurationOrZero = 30.0
@@ -103,11 +103,11 @@ class TokenSettings(Section):
     """Tokens of callers."""
 
     file: AbsolutePath | None = None
-    """Where they are; none given: systemd's credential, else the file tokens in the state directory."""
+    """Where they are; none given: systemd's credential, else tokens in the state directory."""
 
 
 class TlsSettings(Section):
-    """Certificates of the TCP listeners, PEM files; none given: systemd's credentials, if there are."""
+    """PEM files for the TCP listeners; none given: systemd's credentials, if there are."""
 
     cert: AbsolutePath | None = None
     """The daemon's certificate, with those between it and its authority."""

@@ -42,9 +42,10 @@ def serve(
         typer.Option(
             parser=options.address,
             metavar="ADDRESS",
-            help="unix:/path or host:port; may be repeated. With ,role=run|deploy|admin it says what "
-            "callers may do at most who come in there (admin), with ,mode=0660 and ,group=NAME who "
-            "may use the socket. TCP wants tokens always, and TLS unless on a loopback address. "
+            help="unix:/path or host:port; may be repeated. With ,role=run|deploy|admin it says "
+            "what callers may do at most who come in there (admin), with ,mode=0660 and "
+            ",group=NAME who may use the socket. TCP wants tokens always, and TLS unless on a "
+            "loopback address. "
             "Default: $PIPELINED_ADDRESS, else $XDG_RUNTIME_DIR/pipelined.sock, "
             "else /run/pipelined/pipelined.sock.",
         ),

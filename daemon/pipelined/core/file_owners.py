@@ -40,7 +40,7 @@ class FileOwners:
         self._owners: dict[str, set[str]] = {}
 
     async def recover(self) -> None:
-        """Read what the store has; to be called once, before anything else. Raises StorageFailed."""
+        """Read what the store has, once and before anything else. Raises StorageFailed."""
         for sha256, owner in await self._store.owners():
             self._owners.setdefault(sha256, set()).add(owner)
 

@@ -45,7 +45,7 @@ class Entrance:
 
 
 class AccessControl(grpc.aio.ServerInterceptor):
-    """Stands before every service of a listener, and fails closed: a method without a role has none.
+    """Stands before every service of a listener; a method without a role is for nobody but ADMIN.
 
     Args:
         entrance: What the listener lets in.

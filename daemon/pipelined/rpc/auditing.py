@@ -1,4 +1,4 @@
-"""What is told of who changed something, or was refused: who, what, from where, with what outcome."""
+"""Who changed something, or was refused: who, what, from where, and how it ended."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import grpc.aio
 
+from pipelined.core.access import RoleTooLow
 from pipelined.core.errors import DomainError
 from pipelined.rpc.caller import Caller, caller
 from pipelined.rpc.status import reason_of
@@ -80,8 +81,9 @@ class Audit:
     def refused(self, method: str, known: Caller, peer: str, error: DomainError) -> None:
         """Tell of a call that was not let in; of many, some."""
         facts = _facts(known, peer) | {"subject": method}
-        if token_id := getattr(error, "token_id", ""):
-            facts["caller"] = token_id
+        if not isinstance(error, RoleTooLow):
+            # Nobody yet; the holder of a token that was one.
+            facts |= {"caller": getattr(error, "token_id", ""), "role": ""}
         self._sink.write_limited("call", reason_of(error), facts)
 
 

@@ -1,7 +1,7 @@
 """Binding the daemon's addresses: a second daemon fails loudly, a dead one does not matter.
 
-What may be listened on is decided here, too: TCP never without tokens, and beyond this machine never
-without TLS.
+What may be listened on is decided here, too: TCP never without tokens, and beyond this machine
+never without TLS.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ class Listener:
             return address
         if not self._has_tokens:
             raise ListenError(
-                f"{address}: TCP is served to callers with tokens only, and there is no token: make "
-                "one with `pipelined token create`, or listen on a unix socket"
+                f"{address}: TCP is served to callers with tokens only, and there is no token: "
+                "make one with `pipelined token create`, or listen on a unix socket"
             )
         if self._tls is None and not address.is_loopback:
             raise ListenError(

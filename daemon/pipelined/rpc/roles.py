@@ -1,4 +1,4 @@
-"""The role that each method needs: the one table. A method that is not in it is refused."""
+"""The role that each method needs: the one table. A method that is not in it is for ADMIN alone."""
 
 from __future__ import annotations
 

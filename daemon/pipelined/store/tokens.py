@@ -1,8 +1,8 @@
 """The file of tokens: read by the daemon, written by ``pipelined token``.
 
 A JSON object ``{"version": 1, "tokens": [{"id", "role", "sha256", "created", "expires", "revoked",
-"note"}]}``; times are RFC 3339 in UTC, or null. It is replaced as a whole, so that a reader sees one
-state or the next, and whoever writes holds the lock of ``NAME.lock`` beside it.
+"note"}]}``; times are RFC 3339 in UTC, or null. It is replaced as a whole, so that a reader sees
+one state or the next, and whoever writes holds the lock of ``NAME.lock`` beside it.
 """
 
 from __future__ import annotations
