@@ -16,6 +16,7 @@ from pipelined.core.files import FileStore
 from pipelined.core.printed import Journal
 from pipelined.core.run_execution import RunExecution
 from pipelined.core.runs import Runs
+from pipelined.core.shutdown import Shutdown
 from pipelined.rpc.api_version import ApiVersionCheck
 from pipelined.rpc.daemon import DaemonServicer
 from pipelined.rpc.deployments import DeploymentsServicer
@@ -70,6 +71,8 @@ def create_server(
     nursery: Callable[[], daemon_pb2.Nursery],
     gpus: Sequence[str],
     version: str,
+    shutdown: Shutdown,
+    unwell: Callable[[], str],
 ) -> grpc.aio.Server:
     """Make a server with all services, bound to no address and not started."""
     server = grpc.aio.server(
@@ -79,7 +82,8 @@ def create_server(
         DeploymentsServicer(deployments, installed), server
     )
     daemon_pb2_grpc.add_DaemonServicer_to_server(
-        DaemonServicer(version, nursery, gpus, installed, MAX_MESSAGE_BYTES), server
+        DaemonServicer(version, nursery, gpus, installed, MAX_MESSAGE_BYTES, shutdown, unwell),
+        server,
     )
     environments_pb2_grpc.add_EnvironmentsServicer_to_server(
         EnvironmentsServicer(environments), server

@@ -85,6 +85,16 @@ MIGRATIONS: tuple[str, ...] = (
         updated_at REAL NOT NULL
     ) STRICT;
     """,
+    # When each version was used last, for warming it again after a restart.
+    """
+    CREATE TABLE last_uses (
+        name TEXT NOT NULL,
+        version INTEGER NOT NULL,
+        used_at REAL NOT NULL,
+        PRIMARY KEY (name, version),
+        FOREIGN KEY (name, version) REFERENCES versions (name, version) ON DELETE CASCADE
+    ) STRICT;
+    """,
 )
 VERSION = len(MIGRATIONS)
 
