@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from pipelined.core.files import FileLimits
+from pipelined.core.rewarming import Rewarming, Warm
 from pipelined.core.runs import RunLimits
 from pipelined.units import parse_duration, parse_pinned_size, parse_size
 from pipelined_api.address import Address, default_address, parse_address
@@ -33,6 +34,15 @@ def parse_log_format(text: str) -> LogFormat:
         return LogFormat(text)
     except ValueError:
         known = ", ".join(known.value for known in LogFormat)
+        raise ValueError(f"{text!r} is none of: {known}") from None
+
+
+def parse_warm(text: str) -> Warm:
+    """Return the choice that is called so. Raises ValueError, which names them all."""
+    try:
+        return Warm(text)
+    except ValueError:
+        known = ", ".join(known.value for known in Warm)
         raise ValueError(f"{text!r} is none of: {known}") from None
 
 
@@ -114,6 +124,20 @@ class NurserySettings(Section):
     """Modules, or module:attribute, that it imports; none given: the default list."""
 
 
+class StartupSettings(Section):
+    """What is done once the daemon has started."""
+
+    warm: Annotated[Warm, _text(parse_warm)] = Warm.NONE
+    """Which deployments are warmed: "none"; "recent", those that were in use, most recently used
+    first; "all", and after those the others."""
+    warm_at_most: int = Field(default=8, ge=1)
+    """Of how many versions."""
+
+    def rewarming(self) -> Rewarming:
+        """As the domain has it."""
+        return Rewarming(self.warm, self.warm_at_most)
+
+
 class WeightsSettings(Section):
     """What the loader may take, in bytes."""
 
@@ -171,6 +195,7 @@ class Settings(Section):
     daemon: DaemonSettings = Field(default_factory=DaemonSettings)
     log: LogSettings = Field(default_factory=LogSettings)
     nursery: NurserySettings = Field(default_factory=NurserySettings)
+    startup: StartupSettings = Field(default_factory=StartupSettings)
     weights: WeightsSettings = Field(default_factory=WeightsSettings)
     files: FileSettings = Field(default_factory=FileSettings)
     deployments: DeploymentSettings = Field(default_factory=DeploymentSettings)

@@ -50,6 +50,9 @@ class Deployments(Catalogue):
         on_change: Called with a name and its newest version, when its state is another one now, and
             with the name and None when it is gone.
         versions_kept: Newest versions of a name that are kept, at least 1.
+
+    Attributes:
+        versions_kept: May be set; surplus ones are forgotten with the next change of their name.
     """
 
     def __init__(
@@ -63,7 +66,7 @@ class Deployments(Catalogue):
         self._store = store
         self._launcher = launcher
         self._on_change = on_change
-        self._versions_kept = versions_kept
+        self.versions_kept = versions_kept
         self._changing = asyncio.Lock()
         # Of versions that were deleted or forgotten.
         self._drains: dict[asyncio.Task[None], Deployment] = {}
@@ -365,7 +368,7 @@ class Deployments(Catalogue):
         deployment.begin_cooling(reason, DRAIN_SECONDS)
 
     async def _forget_surplus(self, versions: Versions) -> None:
-        for deployment in versions.surplus(self._versions_kept):
+        for deployment in versions.surplus(self.versions_kept):
             # It is only kept too long if this fails; the next change tries again.
             with contextlib.suppress(StorageFailed):
                 await self._forget(versions, deployment)

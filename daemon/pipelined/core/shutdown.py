@@ -77,12 +77,12 @@ class Shutdown:
         draining = asyncio.create_task(deployments.close(math.inf))
         while not draining.done() and (left := self.seconds_left) > 0:
             self._moved.clear()
-            await _first(draining, self._moved.wait(), timeout=left)
+            await first(asyncio.shield(draining), self._moved.wait(), timeout=left)
         unfinished = 0
         if not draining.done():
             unfinished = deployments.active_runs
-            ending = asyncio.gather(draining, asyncio.create_task(deployments.close(0.0)))
-            await _first(ending, self._at_once.wait())
+            ending = asyncio.gather(draining, deployments.close(0.0))
+            await first(asyncio.shield(ending), self._at_once.wait())
             if not ending.done():
                 hurry()
             await ending
@@ -90,14 +90,11 @@ class Shutdown:
         return self.drained.result()
 
 
-async def _first(
-    what: asyncio.Future[object] | asyncio.Task[None],
-    event: Awaitable[object],
-    timeout: float | None = None,
-) -> None:
-    """Wait for what comes first; the event is not waited for any more then."""
-    waiter = asyncio.ensure_future(event)
+async def first(*events: Awaitable[object], timeout: float | None = None) -> None:
+    """Wait for what comes first, or for the time; the others are not waited for any more."""
+    waiters = [asyncio.ensure_future(event) for event in events]
     try:
-        await asyncio.wait({what, waiter}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(waiters, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        waiter.cancel()
+        for waiter in waiters:
+            waiter.cancel()

@@ -140,6 +140,10 @@ class Nursery:
         """
         return not self._stopping.done() and not self._refused
 
+    def limit(self, limits: Limits) -> None:
+        """Let workers that are started from now on have these."""
+        self._limits = limits
+
     def status(self) -> daemon_pb2.Nursery:
         """Return what the nursery is doing, as ``Daemon.Info`` says it."""
         alive = self._client is not None and not self._client.exited.done()

@@ -1,7 +1,7 @@
 """Tells systemd how the daemon is: the protocol of sd_notify(3) and sd_watchdog_enabled(3).
 
-A datagram of ``NAME=value`` lines to the socket that NOTIFY_SOCKET names, which is a path, or a name
-in the abstract namespace where it begins with "@".
+A datagram of ``NAME=value`` lines to the socket that NOTIFY_SOCKET names, which is a path, or a
+name in the abstract namespace where it begins with "@".
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ class ServiceManager:
             the daemon shall speak for it.
 
     Attributes:
-        watchdog_seconds: Within which it wants a sign of life, again and again; None if it does not.
+        watchdog_seconds: Within which it wants a sign of life, again and again; None if it wants
+            none.
     """
 
     def __init__(self, environment: MutableMapping[str, str]) -> None:
