@@ -11,7 +11,15 @@ from pipeline.schema import DeploymentSchema
 if TYPE_CHECKING:
     from pipeline._requirements import RequirementStatus
 
-__all__ = ["DaemonInfo", "Deployment", "Environment", "Failure", "NurseryInfo", "Pointer"]
+__all__ = [
+    "DaemonInfo",
+    "Deployment",
+    "Drained",
+    "Environment",
+    "Failure",
+    "NurseryInfo",
+    "Pointer",
+]
 
 
 @dataclass(frozen=True)
@@ -156,6 +164,8 @@ class DaemonInfo:
         max_message_bytes: the largest message that it takes or sends.
         gpus: the models of its machine's GPUs, such as ``"NVIDIA L4"``; ``"unknown"`` for one of
             which the driver does not tell.
+        draining: it is stopping, and takes no more work.
+        not_serving_reason: why its health is NOT_SERVING; empty while it serves.
 
     """
 
@@ -168,3 +178,19 @@ class DaemonInfo:
     nursery: NurseryInfo
     max_message_bytes: int
     gpus: tuple[str, ...] = ()
+    draining: bool = False
+    not_serving_reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """How a daemon came to its end.
+
+    Attributes:
+        unfinished_runs: that were waiting or being executed when the time was over.
+        seconds: how long it took.
+
+    """
+
+    unfinished_runs: int
+    seconds: float

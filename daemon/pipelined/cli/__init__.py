@@ -6,6 +6,8 @@ from importlib import metadata
 
 import typer
 
+from pipelined.cli import systemd
+from pipelined.cli.check_config import check_config
 from pipelined.cli.serve import serve
 
 application = typer.Typer(
@@ -16,6 +18,8 @@ application = typer.Typer(
     pretty_exceptions_enable=False,
 )
 application.command()(serve)
+application.command()(check_config)
+application.add_typer(systemd.commands)
 
 
 @application.callback()
