@@ -46,8 +46,8 @@ def install(
         _fail(str(error))
     if scope is Scope.SYSTEM and systemd.is_in_a_home(executable):
         typer.echo(
-            f"pipelined: {executable} is in a home, which the unit lets the service read; the user "
-            "'pipelined' has to be allowed to, too",
+            f"pipelined: {executable}, or its Python, is in a home, which the unit lets the "
+            "service read; the user 'pipelined' has to be allowed to, too",
             err=True,
         )
     if not dry_run and prefix == Path("/"):
