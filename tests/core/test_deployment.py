@@ -13,6 +13,7 @@ import pytest
 from pipeline import Graph, _values
 from pipelined.core.deployment import QUEUE_LIMIT, Deployment
 from pipelined.core.errors import DeploymentCooled, DeploymentDeleted, DomainError, QueueFull
+from pipelined.core.options import Options
 from pipelined.core.specification import Code, Specification
 from pipelined.core.states import State
 from pipelined_api.v1 import runs_pb2
@@ -49,7 +50,7 @@ class Deployed:
             schema=b"",
             code=Code("CODE_FORMAT_CLOUDPICKLE", len(code), hashlib.sha256(code).hexdigest()),
             environment={},
-            instances=instances,
+            options=Options(instances, instances),
             created_at=0.0,
         )
         self.deployment = Deployment(specification, path, nursery.nursery, self._changed)
@@ -150,9 +151,11 @@ async def test_no_more_wait_for_the_end_of_a_cooling_than_may_wait(
     with pytest.raises(QueueFull, match=str(QUEUE_LIMIT)) as caught:
         await deployed.run("one-more")
     assert caught.value.retry_after >= 1.0
+    taking = [deployed.deployment.takes_runs]
     # Who leaves makes room.
     held_up[0].cancel()
     await asyncio.wait({held_up[0]})
+    assert [*taking, deployed.deployment.takes_runs] == [False, True]
     another = deployed.run("another")
     await asyncio.sleep(0)
     assert not another.done()
