@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import itertools
+import math
 import os
 import socket
 import time
@@ -42,6 +44,8 @@ _FORK_ATTEMPTS = 4
 # A worker that has not said hello by then never will.
 _HELLO_SECONDS = 60.0
 _STOP_GRACE_SECONDS = 2.0
+# For so long a refusal of the system is taken for its last word, unless it starts something.
+_REFUSAL_SECONDS = 10.0
 _DEFAULT_LIMITS = Limits()
 # Of the lines that are read at once.
 _LINES_LOGGED = 200
@@ -98,8 +102,9 @@ class Nursery:
         # Set while launches need not wait: a nursery is ready, or workers are started by exec.
         self._settled = asyncio.Event()
         self._exec_reason = ""
-        # The system has refused to start the process that was wanted last.
-        self._refused = False
+        # The system has refused to start a nursery, and when it last refused to start a worker.
+        self._nursery_refused = False
+        self._worker_refused_at = -math.inf
         self._restarts = 0
         self._state = daemon_pb2.Nursery.STATE_PRELOADING
 
@@ -135,10 +140,11 @@ class Nursery:
     def starts_workers(self) -> bool:
         """Whether a worker that is asked for now will come to be, as far as is known.
 
-        Not while the daemon stops, nor while the system refuses to start processes for it: until
-        one has been started again, be it the nursery that is tried for now and then.
+        Not while the daemon stops, nor while the system refuses a nursery, which is tried for again
+        and again, nor shortly after it has refused a worker.
         """
-        return not self._stopping.done() and not self._refused
+        refused = time.monotonic() - self._worker_refused_at < _REFUSAL_SECONDS
+        return not self._stopping.done() and not self._nursery_refused and not refused
 
     def limit(self, limits: Limits) -> None:
         """Let workers that are started from now on have these."""
@@ -210,6 +216,7 @@ class Nursery:
                 # If it has been forked after all, it ends by itself, and its end is reported.
                 worker.abandon()
                 raise
+        self._worker_refused_at = -math.inf
         self._process_started(worker, pid)
         return worker
 
@@ -232,9 +239,9 @@ class Nursery:
         spawning.add_done_callback(started)
         try:
             await asyncio.shield(spawning)
-            self._refused = False
+            self._worker_refused_at = -math.inf
         except (OSError, ValueError) as error:
-            self._refused = True
+            self._worker_refused_at = time.monotonic()
             raise NurseryUnavailable(f"the process cannot be started: {error}") from None
         except BaseException:
             worker.abandon()
@@ -246,10 +253,22 @@ class Nursery:
             raise NurseryUnavailable("the daemon is stopping")
 
     def _new_worker(self) -> tuple[RemoteWorker, socket.socket, io.FileIO]:
-        """Return a worker that has no process yet, and what its process is to be given."""
+        """Return a worker that has no process yet, and what its process is to be given.
+
+        Raises:
+            NurseryUnavailable: The system has no more sockets or pipes for it.
+        """
         worker_id = f"worker-{next(self._numbers)}"
-        ours, theirs = socket_pair()
-        read_end, write_end = os.pipe2(os.O_CLOEXEC)
+        with contextlib.ExitStack() as made:
+            try:
+                ours, theirs = (made.enter_context(end) for end in socket_pair())
+                read_end, write_end = os.pipe2(os.O_CLOEXEC)
+            except OSError as error:
+                self._worker_refused_at = time.monotonic()
+                raise NurseryUnavailable(
+                    f"the process cannot be started: {error.strerror}"
+                ) from None
+            made.pop_all()
         worker = RemoteWorker(
             worker_id,
             ours,
@@ -309,11 +328,11 @@ class Nursery:
                     lambda lines: self._on_output(Printed("nursery", lines)),
                 )
             except OSError as error:
-                self._refused = True
+                self._nursery_refused = True
                 self._nursery_died(Exit())
                 log.error("the nursery cannot be started", reason=error.strerror)
             else:
-                self._refused = False
+                self._nursery_refused = False
                 self._client = client
                 await self._until(client.preloaded, _PRELOAD_SECONDS)
                 if client.preloaded.done() and not client.exited.done():
