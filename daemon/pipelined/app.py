@@ -21,6 +21,7 @@ from pipelined.core.runs import Runs, steady_clock
 from pipelined.credentials import find_credentials
 from pipelined.gpus import gpu_models
 from pipelined.installed import InstalledPackages
+from pipelined.isolation import hide_process, isolate
 from pipelined.nursery.limits import Limits
 from pipelined.nursery.supervisor import Nursery, log_output
 from pipelined.nursery.temporary_folders import TemporaryFolders
@@ -52,7 +53,10 @@ async def serve(settings: Settings) -> None:
         StateDirectoryError: The state directory, or the database in it, cannot be used.
         StorageFailed: What is in them cannot be read.
         ListenError: An address cannot be listened on.
+        IsolationError: Workers cannot be kept from the daemon as the settings want it.
     """
+    # Before there is anything to see.
+    hide_process()
     _allow_descriptors()
     stop = _stop_on_signals()
     async with contextlib.AsyncExitStack() as stack:
@@ -88,7 +92,10 @@ async def serve(settings: Settings) -> None:
             log_output(printed)
             journal.add(printed)
 
-        folders = TemporaryFolders(directory.path)
+        isolation = isolate(settings.workers, directory.path, credentials)
+        user = isolation.user
+        folders = TemporaryFolders(directory.path, None if user is None else user.uid)
+        stack.callback(folders.close)
         await asyncio.to_thread(folders.remove_stale)
         nursery = Nursery(
             preload=settings.nursery.preload,
@@ -96,6 +103,8 @@ async def serve(settings: Settings) -> None:
             limits=limits,
             files=OwningKeeper(files, owners, runs.owner_of),
             folders=folders,
+            confinement=isolation.confinement,
+            user=user,
         )
         health = Health()
         deployments = Deployments(
@@ -115,6 +124,7 @@ async def serve(settings: Settings) -> None:
             tokens,
             Audit(audit_log),
             nursery.status,
+            isolation.message(),
             gpu_models(),
             version,
         )

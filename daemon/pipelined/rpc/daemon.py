@@ -13,13 +13,24 @@ import grpc.aio
 
 from pipelined.core import compatibility
 from pipelined.core.compatibility import Installed
+from pipelined.rpc.caller import caller
 from pipelined.rpc.messages import requirement_message, timestamp
 from pipelined.rpc.status import unary
 from pipelined_api.v1 import daemon_pb2, daemon_pb2_grpc
 from pipelined_api.versions import API_VERSION
 
 # What came after the first API, by name.
-FEATURES = ("stream", "versions", "pointers", "cool", "submit", "logs", "bundle", "environments")
+FEATURES = (
+    "stream",
+    "versions",
+    "pointers",
+    "cool",
+    "submit",
+    "logs",
+    "bundle",
+    "environments",
+    "tokens",
+)
 
 
 class DaemonServicer(daemon_pb2_grpc.DaemonServicer):
@@ -28,6 +39,7 @@ class DaemonServicer(daemon_pb2_grpc.DaemonServicer):
     Args:
         version: Of the distribution.
         nursery: Says what the nursery is doing.
+        isolation: What keeps workers from the daemon.
         gpus: The models of the machine's GPUs.
         installed: What is installed where the workers run.
         max_message_bytes: The largest message that the server takes.
@@ -37,12 +49,14 @@ class DaemonServicer(daemon_pb2_grpc.DaemonServicer):
         self,
         version: str,
         nursery: Callable[[], daemon_pb2.Nursery],
+        isolation: daemon_pb2.Isolation,
         gpus: Sequence[str],
         installed: Installed,
         max_message_bytes: int,
     ) -> None:
         self._version = version
         self._nursery = nursery
+        self._isolation = isolation
         self._gpus = gpus
         self._installed = installed
         self._max_message_bytes = max_message_bytes
@@ -63,6 +77,8 @@ class DaemonServicer(daemon_pb2_grpc.DaemonServicer):
             nursery=self._nursery(),
             max_message_bytes=self._max_message_bytes,
             gpus=self._gpus,
+            caller=daemon_pb2.Caller(id=caller().id, role=caller().role.label),
+            isolation=self._isolation,
         )
 
     @unary

@@ -96,6 +96,7 @@ class Servers:
         tokens: CurrentTokens,
         audit: Audit,
         nursery: Callable[[], daemon_pb2.Nursery],
+        isolation: daemon_pb2.Isolation,
         gpus: Sequence[str],
         version: str,
     ) -> None:
@@ -103,7 +104,9 @@ class Servers:
         self._audit = audit
         self._servers: list[grpc.aio.Server] = []
         self._deployments = DeploymentsServicer(deployments, installed, audit)
-        self._daemon = DaemonServicer(version, nursery, gpus, installed, MAX_MESSAGE_BYTES)
+        self._daemon = DaemonServicer(
+            version, nursery, isolation, gpus, installed, MAX_MESSAGE_BYTES
+        )
         self._environments = EnvironmentsServicer(environments, audit)
         owned = OwnedFiles(files, owners)
         self._files = FilesServicer(owned, audit)

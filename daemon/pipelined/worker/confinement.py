@@ -40,6 +40,11 @@ class Confinement:
         return cls(tuple(fields["paths"]), int(fields["landlock_abi"]))
 
 
+def told(confinement: Confinement | None) -> dict[str, str]:
+    """The variables by which a child process is told."""
+    return {} if confinement is None else {VARIABLE: confinement.to_text()}
+
+
 def take_from(environment: MutableMapping[str, str]) -> Confinement | None:
     """Return what a process was told by its parent, and leave no trace of it."""
     text = environment.pop(VARIABLE, None)

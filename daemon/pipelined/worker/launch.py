@@ -1,4 +1,4 @@
-"""Starts a worker by exec in its final environment: ``python -m pipelined.worker.launch CHANNEL_FD``.
+"""Starts a worker by exec in its environment: ``python -m pipelined.worker.launch CHANNEL_FD``.
 
 A deployment's variables may make the interpreter or the linker load code (``PYTHONPATH``,
 ``LD_PRELOAD``). So this program, which has none of them, confines the process first, and then
@@ -23,8 +23,7 @@ def environment_for(
     base: Mapping[str, str], worker: Mapping[str, str], confined: confinement.Confinement | None
 ) -> dict[str, str]:
     """Return the environment of this program for a worker with that one."""
-    told = {} if confined is None else {confinement.VARIABLE: confined.to_text()}
-    return {**base, **told, VARIABLE: json.dumps(dict(worker))}
+    return {**base, **confinement.told(confined), VARIABLE: json.dumps(dict(worker))}
 
 
 def main(channel_fd: str) -> NoReturn:
