@@ -38,7 +38,7 @@ def check_health(
     return response
 
 
-def _state_directory(folder: Path) -> Path:
+def state_directory(folder: Path) -> Path:
     """The state directory of a folder, which is a link to another place.
 
     Workers are kept from the state directory, and so from what is made later in the folders around
@@ -70,7 +70,7 @@ class RunningDaemon:
     ) -> None:
         # Without the configuration file of whoever runs the tests.
         self._environment = {**os.environ, "PIPELINED_CONFIG": "", **(environment or {})}
-        self.state_dir = _state_directory(folder)
+        self.state_dir = state_directory(folder)
         self.log_path = folder / "daemon.log"
         # Sockets have short names: the folder of a test does not fit into one.
         self._socket_folder = tempfile.TemporaryDirectory(prefix="pld-")

@@ -214,6 +214,10 @@ def info(message: daemon_pb2.InfoResponse) -> DaemonInfo:
         ),
         max_message_bytes=message.max_message_bytes,
         gpus=tuple(message.gpus),
+        caller=message.caller.id,
+        role=message.caller.role,
+        landlock_abi=message.isolation.landlock_abi,
+        worker_user=message.isolation.worker_user,
     )
 
 

@@ -196,6 +196,12 @@ class DaemonInfo:
         max_message_bytes: the largest message that it takes or sends.
         gpus: the models of its machine's GPUs, such as ``"NVIDIA L4"``; ``"unknown"`` for one of
             which the driver does not tell.
+        caller: the id of the token that this client has sent; empty without one.
+        role: what this client may do: ``"run"``, ``"deploy"`` or ``"admin"``; empty if the daemon
+            is too old to have roles.
+        landlock_abi: the version of Landlock by which workers are kept from the daemon's files; 0
+            if they are not.
+        worker_user: the user that workers run as; empty if it is the daemon's own.
 
     """
 
@@ -208,3 +214,7 @@ class DaemonInfo:
     nursery: NurseryInfo
     max_message_bytes: int
     gpus: tuple[str, ...] = ()
+    caller: str = ""
+    role: str = ""
+    landlock_abi: int = 0
+    worker_user: str = ""

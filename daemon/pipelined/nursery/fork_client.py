@@ -18,7 +18,7 @@ from pipelined.nursery.reaping import Reaper
 from pipelined.nursery.spawning import spawn
 from pipelined.nursery.worker_user import WorkerUser
 from pipelined.worker.channel import AsyncChannel, ProtocolError, socket_pair
-from pipelined.worker.confinement import Confinement, told
+from pipelined.worker.confinement import Confinement, to_text
 from pipelined.worker.framing import Frame
 from pipelined_api.worker.v1 import worker_pb2
 
@@ -96,7 +96,7 @@ class ForkClient:
                 "pipelined.nursery",
                 theirs.fileno(),
                 write_end,
-                of_nursery(environment) | told(confinement),
+                of_nursery(environment),
                 user,
             )
         except BaseException:
@@ -106,7 +106,9 @@ class ForkClient:
         finally:
             theirs.close()
             os.close(write_end)
-        order = worker_pb2.Preload(modules=preload, environment=environment)
+        order = worker_pb2.Preload(
+            modules=preload, environment=environment, confinement=to_text(confinement)
+        )
         self._channel.send(worker_pb2.ToNursery(preload=order).SerializeToString())
         self._reaper.expect(self.pid, self._on_reaped)
 

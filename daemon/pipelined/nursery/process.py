@@ -31,7 +31,6 @@ def main(control_fd: int) -> int:
     """Run a nursery on the control channel ``control_fd``; return its exit code."""
     # Set by its terminal for the daemon, not for the nursery.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    confined = confinement.take_from(os.environ)
     confinement.drop_daemon_privileges()
     control = Channel(socket.socket(fileno=control_fd))
     try:
@@ -62,6 +61,7 @@ def main(control_fd: int) -> int:
                 )
             ).SerializeToString()
         )
+        confined = Confinement.from_text(order.confinement)
         ForkServer(control, dict(order.environment), worker.run, confined).serve()
     except ChannelClosed:
         return 0

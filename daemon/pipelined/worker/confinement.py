@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import MutableMapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pipelined.worker import landlock, privileges
-
-VARIABLE = "PIPELINED_CONFINEMENT"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,26 +26,18 @@ class Confinement:
     paths: tuple[str, ...] = ()
     landlock_abi: int = 0
 
-    def to_text(self) -> str:
-        """As a child process is told."""
-        return json.dumps(asdict(self))
-
     @classmethod
-    def from_text(cls, text: str) -> Confinement:
+    def from_text(cls, text: str) -> Confinement | None:
         """Read ``to_text``."""
+        if not text:
+            return None
         fields = json.loads(text)
         return cls(tuple(fields["paths"]), int(fields["landlock_abi"]))
 
 
-def told(confinement: Confinement | None) -> dict[str, str]:
-    """The variables by which a child process is told."""
-    return {} if confinement is None else {VARIABLE: confinement.to_text()}
-
-
-def take_from(environment: MutableMapping[str, str]) -> Confinement | None:
-    """Return what a process was told by its parent, and leave no trace of it."""
-    text = environment.pop(VARIABLE, None)
-    return None if text is None else Confinement.from_text(text)
+def to_text(confinement: Confinement | None) -> str:
+    """As a child process is told; empty for None."""
+    return "" if confinement is None else json.dumps(asdict(confinement))
 
 
 def confine(confinement: Confinement | None) -> None:
