@@ -228,7 +228,9 @@ class Nursery:
         try:
             await asyncio.shield(spawning)
         except (OSError, ValueError) as error:
-            raise NurseryUnavailable(f"the process cannot be started: {error}") from None
+            # Not its text, which names the program's path.
+            reason = getattr(error, "strerror", None) or type(error).__name__
+            raise NurseryUnavailable(f"the process cannot be started: {reason}") from None
         except BaseException:
             worker.abandon()
             raise
