@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from pipelined.core.access import Role
 from pipelined.rpc.roles import ROLES
 from pipelined.rpc.server import SERVICES
 from tests.hostile import user_code
-from tests.hostile.guarded import Guarded, denied, refusal
+from tests.hostile.guarded import NOTICED_SECONDS, Guarded, denied, refusal
 from tests.hostile.wire import answer
 
 PIPELINED = str(Path(sys.executable).with_name("pipelined"))
@@ -95,14 +96,11 @@ def test_a_damaged_file_of_tokens_changes_nothing(guarded: Guarded) -> None:
     content = path.read_bytes()
     try:
         path.write_bytes(b'{"version": 1, "tokens": [{}]}')
-        deadline = 60
-        while "the tokens are those from before" not in guarded.daemon.log():
-            with guarded.client(Role.RUN) as client:
-                client.info()
-            deadline -= 1
-            subprocess.run(["sleep", "0.2"], check=True)
-            assert deadline, guarded.daemon.log()
+        deadline = time.monotonic() + NOTICED_SECONDS
         with guarded.client(Role.RUN) as client:
+            while "the tokens are those from before" not in guarded.daemon.log():
+                assert client.info().role == "run"
+                assert time.monotonic() < deadline, guarded.daemon.log()
             assert client.info().role == "run"
     finally:
         path.write_bytes(content)
@@ -197,7 +195,7 @@ def test_the_command_makes_lists_and_revokes_tokens(guarded: Guarded) -> None:
     assert path.stat().st_mode & 0o777 == 0o600
     run("revoke", token_id)
     guarded.until_noticed(token, "TOKEN_REVOKED")
-    assert f"{token_id}  run   revoked" in run("list")
+    assert f"{token_id}  run     revoked" in run("list")
     unknown = subprocess.run([PIPELINED, "token", "revoke", "nobody", where], capture_output=True)
     assert (unknown.returncode, unknown.stdout) == (1, b"")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -41,13 +42,12 @@ def answer(
     """Call a method of any kind: on the wire one message is a stream of one."""
     call: grpc.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(method)
     received: list[bytes] = []
-    try:
-        for response in call(iter(messages), timeout=seconds, metadata=metadata):
-            received.append(response)
-    except grpc.RpcError as error:
-        assert isinstance(error, grpc.Call)
-        return _failed(error, received)
-    return Answer(grpc.StatusCode.OK, received=tuple(received))
+    answers = call(iter(messages), timeout=seconds, metadata=metadata)
+    with contextlib.suppress(grpc.RpcError):
+        received.extend(answers)
+    if answers.code() is grpc.StatusCode.OK:
+        return Answer(grpc.StatusCode.OK, received=tuple(received))
+    return _failed(answers, received)
 
 
 def _failed(error: grpc.Call, received: Iterable[bytes]) -> Answer:
