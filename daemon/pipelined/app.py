@@ -92,7 +92,7 @@ async def serve(settings: Settings) -> None:
             log_output(printed)
             journal.add(printed)
 
-        isolation = isolate(settings.workers, directory.path, credentials)
+        isolation = isolate(settings.workers, directory, credentials)
         user = isolation.user
         folders = TemporaryFolders(directory.path, None if user is None else user.uid)
         stack.callback(folders.close)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import structlog
 
 from pipelined.credentials import Credentials
 from pipelined.nursery.worker_user import WorkerUser, WorkerUserError, find_worker_user
 from pipelined.settings import ConfinementMode, WorkerSettings
+from pipelined.store.directory import StateDirectory
 from pipelined.worker import landlock, privileges
 from pipelined.worker.confinement import Confinement
 from pipelined_api.v1 import daemon_pb2
@@ -43,7 +43,7 @@ class Isolation:
         )
 
 
-def isolate(settings: WorkerSettings, state: Path, credentials: Credentials) -> Isolation:
+def isolate(settings: WorkerSettings, state: StateDirectory, credentials: Credentials) -> Isolation:
     """Decide what workers are kept from, and by what; say so in the log.
 
     Raises:
@@ -62,8 +62,8 @@ def isolate(settings: WorkerSettings, state: Path, credentials: Credentials) -> 
         )
     confinement = None
     if settings.confinement is not ConfinementMode.OFF:
-        paths = tuple(str(path) for path in (state, *credentials.secret_paths()))
-        confinement = Confinement(paths, abi if usable else 0)
+        paths = tuple(str(path) for path in (state.path, *credentials.secret_paths()))
+        confinement = Confinement(paths, (str(state.files),), abi if usable else 0)
     isolation = Isolation(confinement, user)
     told = isolation.message()
     tell = log.info if told.landlock_abi or told.worker_user else log.warning

@@ -15,6 +15,7 @@ import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from pipelined.core.deployment import Deployment
+from pipelined.rpc.status import streaming, unary
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Response = health_pb2.HealthCheckResponse
@@ -44,6 +45,7 @@ class Health(health_pb2_grpc.HealthServicer):
         else:
             self._set(f"deployments/{name}", Response.NOT_SERVING)
 
+    @unary
     async def Check(
         self, request: health_pb2.HealthCheckRequest, context: Context
     ) -> health_pb2.HealthCheckResponse:
@@ -53,6 +55,7 @@ class Health(health_pb2_grpc.HealthServicer):
             await context.abort(grpc.StatusCode.NOT_FOUND, "no such service")
         return Response(status=status)
 
+    @streaming
     async def Watch(
         self, request: health_pb2.HealthCheckRequest, context: Context
     ) -> AsyncIterator[health_pb2.HealthCheckResponse]:

@@ -20,10 +20,13 @@ class Confinement:
 
     Attributes:
         paths: Files and folders.
+        readable: Folders in them whose files can still be read. Those of the store of files: a run
+            gets descriptors of its inputs, and what opens their names again opens them anew.
         landlock_abi: Version of Landlock to do it with; 0 for not at all.
     """
 
     paths: tuple[str, ...] = ()
+    readable: tuple[str, ...] = ()
     landlock_abi: int = 0
 
     @classmethod
@@ -32,7 +35,7 @@ class Confinement:
         if not text:
             return None
         fields = json.loads(text)
-        return cls(tuple(fields["paths"]), int(fields["landlock_abi"]))
+        return cls(tuple(fields["paths"]), tuple(fields["readable"]), int(fields["landlock_abi"]))
 
 
 def to_text(confinement: Confinement | None) -> str:
@@ -51,7 +54,9 @@ def confine(confinement: Confinement | None) -> None:
     privileges.drop_capabilities()
     privileges.gain_none()
     if confinement.landlock_abi:
-        landlock.deny([Path(path) for path in confinement.paths], confinement.landlock_abi)
+        landlock.deny(
+            map(Path, confinement.paths), confinement.landlock_abi, map(Path, confinement.readable)
+        )
     # With Landlock workers cannot trace each other anyway, and whoever runs the daemon can look
     # into one with a debugger. Being dumpable does not survive the nursery, whose forks they are.
     privileges.set_dumpable(bool(confinement.landlock_abi))
