@@ -217,6 +217,10 @@ def info(message: daemon_pb2.InfoResponse) -> DaemonInfo:
         gpus=tuple(message.gpus),
         draining=message.draining,
         not_serving_reason=message.not_serving_reason,
+        caller=message.caller.id,
+        role=message.caller.role,
+        landlock_abi=message.isolation.landlock_abi,
+        worker_user=message.isolation.worker_user,
     )
 
 

@@ -27,6 +27,7 @@ from pipelined.core.shutdown import Shutdown, first
 from pipelined.credentials import find_credentials
 from pipelined.gpus import gpu_models
 from pipelined.installed import InstalledPackages
+from pipelined.isolation import hide_process, isolate
 from pipelined.nursery.limits import Limits
 from pipelined.nursery.supervisor import Nursery, log_output
 from pipelined.nursery.temporary_folders import TemporaryFolders
@@ -64,7 +65,10 @@ async def serve(settings: Settings, load: Callable[[], Settings]) -> None:
         StateDirectoryError: The state directory, or the database in it, cannot be used.
         StorageFailed: What is in them cannot be read.
         ListenError: An address cannot be listened on.
+        IsolationError: Workers cannot be kept from the daemon as the settings want it.
     """
+    # Before there is anything to see.
+    hide_process()
     _allow_descriptors()
     shutdown = Shutdown(settings.daemon.drain)
     reloading = Reloading(settings, load)
@@ -99,7 +103,10 @@ async def serve(settings: Settings, load: Callable[[], Settings]) -> None:
             log_output(printed)
             journal.add(printed)
 
-        folders = TemporaryFolders(directory.path)
+        isolation = isolate(settings.workers, directory, credentials)
+        user = isolation.user
+        folders = TemporaryFolders(directory.path, None if user is None else user.uid)
+        stack.callback(folders.close)
         await asyncio.to_thread(folders.remove_stale)
         nursery = Nursery(
             preload=settings.nursery.preload,
@@ -107,6 +114,8 @@ async def serve(settings: Settings, load: Callable[[], Settings]) -> None:
             limits=_worker_limits(settings),
             files=OwningKeeper(files, owners, runs.owner_of),
             folders=folders,
+            confinement=isolation.confinement,
+            user=user,
         )
         health = Health(condition.unwell, lambda: nursery.starts_workers)
         deployments = Deployments(
@@ -126,6 +135,7 @@ async def serve(settings: Settings, load: Callable[[], Settings]) -> None:
             tokens,
             Audit(audit_log),
             nursery.status,
+            isolation.message(),
             gpu_models(),
             version,
             shutdown,

@@ -28,7 +28,10 @@ from pipelined.nursery.reaping import Reaper, exists
 from pipelined.nursery.remote_worker import RemoteWorker
 from pipelined.nursery.spawning import spawn
 from pipelined.nursery.temporary_folders import TemporaryFolders
+from pipelined.nursery.worker_user import WorkerUser
+from pipelined.worker import launch
 from pipelined.worker.channel import socket_pair
+from pipelined.worker.confinement import Confinement
 from pipelined_api.v1 import daemon_pb2
 from pipelined_api.worker.v1 import worker_pb2
 
@@ -75,6 +78,8 @@ class Nursery:
         limits: What each worker may have.
         files: Keeps the files that runs give back; None to have no large ones.
         folders: Has the temporary files of workers.
+        confinement: What workers are kept from; None if from nothing.
+        user: What they run as; None for the daemon's own.
     """
 
     def __init__(
@@ -86,9 +91,15 @@ class Nursery:
         limits: Limits = _DEFAULT_LIMITS,
         files: OutputKeeper | None = None,
         folders: TemporaryFolders | None = None,
+        confinement: Confinement | None = None,
+        user: WorkerUser | None = None,
     ) -> None:
         self._preload = DEFAULT_PRELOAD if preload is None else tuple(preload)
         self._environment = scrubbed(os.environ if environment is None else environment)
+        if user is not None:
+            self._environment |= user.variables
+        self._confinement = confinement
+        self._user = user
         self._on_output = on_output
         self._limits = limits
         self._files = files
@@ -234,7 +245,13 @@ class Nursery:
 
         # It waits until the new program runs, so not on the loop's thread.
         spawning = asyncio.get_running_loop().run_in_executor(
-            None, spawn, "pipelined.worker", channel.fileno(), output.fileno(), environment
+            None,
+            spawn,
+            "pipelined.worker.launch",
+            channel.fileno(),
+            output.fileno(),
+            launch.environment_for(self._environment, environment, self._confinement),
+            self._user,
         )
         spawning.add_done_callback(started)
         try:
@@ -242,7 +259,9 @@ class Nursery:
             self._worker_refused_at = -math.inf
         except (OSError, ValueError) as error:
             self._worker_refused_at = time.monotonic()
-            raise NurseryUnavailable(f"the process cannot be started: {error}") from None
+            # Not its text, which names the program's path.
+            reason = getattr(error, "strerror", None) or type(error).__name__
+            raise NurseryUnavailable(f"the process cannot be started: {reason}") from None
         except BaseException:
             worker.abandon()
             raise
@@ -326,6 +345,8 @@ class Nursery:
                     self._preload,
                     self._environment,
                     lambda lines: self._on_output(Printed("nursery", lines)),
+                    self._confinement,
+                    self._user,
                 )
             except OSError as error:
                 self._nursery_refused = True

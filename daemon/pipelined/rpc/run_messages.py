@@ -5,6 +5,7 @@ from __future__ import annotations
 from pipelined.core.errors import OutputsNotKept
 from pipelined.core.printed import Line
 from pipelined.core.runs import Run, RunState
+from pipelined.rpc.caller import caller
 from pipelined.rpc.messages import timestamp
 from pipelined.rpc.status import reason_of, status_of
 from pipelined_api.v1 import runs_pb2
@@ -38,7 +39,8 @@ def get_response(run: Run, *, info_only: bool) -> bytes:
     """A serialised RunsGetResponse; the response of the run is in it as it came."""
     message = runs_pb2.RunsGetResponse(run=run_info(run))
     if run.error is not None:
-        message.status = status_of(run.error, run.id).SerializeToString()
+        status = status_of(run.error, run.id, tracebacks=caller().sees_code)
+        message.status = status.SerializeToString()
     elif run.state is RunState.SUCCEEDED and not info_only:
         if run.response is not None:
             length = _varint(len(run.response))

@@ -17,6 +17,7 @@ from grpc_status import rpc_status
 
 from pipelined.core import access, errors
 from pipelined.core.errors import DomainError, Failure, InvalidRequest
+from pipelined.rpc.caller import caller
 from pipelined.rpc.parsing import Malformed
 
 DOMAIN = "pipelined"
@@ -248,8 +249,14 @@ def reason_of(error: Exception) -> str:
     return TABLE[type(error)].reason if isinstance(error, DomainError) else ""
 
 
-def status_of(error: Exception, run_id: str = "") -> status_pb2.Status:
-    """The google.rpc.Status that tells this error; the id is of the run that failed with it."""
+def status_of(error: Exception, run_id: str = "", *, tracebacks: bool = True) -> status_pb2.Status:
+    """The google.rpc.Status that tells this error.
+
+    Args:
+        error: What happened.
+        run_id: Of the run that failed with it.
+        tracebacks: Whether user code's are told: they have paths of this machine, and its source.
+    """
     if not isinstance(error, DomainError):
         # A bug of ours: the caller is told nothing of it.
         return status_pb2.Status(code=code_pb2.INTERNAL, message="internal error of the daemon")
@@ -274,8 +281,7 @@ def status_of(error: Exception, run_id: str = "") -> status_pb2.Status:
         delay.FromNanoseconds(int(seconds * 1e9))
         details.append(error_details_pb2.RetryInfo(retry_delay=delay))
     failure = getattr(error, "failure", None)
-    if isinstance(failure, Failure) and failure.traceback:
-        # What the user's own code printed: it is theirs to see.
+    if tracebacks and isinstance(failure, Failure) and failure.traceback:
         traceback = _bounded(failure.traceback, MAX_TRACEBACK)
         details.append(error_details_pb2.DebugInfo(detail=traceback))
     status = status_pb2.Status(code=mapping.code, message=_bounded(str(error), MAX_TEXT))
@@ -310,7 +316,7 @@ async def _abort(
         log.error("rpc.internal_error", method=method, exc_info=error)
     trailing = tuple(context.trailing_metadata() or ())
     run_id = next((str(value) for key, value in trailing if key == RUN_ID_METADATA), "")
-    rich = rpc_status.to_status(status_of(error, run_id))
+    rich = rpc_status.to_status(status_of(error, run_id, tracebacks=caller().sees_code))
     await context.abort(rich.code, rich.details, (*trailing, *rich.trailing_metadata))
 
 
