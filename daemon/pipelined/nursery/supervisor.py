@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import itertools
 import os
@@ -194,6 +195,8 @@ class Nursery:
     async def _exec(self, environment: Mapping[str, str]) -> RemoteWorker:
         self._check_stopping()
         worker, channel, output = self._new_worker()
+        starting = contextlib.ExitStack()
+        starting.enter_context(self._reaper.starting())
 
         def started(spawning: asyncio.Future[int]) -> None:
             channel.close()
@@ -202,6 +205,7 @@ class Nursery:
                 self._worker_exited(worker.id, Exit())
             else:
                 self._process_started(worker, spawning.result())
+            starting.close()
 
         # It waits until the new program runs, so not on the loop's thread.
         spawning = asyncio.get_running_loop().run_in_executor(
@@ -269,6 +273,8 @@ class Nursery:
         worker = self._workers.pop(worker_id, None)
         if worker is not None:
             self._reaper.forget(worker.pid)
+            # Before anybody is told: whoever is has nothing of it left to mind.
+            self._reaper.kill_orphans()
             worker.process_ended(exit_)
 
     async def _keep(self) -> None:
