@@ -31,7 +31,7 @@ from pipelined.store.files import Files
 # How long calls that are being answered may take once every run has ended.
 SERVER_GRACE_SECONDS = 1.0
 # Each of the MAX_FILES_PER_RUN contents of a run is an open file, and runs go in parallel.
-DESCRIPTORS = 16384
+DESCRIPTORS = 65536
 log = structlog.get_logger()
 
 

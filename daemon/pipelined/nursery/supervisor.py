@@ -22,6 +22,7 @@ from pipelined.nursery import messages
 from pipelined.nursery.environment import read_at_import, scrubbed
 from pipelined.nursery.fork_client import ForkClient, ForkRefused, NurseryDied
 from pipelined.nursery.limits import Limits
+from pipelined.nursery.machine import Machine
 from pipelined.nursery.preload import DEFAULT_PRELOAD
 from pipelined.nursery.reaping import Reaper, exists
 from pipelined.nursery.remote_worker import RemoteWorker
@@ -105,6 +106,7 @@ class Nursery:
     async def start(self) -> None:
         """Start a nursery and keep one alive; returns before it has imported anything."""
         self._reaper = Reaper()
+        self._machine = Machine()
         self._stopping: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._keeping = asyncio.create_task(self._keep(), name="nursery")
 
@@ -121,6 +123,7 @@ class Nursery:
         )
         if self._client is not None:
             await self._client.stop()
+        self._machine.close()
         self._reaper.close()
 
     def status(self) -> daemon_pb2.Nursery:
@@ -237,6 +240,7 @@ class Nursery:
             self._on_output,
             self._limits,
             self._folders,
+            self._machine,
             self._files,
         )
         self._workers[worker_id] = worker

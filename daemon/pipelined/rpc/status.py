@@ -51,8 +51,14 @@ class Mapping:
     bad_field: Callable[[Any], str] = lambda error: ""
 
 
+def _run(error: errors.RunFailed) -> dict[str, str]:
+    return {"node": error.failure.node, "type": error.failure.type, "run_id": error.run_id}
+
+
 def _exit(error: errors.WorkerDied) -> dict[str, str]:
     fields = {"signal": error.exit.signal or "", "run_id": error.run_id}
+    if error.exit.limit:
+        fields["limit"] = f"{error.exit.limit:.15g}"
     if error.exit.exit_code is not None:
         fields["exit_code"] = str(error.exit.exit_code)
     return fields
@@ -163,11 +169,9 @@ TABLE: dict[type[DomainError], Mapping] = {
     ),
     errors.StartupFailed: Mapping(code_pb2.FAILED_PRECONDITION, "STARTUP_FAILED", _startup),
     errors.StartupOutOfMemory: Mapping(code_pb2.RESOURCE_EXHAUSTED, "OUT_OF_MEMORY", _startup),
-    errors.RunFailed: Mapping(
-        code_pb2.INTERNAL,
-        "RUN_FAILED",
-        lambda e: {"node": e.failure.node, "type": e.failure.type, "run_id": e.run_id},
-    ),
+    errors.RunFailed: Mapping(code_pb2.INTERNAL, "RUN_FAILED", _run),
+    errors.RunOutOfMemory: Mapping(code_pb2.RESOURCE_EXHAUSTED, "RUN_OUT_OF_MEMORY", _run),
+    errors.DeviceOutOfMemory: Mapping(code_pb2.RESOURCE_EXHAUSTED, "DEVICE_OUT_OF_MEMORY", _run),
     errors.RunNotFound: Mapping(
         code_pb2.NOT_FOUND, "RUN_NOT_FOUND", lambda e: {"run_id": e.run_id}
     ),
@@ -198,6 +202,9 @@ TABLE: dict[type[DomainError], Mapping] = {
         lambda e: {"size": str(e.size), "limit": str(e.limit), "run_id": e.run_id},
     ),
     errors.WorkerDied: Mapping(code_pb2.UNAVAILABLE, "WORKER_DIED", _exit),
+    errors.WorkerOutOfMemory: Mapping(code_pb2.RESOURCE_EXHAUSTED, "WORKER_OUT_OF_MEMORY", _exit),
+    errors.HostOutOfMemory: Mapping(code_pb2.RESOURCE_EXHAUSTED, "HOST_OUT_OF_MEMORY", _exit),
+    errors.CpuTimeExceeded: Mapping(code_pb2.RESOURCE_EXHAUSTED, "CPU_TIME_EXCEEDED", _exit),
     errors.NurseryUnavailable: Mapping(code_pb2.UNAVAILABLE, "NURSERY_UNAVAILABLE"),
     errors.QueueFull: Mapping(
         code_pb2.RESOURCE_EXHAUSTED,

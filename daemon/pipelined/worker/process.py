@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import faulthandler
 import io
 import os
 import select
@@ -40,6 +41,8 @@ def run(channel: Channel) -> int:
     _prepare_streams()
     # Whatever user code starts is found below this process, and ends with it.
     offspring.become_subreaper()
+    # Of a crash in native code, the lines of Python that led there are among the last words.
+    faulthandler.enable(all_threads=False)
     # If a weights file is cut short while it is mapped, the file is named.
     weights.report_faults(_STDERR, last_words.MARK)
     # A child that user code forks must neither speak for the worker nor keep its channel open.
@@ -88,6 +91,7 @@ def _serve(channel: Channel) -> int:
             channel.send(answer.SerializeToString(), payload)
             # Not kept until the next run: outputs may be large.
             del answer, payload
+            scratch.end_run()
             if link.stopping:
                 return 0
         elif kind in ("credit", "cancel"):
