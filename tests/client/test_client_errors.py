@@ -111,10 +111,8 @@ FROM_DAEMON: list[tuple[DomainError, type[errors.PipelineError], dict[str, objec
         errors.RunFailed,
         {"node": "Model.load", "remote_traceback": FAILURE.traceback},
     ),
-    *(
-        (kind("id", FAILURE), errors.RunFailed, {"node": "Model.load"})
-        for kind in (domain.RunOutOfMemory, domain.DeviceOutOfMemory)
-    ),
+    (domain.RunOutOfMemory("id", FAILURE), errors.RunFailed, {"node": "Model.load"}),
+    (domain.DeviceOutOfMemory("id", FAILURE), errors.RunFailed, {"node": "Model.load"}),
     (domain.RunNotFound("id"), errors.NotFound, {"metadata": {"run_id": "id"}}),
     (domain.RunCancelled("id"), errors.Cancelled, {"metadata": {"run_id": "id"}}),
     (domain.RunTimedOut("id", 1.5), errors.DeadlineExceeded, {}),
@@ -131,16 +129,20 @@ FROM_DAEMON: list[tuple[DomainError, type[errors.PipelineError], dict[str, objec
         errors.WorkerDied,
         {"signal": "SIGKILL", "exit_code": None},
     ),
-    *(
-        (
-            domain.WorkerDied.of(Exit(signal="SIGKILL", excess=excess, limit=2.5)),
-            errors.WorkerDied,
-            {
-                "signal": "SIGKILL",
-                "metadata": {"signal": "SIGKILL", "run_id": "", "limit": "2.5"},
-            },
-        )
-        for excess in domain.Excess
+    (
+        domain.WorkerDied.of(Exit(signal="SIGKILL", excess=domain.Excess.CPU_TIME, limit=2.5)),
+        errors.WorkerDied,
+        {"signal": "SIGKILL", "metadata": {"signal": "SIGKILL", "run_id": "", "limit": "2.5"}},
+    ),
+    (
+        domain.WorkerDied.of(Exit(signal="SIGKILL", excess=domain.Excess.MEMORY, limit=2**40)),
+        errors.WorkerDied,
+        {"metadata": {"signal": "SIGKILL", "run_id": "", "limit": str(2**40)}},
+    ),
+    (
+        domain.WorkerDied.of(Exit(signal="SIGKILL", excess=domain.Excess.HOST_MEMORY)),
+        errors.WorkerDied,
+        {"metadata": {"signal": "SIGKILL", "run_id": ""}},
     ),
     (domain.WorkerDied(Exit(exit_code=3)), errors.WorkerDied, {"signal": None, "exit_code": 3}),
     (domain.NurseryUnavailable("why", 2.5), errors.Unavailable, {"retry_after": 2.5}),

@@ -32,19 +32,20 @@ def memory(pids: Iterable[int], shared: int) -> int:
         shared: Of those that may not be looked at so closely (they are not dumpable, and this
             process is not root), what each shares with others: what it had when it was forked.
     """
-    total = 0
-    for pid in pids:
-        try:
-            total += _kilobytes(f"/proc/{pid}/smaps_rollup", _SHARED_OUT)
-        except PermissionError:
-            total += max(0, memory_at_most(pid) - shared)
-    return total
+    return sum(_memory(pid, shared) for pid in pids)
 
 
 def cpu_seconds(pid: int, below: Iterable[int]) -> float:
     """Return the time on processors of a process, its children that it has reaped, and others."""
     own = _times(pid)
     return (sum(own) + sum(sum(_times(each)[:2]) for each in below)) / _TICKS
+
+
+def _memory(pid: int, shared: int) -> int:
+    try:
+        return _kilobytes(f"/proc/{pid}/smaps_rollup", _SHARED_OUT)
+    except PermissionError:
+        return max(0, memory_at_most(pid) - shared)
 
 
 def _kilobytes(path: str, pattern: re.Pattern[bytes]) -> int:

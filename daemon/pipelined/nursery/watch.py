@@ -90,10 +90,8 @@ def _excess(watched: Watched) -> tuple[Excess, float] | None:
     limit = watched.memory_bytes
     if limit is not None:
         everyone = [watched.pid, *below]
-        if (
-            sum(map(usage.memory_at_most, everyone)) > limit
-            and usage.memory(everyone, watched.shared) > limit
-        ):
+        at_most = sum(map(usage.memory_at_most, everyone))
+        if at_most > limit and usage.memory(everyone, watched.shared) > limit:
             return Excess.MEMORY, limit
     if watched.cpu_seconds is not None and watched.run is not None:
         taken = usage.cpu_seconds(watched.pid, below) - watched.cpu_before
