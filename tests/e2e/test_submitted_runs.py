@@ -14,7 +14,7 @@ import pytest
 from google.rpc import code_pb2
 
 from pipeline import File, pipe
-from pipelined.core.deployment import QUEUE_LIMIT
+from pipelined.core.shared_limits import QUEUE_LENGTH
 from pipelined_api.limits import MAX_INLINE_FILE_BYTES
 from pipelined_api.v1 import files_pb2, files_pb2_grpc, runs_pb2, values_pb2
 from tests.conftest import QUICK_PRELOAD
@@ -207,7 +207,7 @@ def test_a_full_queue_refuses(daemon: RunningDaemon, paths: Paths) -> None:
         submit(stub, "full", *paths.inputs)
         wait_until(paths.ready.exists)
         request = runs_pb2.SubmitRequest(deployment="full", inputs=encoded(*paths.inputs))
-        submits = [stub.Submit.future(request) for _ in range(QUEUE_LIMIT)]
+        submits = [stub.Submit.future(request) for _ in range(QUEUE_LENGTH)]
         queued = [each.result().run.run_id for each in submits]
         error, _ = refused(lambda: submit(stub, "full", *paths.inputs, key="refused"))
         assert (error.code, error.reason) == (code_pb2.RESOURCE_EXHAUSTED, "QUEUE_FULL")

@@ -135,6 +135,9 @@ class Worker(Protocol):
     def cancel(self, run_id: str) -> None:
         """Ask for no more of a run: no further node is begun. Never raises."""
 
+    def kill(self) -> None:
+        """Kill the process and its group at once. Never raises."""
+
     async def stop(self, grace_seconds: float) -> None:
         """End the process: ask, and after the grace period kill its group. Never raises."""
 
