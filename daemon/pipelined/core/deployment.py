@@ -279,6 +279,11 @@ class Deployment:
         self._queue.add(waiting)
         self._start_for_durable()
 
+    def hold_durable(self, seconds: float) -> None:
+        """Leave durable runs waiting for a while."""
+        self._queue.pause()
+        asyncio.get_running_loop().call_later(seconds, self._resume_durable)
+
     def leave(self, waiting: Waiting) -> None:
         """Let a durable run wait no longer."""
         self._queue.remove(waiting)
@@ -400,9 +405,7 @@ class Deployment:
             self._life = _Life()
             self._cooling = None
             self._on_change(self)
-            if self._closed is None:
-                self._queue.resume()
-                self._start_for_durable()
+            self._resume_durable()
 
     async def _stop_workers(self, reason: DomainError, grace_seconds: float) -> None:
         life = self._life
@@ -483,6 +486,11 @@ class Deployment:
                 refusal = error
         if refusal is not None and startable == 0:
             raise refusal
+
+    def _resume_durable(self) -> None:
+        if self._closed is None and self._cooling is None:
+            self._queue.resume()
+            self._start_for_durable()
 
     def _start_for_durable(self) -> None:
         """Start instances for durable runs that wait, unless the workers are being stopped."""

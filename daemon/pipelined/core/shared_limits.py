@@ -106,6 +106,10 @@ class WaitingBytes:
             raise WaitingRunsTooLarge(size, self._limit, retry_after)
         self._taken += size
 
+    def force(self, size: int) -> None:
+        """Take so many bytes, whether they are left or not."""
+        self._taken += size
+
     def give_back(self, size: int) -> None:
         """Give them back."""
         self._taken -= size

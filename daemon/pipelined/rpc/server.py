@@ -11,6 +11,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from pipelined.core.compatibility import Installed
 from pipelined.core.deployments import Deployments
+from pipelined.core.durable_runs import DurableRuns
 from pipelined.core.environments import Environments
 from pipelined.core.files import FileStore
 from pipelined.core.printed import Journal
@@ -64,6 +65,7 @@ def create_server(
     environments: Environments,
     files: FileStore,
     runs: Runs,
+    durable: DurableRuns,
     journal: Journal,
     installed: Installed,
     health: Health,
@@ -84,9 +86,9 @@ def create_server(
     environments_pb2_grpc.add_EnvironmentsServicer_to_server(
         EnvironmentsServicer(environments), server
     )
-    execution = RunExecution(runs)
-    calls = RunCalls(RunInputs(deployments, files), runs, execution)
-    records = RunRecords(runs, execution, journal, deployments)
+    execution = RunExecution(runs, durable)
+    calls = RunCalls(RunInputs(deployments, files), runs, execution, durable)
+    records = RunRecords(runs, execution, journal, deployments, durable)
     server.add_generic_rpc_handlers((runs_handler(calls, records),))
     files_pb2_grpc.add_FilesServicer_to_server(FilesServicer(files), server)
     health_pb2_grpc.add_HealthServicer_to_server(health, server)

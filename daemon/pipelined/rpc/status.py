@@ -251,6 +251,14 @@ def reason_of(error: Exception) -> str:
     return TABLE[type(error)].reason if isinstance(error, DomainError) else ""
 
 
+def reason_in(status: status_pb2.Status) -> str:
+    """ErrorInfo.reason of what is told; empty if it has none."""
+    info = error_details_pb2.ErrorInfo()
+    for detail in status.details:
+        detail.Unpack(info)
+    return info.reason
+
+
 def status_of(error: Exception, run_id: str = "") -> status_pb2.Status:
     """The google.rpc.Status that tells this error; the id is of the run that failed with it."""
     if not isinstance(error, DomainError):
