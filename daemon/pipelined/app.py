@@ -114,6 +114,7 @@ async def serve(settings: Settings) -> None:
             nursery.status,
             gpu_models(),
             version,
+            settings.limits.upload_idle,
         )
         stack.push_async_callback(server.stop, None)
         listener = stack.enter_context(contextlib.closing(Listener()))

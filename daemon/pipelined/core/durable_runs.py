@@ -314,12 +314,14 @@ class DurableRuns:
         """One attempt, on an instance that it was given."""
         run, deployment = pending.run, pending.deployment
 
+        now = self._clock()
+
         def begun() -> None:
             claim.begun = True
-            self._runs.begun(run)
+            self._runs.begun(run, at=now)
 
         try:
-            request = await self._store.begin(run.id, run.attempts + 1, self._clock())
+            request = await self._store.begin(run.id, run.attempts + 1, now)
         except StorageFailed:
             # It stays queued, and so do the others: nothing is executed that is not noted.
             claim.release()

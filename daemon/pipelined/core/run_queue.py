@@ -19,7 +19,6 @@ from pipelined.core.instance import Instance
 from pipelined.core.shared_limits import ConcurrentRuns
 from pipelined.core.states import State
 
-LEAST_PRIORITY, MOST_PRIORITY = -10, 10
 # A run of one step more of priority is treated as if it had come so much earlier.
 AGING_SECONDS = 30.0
 

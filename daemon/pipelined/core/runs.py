@@ -297,10 +297,10 @@ class Runs:
         )
         return [*islice(fitting, limit)]
 
-    def begun(self, run: Run) -> None:
-        """Take note that a worker has got it."""
+    def begun(self, run: Run, *, at: float | None = None) -> None:
+        """Take note that a worker has got it, now or at a time that has been written."""
         run.state = RunState.RUNNING
-        run.started_at = self._clock()
+        run.started_at = self._clock() if at is None else at
         run.attempts += 1
 
     def queued_again(self, run: Run) -> None:

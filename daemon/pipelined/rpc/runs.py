@@ -20,12 +20,12 @@ from pipelined.core.deployment import Deployment
 from pipelined.core.durable_runs import DurableRuns
 from pipelined.core.errors import InvalidRequest
 from pipelined.core.run_execution import RunExecution
-from pipelined.core.run_queue import LEAST_PRIORITY, MOST_PRIORITY
 from pipelined.core.runs import Delivery, Run, Runs
 from pipelined.rpc.messages import checked_key
 from pipelined.rpc.run_inputs import LARGE, RunInputs
 from pipelined.rpc.run_messages import run_info
 from pipelined.rpc.status import RUN_ID_METADATA, unary
+from pipelined_api.limits import LEAST_PRIORITY, MOST_PRIORITY
 from pipelined_api.v1 import runs_pb2
 
 Context = grpc.aio.ServicerContext[Any, Any]

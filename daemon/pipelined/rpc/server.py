@@ -72,13 +72,14 @@ def create_server(
     nursery: Callable[[], daemon_pb2.Nursery],
     gpus: Sequence[str],
     version: str,
+    upload_idle_seconds: float,
 ) -> grpc.aio.Server:
     """Make a server with all services, bound to no address and not started."""
     server = grpc.aio.server(
         interceptors=[ApiVersionCheck(PACKAGE), TolerantParsing(PACKAGE)], options=OPTIONS
     )
     deployments_pb2_grpc.add_DeploymentsServicer_to_server(
-        DeploymentsServicer(deployments, installed), server
+        DeploymentsServicer(deployments, installed, upload_idle_seconds), server
     )
     daemon_pb2_grpc.add_DaemonServicer_to_server(
         DaemonServicer(version, nursery, gpus, installed, MAX_MESSAGE_BYTES), server
@@ -90,7 +91,7 @@ def create_server(
     calls = RunCalls(RunInputs(deployments, files), runs, execution, durable)
     records = RunRecords(runs, execution, journal, deployments, durable)
     server.add_generic_rpc_handlers((runs_handler(calls, records),))
-    files_pb2_grpc.add_FilesServicer_to_server(FilesServicer(files), server)
+    files_pb2_grpc.add_FilesServicer_to_server(FilesServicer(files, upload_idle_seconds), server)
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
     names = (
         deployments_pb2.DESCRIPTOR.services_by_name["Deployments"].full_name,
