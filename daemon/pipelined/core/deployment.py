@@ -67,11 +67,15 @@ class Deployment:
         self._on_change = on_change
         self._instances = [
             Instance(specification, code_path, launcher, self)
-            for _ in range(specification.instances)
+            for _ in range(specification.options.max_instances)
         ]
         self._shared = shared or SharedLimits()
-        self._queue_limit = self._shared.limits.length
-        self._queue = RunQueue(self._shared.concurrent_runs, weight=specification.instances)
+        options = specification.options
+        length = options.queue_length
+        self._queue_limit = self._shared.limits.length if length is None else length
+        self._queue = RunQueue(
+            self._shared.concurrent_runs, options.max_instances, options.concurrent_runs
+        )
         self._closed: DomainError | None = None
         self._life = _Life()
         self._cooling: asyncio.Task[None] | None = None
@@ -259,7 +263,8 @@ class Deployment:
         """
         if self._closed is not None:
             raise self._closed.with_traceback(None)
-        self._check_length()
+        if not self._queue.idle:
+            self._check_length()
         self._queue.reserve()
 
     def unreserve(self) -> None:

@@ -130,6 +130,11 @@ class RunQueue:
         return self._callers.length + self._durable.length + self._reserved
 
     @property
+    def idle(self) -> bool:
+        """Whether an instance has nothing to do, and nobody waits."""
+        return bool(self._idle) and not self.waiting
+
+    @property
     def durable(self) -> int:
         """How many of them are durable."""
         return self._durable.length
