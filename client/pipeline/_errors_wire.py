@@ -227,6 +227,7 @@ BY_REASON: Mapping[str, Build] = {
     "DEVICE_OUT_OF_MEMORY": _run_failed,
     "RUN_NOT_FOUND": _plain(errors.NotFound),
     "RUN_CANCELLED": _plain(errors.Cancelled),
+    "RUN_INTERRUPTED": _worker_died,
     "OUTPUTS_NOT_KEPT": _plain(errors.NotFound),
     "IDEMPOTENCY_KEY_REUSED": _plain(errors.AlreadyExists),
     "WORKER_DIED": _worker_died,
@@ -244,7 +245,10 @@ BY_REASON: Mapping[str, Build] = {
     "FILES_FULL": _overloaded,
     "FILE_DIGEST_MISMATCH": _plain(errors.PipelineError),
     "DEADLINE_EXCEEDED": _plain(errors.DeadlineExceeded),
+    "UPLOAD_STALLED": _plain(errors.DeadlineExceeded),
     "QUEUE_FULL": _overloaded,
+    "WAIT_TOO_LONG": _overloaded,
+    "WAITING_RUNS_TOO_LARGE": _overloaded,
 }
 
 BY_CODE: Mapping[grpc.StatusCode, Build] = {

@@ -11,10 +11,13 @@ from typing import Any
 
 import structlog
 
+from pipelined.core.deployment import Deployment
 from pipelined.core.deployments import Deployments
+from pipelined.core.durable_runs import DurableRuns
 from pipelined.core.environments import Environments
 from pipelined.core.printed import Journal, Printed
 from pipelined.core.runs import Runs, steady_clock
+from pipelined.core.shared_limits import SharedLimits
 from pipelined.gpus import gpu_models
 from pipelined.installed import InstalledPackages
 from pipelined.nursery.limits import Limits
@@ -22,11 +25,13 @@ from pipelined.nursery.supervisor import Nursery, log_output
 from pipelined.nursery.temporary_folders import TemporaryFolders
 from pipelined.rpc.health import Health
 from pipelined.rpc.listener import Listener
+from pipelined.rpc.run_messages import told
 from pipelined.rpc.server import create_server
 from pipelined.settings import Settings
 from pipelined.store.deployments import SqliteDeploymentStore
 from pipelined.store.directory import StateDirectory
 from pipelined.store.files import Files
+from pipelined.store.runs import SqliteRunStore
 
 # How long calls that are being answered may take once every run has ended.
 SERVER_GRACE_SECONDS = 1.0
@@ -50,7 +55,6 @@ async def serve(settings: Settings) -> None:
         store = await SqliteDeploymentStore.open(directory)
         stack.push_async_callback(store.close)
         files = await asyncio.to_thread(Files, directory.files, settings.files.limits())
-        stack.push_async_callback(_cancelled, asyncio.create_task(files.keep_swept()))
 
         limits = Limits(
             pinned_bytes=settings.weights.pinned_memory,
@@ -60,7 +64,9 @@ async def serve(settings: Settings) -> None:
         )
         clock = steady_clock()
         journal = Journal(clock)
-        runs = Runs(journal, settings.runs.limits(), clock)
+        run_store = await asyncio.to_thread(SqliteRunStore, directory.database)
+        stack.push_async_callback(run_store.close)
+        runs = Runs(journal, settings.runs.limits(), clock, run_store)
         stack.push_async_callback(_cancelled, asyncio.create_task(runs.keep_swept()))
 
         def on_output(printed: Printed) -> None:
@@ -77,9 +83,23 @@ async def serve(settings: Settings) -> None:
             folders=folders,
         )
         health = Health()
+
+        def on_change(name: str, deployment: Deployment | None) -> None:
+            health.deployment_changed(name, deployment)
+            if deployment is None:
+                journal.forget_deployment(name)
+
         deployments = Deployments(
-            store, nursery, health.deployment_changed, settings.deployments.versions_kept
+            store,
+            nursery,
+            on_change,
+            settings.deployments.versions_kept,
+            SharedLimits(settings.limits.queues()),
         )
+        durable = DurableRuns(
+            runs, run_store, deployments, files, settings.runs.limits(), clock, told
+        )
+        stack.push_async_callback(durable.close)
         installed = InstalledPackages()
         version = metadata.version("pipelined")
         server = create_server(
@@ -87,12 +107,14 @@ async def serve(settings: Settings) -> None:
             Environments(store.environments(), installed),
             files,
             runs,
+            durable,
             journal,
             installed,
             health,
             nursery.status,
             gpu_models(),
             version,
+            settings.limits.upload_idle,
         )
         stack.push_async_callback(server.stop, None)
         listener = stack.enter_context(contextlib.closing(Listener()))
@@ -102,15 +124,25 @@ async def serve(settings: Settings) -> None:
         await nursery.start()
         stack.push_async_callback(nursery.stop)
         recovered = await deployments.recover()
+        pending = await durable.recover()
+        # Not before: what pending runs refer to is held from here on.
+        stack.push_async_callback(_cancelled, asyncio.create_task(files.keep_swept()))
         await server.start()
         health.daemon_serving(True)
-        log.info("ready", addresses=[str(a) for a in bound], version=version, deployments=recovered)
+        log.info(
+            "ready",
+            addresses=[str(a) for a in bound],
+            version=version,
+            deployments=recovered,
+            pending_runs=pending,
+        )
 
         await stop.wait()
         log.info("draining", seconds=settings.daemon.drain)
         health.daemon_serving(False)
         stop.clear()
         await _drain(deployments, stop, settings.daemon.drain)
+        await durable.close()
         await server.stop(SERVER_GRACE_SECONDS)
     log.info("stopped")
 

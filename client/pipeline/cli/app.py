@@ -12,7 +12,7 @@ import typer
 
 from pipeline.cli import exit_codes, files, residency, runs, terminal, top, versions, worker_options
 from pipeline.cli.group import ErrorReportingGroup
-from pipeline.cli.options import Address, Inputs, Json, Name, OutputDir, Timeout, connect
+from pipeline.cli.options import Address, Inputs, Json, Name, OutputDir, Priority, Timeout, connect
 
 app = typer.Typer(
     cls=ErrorReportingGroup,
@@ -144,6 +144,7 @@ def run(
     inputs: Inputs = None,
     json: Json = False,
     timeout: Timeout = None,
+    priority: Priority = 0,
     output_dir: OutputDir = Path(),
     address: Address = None,
 ) -> None:
@@ -163,10 +164,10 @@ def run(
         names = printing.names(schema.outputs)
         values = arguments.parse(schema, inputs or [])
         if printing.streams(schema):
-            with closing(client._stream(name, (), values, timeout)) as messages:
+            with closing(client._stream(name, (), values, timeout, priority)) as messages:
                 printing.print_stream(client, names, bars.until(messages), output_dir, as_json=json)
             return
-        response = client._run(name, (), values, timeout)
+        response = client._run(name, (), values, timeout, priority)
         bars.close()
         printing.print_outputs(client, name, names, response, output_dir, as_json=json)
 

@@ -30,6 +30,7 @@ The edge (``rpc/status.py``) maps each of them to a gRPC status in one table; no
       │   └─ DeviceOutOfMemory   it raised because a device had no memory for it
       ├─ RunCancelled            the run was ended before it was over
       ├─ RunTimedOut             its time was over before it was
+      ├─ RunInterrupted          the daemon ended under it, and it is not executed again
       ├─ OutputsNotKept          the outputs of the run are not here
       ├─ KeyReused               an idempotency key was given for two different things
       ├─ OutputNotSendable       an output is of a type that cannot cross the wire
@@ -40,12 +41,15 @@ The edge (``rpc/status.py``) maps each of them to a gRPC status in one table; no
       │   └─ CpuTimeExceeded     its run took more time on processors than its limit
       ├─ NurseryUnavailable      no worker can be started now
       ├─ QueueFull               too many runs wait for this deployment
+      ├─ WaitTooLong             the run would have to wait until after its deadline
+      ├─ WaitingRunsTooLarge     the runs that wait take all the memory that they may
       ├─ ShuttingDown            the daemon is stopping
       ├─ StorageFailed           the state directory cannot be written
       ├─ FileMissing             no content of that digest is here
       ├─ FileInUse               a content that is to be deleted is being used
       ├─ FileTooLarge            a file has more bytes than the limit
       ├─ FilesFull               the store of files has no room that it could make
+      ├─ UploadStalled           a sender has stopped in the middle of an upload
       └─ FileDigestMismatch      the content that arrived is not the one that was announced
 """
 
@@ -360,6 +364,19 @@ class RunTimedOut(DomainError):
         self.seconds = seconds
 
 
+class RunInterrupted(DomainError):
+    """The daemon ended while the run was executed, and it may not be executed again."""
+
+    def __init__(self, run_id: str, attempts: int) -> None:
+        again = "" if attempts == 1 else f", {attempts} times,"
+        super().__init__(
+            f"the daemon ended{again} while the run was executed; it may have had effects, and is "
+            "not executed again"
+        )
+        self.run_id = run_id
+        self.attempts = attempts
+
+
 class OutputsNotKept(DomainError):
     """The run succeeded, but its outputs are not here."""
 
@@ -506,6 +523,30 @@ class QueueFull(DomainError):
         self.retry_after = retry_after
 
 
+class WaitTooLong(DomainError):
+    """The run would have to wait until after its deadline, as far as earlier ones tell; seconds."""
+
+    def __init__(self, deployment: str, wait: float, seconds_left: float) -> None:
+        super().__init__(
+            f"a run of {deployment!r} has to wait {wait:.3g} s now, going by those before, and its "
+            f"deadline is in {max(0.0, seconds_left):.3g} s"
+        )
+        self.deployment = deployment
+        self.retry_after = wait
+
+
+class WaitingRunsTooLarge(DomainError):
+    """The requests that wait take all the memory that they may; in bytes."""
+
+    def __init__(self, size: int, limit: int, retry_after: float) -> None:
+        super().__init__(
+            f"there is no room for one more request of {size} bytes: all that wait may have {limit}"
+        )
+        self.size = size
+        self.limit = limit
+        self.retry_after = retry_after
+
+
 class ShuttingDown(DomainError):
     """The daemon is stopping and takes no new work."""
 
@@ -563,6 +604,14 @@ class FilesFull(DomainError):
         )
         self.size = size
         self.limit = limit
+
+
+class UploadStalled(DomainError):
+    """Nothing has come of an upload for so many seconds; what has come before stays."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"the upload has stopped: nothing has come for {seconds:g} s")
+        self.seconds = seconds
 
 
 class FileDigestMismatch(DomainError):

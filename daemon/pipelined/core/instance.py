@@ -70,11 +70,17 @@ class Instance:
         self._last_error: StartupFailed | WorkerDied | None = None
         self._listeners: list[Callable[[Stage], None]] = []
         self._first_run_is_due = False
+        self._killed: Worker | None = None
         self.state = State.COLD
         self.worker: Worker | None = None
         self.timeline: Timeline | None = None
         self.failure: Failure | None = None
         self.startups = 0
+
+    @property
+    def failures_in_a_row(self) -> int:
+        """Startups that failed and workers that died since a run, or a stop, ended well."""
+        return self._backoff.failures
 
     def begin_startup(self, seconds_left: float | None = None) -> asyncio.Task[None]:
         """Start the instance, or join the startup that is in progress: single flight.
@@ -121,6 +127,12 @@ class Instance:
             self.timeline.stages.append(
                 Stage(StageKind.FIRST_RUN, start_seconds=start, seconds=ended - started)
             )
+
+    def kill(self, worker: Worker) -> None:
+        """Replace a worker that does not heed what it is told; nothing is held against the code."""
+        if self.worker is worker:
+            self._killed = worker
+            worker.kill()
 
     async def stop(self) -> None:
         """End the worker, also in the middle of a startup; what failed before is forgotten.
@@ -234,9 +246,13 @@ class Instance:
     def _worker_exited(self, exited: asyncio.Future[Exit]) -> None:
         if self.worker is None or self.worker.exited is not exited or self.state is not State.WARM:
             return
-        self.worker = None
+        killed = self._killed is self.worker
+        self.worker = self._killed = None
         self._startup = None
         self._become(State.COLD)
+        if killed:
+            self.begin_startup()
+            return
         self._backoff.failed()
         if self._backoff.failures < DEATHS_IN_A_ROW:
             self.begin_startup()

@@ -142,6 +142,9 @@ class Worker(Protocol):
         Not counted are pages of files, such as those of mapped weights. 0 if it has ended.
         """
 
+    def kill(self) -> None:
+        """Kill the process and its group at once. Never raises."""
+
     async def stop(self, grace_seconds: float) -> None:
         """End the process: ask, and after the grace period kill its group. Never raises."""
 
@@ -212,3 +215,63 @@ class DeploymentStore(Protocol):
 
     async def release_code(self, code: Code) -> None:
         """Give up one hold, and remove all code that is neither held nor that of a deployment."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRun:
+    """A submitted run as the store has it; see ``runs.Run``.
+
+    States and deliveries are the numbers of the wire.
+    """
+
+    id: str
+    deployment: str
+    version: int
+    state: int
+    created_at: float
+    delivery: int = 1
+    owner: str = ""
+    key: str = ""
+    digest: str = ""
+    priority: int = 0
+    timeout: float | None = None
+    files: Sequence[str] = ()
+    request_bytes: int = 0
+    attempts: int = 0
+    started_at: float | None = None
+    ended_at: float | None = None
+    execution_seconds: float = 0.0
+    status: bytes = b""
+    response_bytes: int | None = None
+
+
+class RunStore(Protocol):
+    """Keeps submitted runs across restarts.
+
+    What is asked for is done in the order in which it is asked. Every method that waits raises
+    StorageFailed, and has done its work durably, or not at all, when it returns.
+    """
+
+    async def runs(self) -> Sequence[StoredRun]:
+        """All runs, in the order of their submission; to be asked once."""
+
+    async def add(self, run: StoredRun, request: bytes) -> None:
+        """Keep a run that is queued, and its request."""
+
+    async def begin(self, run_id: str, attempts: int, started_at: float) -> bytes | None:
+        """Take note that a run is executed, and return its request; None if it is not there."""
+
+    async def end(self, run: StoredRun, response: bytes | memoryview | None) -> None:
+        """Take note of the end of a run, with the outputs if they are to be kept.
+
+        Its request goes.
+        """
+
+    async def response(self, run_id: str) -> bytes | None:
+        """The outputs of a run that ended; None if they are not there."""
+
+    def forget(self, run_id: str) -> None:
+        """Keep nothing of a run any more, some time from now. Never raises."""
+
+    def drop_response(self, run_id: str) -> None:
+        """Keep the outputs of a run no longer, some time from now. Never raises."""

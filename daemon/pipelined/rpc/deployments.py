@@ -16,6 +16,7 @@ from pipelined.core.errors import InvalidRequest
 from pipelined.core.specification import MAX_SCHEMA_BYTES, validate
 from pipelined.core.stages import Stage
 from pipelined.core.states import State
+from pipelined.rpc.idle_streams import moving
 from pipelined.rpc.messages import (
     checked_key,
     deployment_message,
@@ -33,9 +34,16 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class DeploymentsServicer(deployments_pb2_grpc.DeploymentsServicer):
-    """Implements pipelined.v1.Deployments; the .proto file says what each method does."""
+    """Implements pipelined.v1.Deployments; the .proto file says what each method does.
 
-    def __init__(self, deployments: Deployments, installed: Installed) -> None:
+    Args:
+        deployments: The deployments there are.
+        installed: The packages that workers have.
+        idle_seconds: After which an upload of which nothing comes is ended.
+    """
+
+    def __init__(self, deployments: Deployments, installed: Installed, idle_seconds: float) -> None:
+        self._idle_seconds = idle_seconds
         self._deployments = deployments
         self._installed = installed
 
@@ -44,13 +52,14 @@ class DeploymentsServicer(deployments_pb2_grpc.DeploymentsServicer):
         self, request: AsyncIterator[deployments_pb2.DeployRequest], context: Context
     ) -> deployments_pb2.DeployResponse:
         """Receive a pipeline under a name."""
-        header = await _header(request)
+        requests = moving(request, self._idle_seconds)
+        header = await _header(requests)
         key = checked_key(header.idempotency_key)
         specification = specification_of(header)
         validate(specification)
         # Looks into the folders of installed packages.
         warnings = await asyncio.to_thread(_check, header, self._installed)
-        deployment, created = await self._deployments.deploy(specification, _chunks(request), key)
+        deployment, created = await self._deployments.deploy(specification, _chunks(requests), key)
         return deployments_pb2.DeployResponse(
             deployment=self._message(deployment), created=created, warnings=warnings
         )

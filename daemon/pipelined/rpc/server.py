@@ -11,6 +11,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from pipelined.core.compatibility import Installed
 from pipelined.core.deployments import Deployments
+from pipelined.core.durable_runs import DurableRuns
 from pipelined.core.environments import Environments
 from pipelined.core.files import FileStore
 from pipelined.core.printed import Journal
@@ -64,19 +65,21 @@ def create_server(
     environments: Environments,
     files: FileStore,
     runs: Runs,
+    durable: DurableRuns,
     journal: Journal,
     installed: Installed,
     health: Health,
     nursery: Callable[[], daemon_pb2.Nursery],
     gpus: Sequence[str],
     version: str,
+    upload_idle_seconds: float,
 ) -> grpc.aio.Server:
     """Make a server with all services, bound to no address and not started."""
     server = grpc.aio.server(
         interceptors=[ApiVersionCheck(PACKAGE), TolerantParsing(PACKAGE)], options=OPTIONS
     )
     deployments_pb2_grpc.add_DeploymentsServicer_to_server(
-        DeploymentsServicer(deployments, installed), server
+        DeploymentsServicer(deployments, installed, upload_idle_seconds), server
     )
     daemon_pb2_grpc.add_DaemonServicer_to_server(
         DaemonServicer(version, nursery, gpus, installed, MAX_MESSAGE_BYTES), server
@@ -84,11 +87,11 @@ def create_server(
     environments_pb2_grpc.add_EnvironmentsServicer_to_server(
         EnvironmentsServicer(environments), server
     )
-    execution = RunExecution(runs)
-    calls = RunCalls(RunInputs(deployments, files), runs, execution)
-    records = RunRecords(runs, execution, journal, deployments)
+    execution = RunExecution(runs, durable)
+    calls = RunCalls(RunInputs(deployments, files), runs, execution, durable)
+    records = RunRecords(runs, execution, journal, deployments, durable)
     server.add_generic_rpc_handlers((runs_handler(calls, records),))
-    files_pb2_grpc.add_FilesServicer_to_server(FilesServicer(files), server)
+    files_pb2_grpc.add_FilesServicer_to_server(FilesServicer(files, upload_idle_seconds), server)
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
     names = (
         deployments_pb2.DESCRIPTOR.services_by_name["Deployments"].full_name,

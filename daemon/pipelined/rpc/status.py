@@ -183,6 +183,11 @@ TABLE: dict[type[DomainError], Mapping] = {
         "DEADLINE_EXCEEDED",
         lambda e: {"run_id": e.run_id, "seconds": f"{e.seconds:g}"},
     ),
+    errors.RunInterrupted: Mapping(
+        code_pb2.ABORTED,
+        "RUN_INTERRUPTED",
+        lambda e: {"run_id": e.run_id, "attempts": str(e.attempts)},
+    ),
     errors.OutputsNotKept: Mapping(
         code_pb2.NOT_FOUND, "OUTPUTS_NOT_KEPT", lambda e: {"run_id": e.run_id}
     ),
@@ -211,6 +216,14 @@ TABLE: dict[type[DomainError], Mapping] = {
         "QUEUE_FULL",
         lambda e: {"deployment": e.deployment, "limit": str(e.limit)},
     ),
+    errors.WaitTooLong: Mapping(
+        code_pb2.RESOURCE_EXHAUSTED, "WAIT_TOO_LONG", lambda e: {"deployment": e.deployment}
+    ),
+    errors.WaitingRunsTooLarge: Mapping(
+        code_pb2.RESOURCE_EXHAUSTED,
+        "WAITING_RUNS_TOO_LARGE",
+        lambda e: {"size": str(e.size), "limit": str(e.limit)},
+    ),
     errors.ShuttingDown: Mapping(code_pb2.UNAVAILABLE, "DRAINING"),
     errors.StorageFailed: Mapping(
         code_pb2.INTERNAL, "STORAGE_FAILED", lambda e: {"operation": e.operation}
@@ -231,6 +244,9 @@ TABLE: dict[type[DomainError], Mapping] = {
         "FILES_FULL",
         lambda e: {"size": str(e.size), "limit": str(e.limit)},
     ),
+    errors.UploadStalled: Mapping(
+        code_pb2.DEADLINE_EXCEEDED, "UPLOAD_STALLED", lambda e: {"seconds": f"{e.seconds:g}"}
+    ),
     errors.FileDigestMismatch: Mapping(
         code_pb2.DATA_LOSS, "FILE_DIGEST_MISMATCH", lambda e: {"sha256": e.sha256}
     ),
@@ -240,6 +256,14 @@ TABLE: dict[type[DomainError], Mapping] = {
 def reason_of(error: Exception) -> str:
     """ErrorInfo.reason of an error; empty if it is a bug of ours."""
     return TABLE[type(error)].reason if isinstance(error, DomainError) else ""
+
+
+def reason_in(status: status_pb2.Status) -> str:
+    """ErrorInfo.reason of what is told; empty if it has none."""
+    info = error_details_pb2.ErrorInfo()
+    for detail in status.details:
+        detail.Unpack(info)
+    return info.reason
 
 
 def status_of(error: Exception, run_id: str = "") -> status_pb2.Status:
