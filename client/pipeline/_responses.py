@@ -156,6 +156,11 @@ def run_info(message: runs_pb2.RunInfo) -> RunInfo:
         reason=message.error.reason,
         message=message.error.message,
         submitted=message.submitted,
+        attempts=message.attempts,
+        priority=message.priority,
+        delivery=(
+            _word(runs_pb2.Delivery.DESCRIPTOR, message.delivery) if message.delivery else ""
+        ),
     )
 
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from pipelined.core.files import FileLimits
 from pipelined.core.rewarming import Rewarming, Warm
 from pipelined.core.runs import RunLimits
+from pipelined.core.shared_limits import QueueLimits
 from pipelined.listening import ListenAddress, parse_listen_address
 from pipelined.units import parse_duration, parse_pinned_size, parse_size
 from pipelined_api.address import default_address
@@ -20,6 +21,7 @@ from pipelined_api.url_hosts import UrlHosts
 
 _FILES = FileLimits()
 _RUNS = RunLimits()
+_QUEUES = QueueLimits()
 
 
 class LogFormat(str, Enum):
@@ -221,16 +223,39 @@ class DeploymentSettings(Section):
 
 
 class RunSettings(Section):
-    """Runs that have ended."""
+    """What is kept of runs."""
 
     ttl: Duration = _RUNS.ttl_seconds
     """Seconds that a run is remembered after its end."""
     store_size: Size = _RUNS.store_bytes
     """Bytes of the outputs of submitted runs that have ended; the oldest go first."""
+    pending_size: Size = _RUNS.pending_bytes
+    """Bytes of the inputs of all submitted runs that have not ended; they are on disk."""
 
     def limits(self) -> RunLimits:
         """As the domain has them."""
-        return RunLimits(self.ttl, self.store_size)
+        return RunLimits(self.ttl, self.store_size, pending_bytes=self.pending_size)
+
+
+class LimitSettings(Section):
+    """What runs may take of the daemon."""
+
+    queue_length: int = Field(default=_QUEUES.length, ge=1)
+    """Runs that may wait for one deployment."""
+    waiting_size: Size = _QUEUES.waiting_bytes
+    """Bytes of the inputs of all runs that wait in memory."""
+    concurrent_runs: int | None = Field(default=None, ge=1)
+    """Runs that are executed at once; none given: one for each instance."""
+    kill_grace: DurationOrZero = _QUEUES.kill_grace_seconds
+    """Seconds that a worker has to heed a cancellation before it is killed and replaced."""
+    upload_idle: Duration = 60.0
+    """Seconds after which an upload of which nothing comes is ended."""
+
+    def queues(self) -> QueueLimits:
+        """As the domain has them."""
+        return QueueLimits(
+            self.queue_length, self.waiting_size, self.concurrent_runs, self.kill_grace
+        )
 
 
 class UrlSettings(Section):
@@ -254,4 +279,5 @@ class Settings(Section):
     files: FileSettings = Field(default_factory=FileSettings)
     deployments: DeploymentSettings = Field(default_factory=DeploymentSettings)
     runs: RunSettings = Field(default_factory=RunSettings)
+    limits: LimitSettings = Field(default_factory=LimitSettings)
     urls: UrlSettings = Field(default_factory=UrlSettings)

@@ -26,6 +26,7 @@ from pipelined.core.errors import (
 )
 from pipelined.core.ports import DeploymentStore, WorkerLauncher
 from pipelined.core.references import Pointer
+from pipelined.core.shared_limits import SharedLimits
 from pipelined.core.specification import Specification, validate
 from pipelined.core.states import State
 from pipelined.core.versions import Catalogue, Versions
@@ -50,6 +51,7 @@ class Deployments(Catalogue):
         on_change: Called with a name and its newest version, when its state is another one now, and
             with the name and None when it is gone.
         versions_kept: Newest versions of a name that are kept, at least 1.
+        shared: What they share.
 
     Attributes:
         versions_kept: May be set; surplus ones are forgotten with the next change of their name.
@@ -61,12 +63,14 @@ class Deployments(Catalogue):
         launcher: WorkerLauncher,
         on_change: Callable[[str, Deployment | None], None],
         versions_kept: int,
+        shared: SharedLimits,
     ) -> None:
         super().__init__()
         self._store = store
         self._launcher = launcher
         self._on_change = on_change
         self.versions_kept = versions_kept
+        self._shared = shared
         self._changing = asyncio.Lock()
         # Of versions that were deleted or forgotten.
         self._drains: dict[asyncio.Task[None], Deployment] = {}
@@ -349,7 +353,7 @@ class Deployments(Catalogue):
 
     def _made(self, specification: Specification) -> Deployment:
         code_path = self._store.code_path(specification.code)
-        return Deployment(specification, code_path, self._launcher, self._changed)
+        return Deployment(specification, code_path, self._launcher, self._changed, self._shared)
 
     def _changed(self, deployment: Deployment) -> None:
         if deployment.state is not State.STARTING:

@@ -23,6 +23,7 @@ from pipelined.nursery import messages
 from pipelined.nursery.environment import read_at_import, scrubbed
 from pipelined.nursery.fork_client import ForkClient, ForkRefused, NurseryDied
 from pipelined.nursery.limits import Limits
+from pipelined.nursery.machine import Machine
 from pipelined.nursery.preload import DEFAULT_PRELOAD
 from pipelined.nursery.reaping import Reaper, exists
 from pipelined.nursery.remote_worker import RemoteWorker
@@ -125,6 +126,7 @@ class Nursery:
         loop = asyncio.get_running_loop()
         self._stopping: asyncio.Future[None] = loop.create_future()
         self._hurried: asyncio.Future[None] = loop.create_future()
+        self._machine = Machine()
         self._keeping = asyncio.create_task(self._keep(), name="nursery")
 
     async def stop(self) -> None:
@@ -140,6 +142,7 @@ class Nursery:
         )
         if self._client is not None:
             await self._client.stop()
+        self._machine.close()
         self._reaper.close()
 
     def hurry(self) -> None:
@@ -234,6 +237,8 @@ class Nursery:
     async def _exec(self, environment: Mapping[str, str]) -> RemoteWorker:
         self._check_stopping()
         worker, channel, output = self._new_worker()
+        starting = contextlib.ExitStack()
+        starting.enter_context(self._reaper.starting())
 
         def started(spawning: asyncio.Future[int]) -> None:
             channel.close()
@@ -242,6 +247,7 @@ class Nursery:
                 self._worker_exited(worker.id, Exit())
             else:
                 self._process_started(worker, spawning.result())
+            starting.close()
 
         # It waits until the new program runs, so not on the loop's thread.
         spawning = asyncio.get_running_loop().run_in_executor(
@@ -295,6 +301,7 @@ class Nursery:
             self._on_output,
             self._limits,
             self._folders,
+            self._machine,
             self._files,
             self._hurried,
         )
@@ -332,6 +339,8 @@ class Nursery:
         worker = self._workers.pop(worker_id, None)
         if worker is not None:
             self._reaper.forget(worker.pid)
+            # Before anybody is told: whoever is has nothing of it left to mind.
+            self._reaper.kill_orphans()
             worker.process_ended(exit_)
 
     async def _keep(self) -> None:
