@@ -280,7 +280,7 @@ class Runs:
             raise RunNotFound(run_id)
         return run
 
-    def with_key(self, key: str, digest: str, owner: str = "") -> Run | None:
+    def with_key(self, owner: str, key: str, digest: str) -> Run | None:
         """Return the run that its owner submitted with this key, if it is remembered.
 
         Raises:
@@ -317,9 +317,6 @@ class Runs:
         """Whom a run belongs to; None if it is not remembered."""
         run = self._runs.get(run_id)
         return None if run is None else run.owner
-
-    def begun(self, run: Run) -> None:
-        """Take note that a worker has got it."""
 
     def begun(self, run: Run, *, at: float | None = None) -> None:
         """Take note that a worker has got it, now or at a time that has been written."""

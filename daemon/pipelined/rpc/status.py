@@ -28,7 +28,7 @@ MAX_TEXT = 1024
 MAX_METADATA = 128
 MAX_TRACEBACK = 3072
 # The key under which the trailing metadata of a call has the id of its run.
-_DEBUG_INFO = error_details_pb2.DebugInfo.DESCRIPTOR
+_DEBUG_INFO = f"/{error_details_pb2.DebugInfo.DESCRIPTOR.full_name}"
 RUN_ID_METADATA = "pipelined-run-id"
 log = structlog.get_logger()
 
@@ -284,7 +284,7 @@ def reason_in(status: status_pb2.Status) -> str:
 def without_tracebacks(serialised: bytes) -> bytes:
     """A serialised status without what those who may not see code may not know."""
     status = status_pb2.Status.FromString(serialised)
-    kept = [detail for detail in status.details if not detail.Is(_DEBUG_INFO)]
+    kept = [detail for detail in status.details if not detail.type_url.endswith(_DEBUG_INFO)]
     del status.details[:]
     status.details.extend(kept)
     return status.SerializeToString()
