@@ -220,11 +220,6 @@ def info(message: daemon_pb2.InfoResponse) -> DaemonInfo:
     )
 
 
-def drained(message: daemon_pb2.DrainResponse) -> Drained:
-    """Read how a drain ended."""
-    return Drained(unfinished_runs=message.unfinished_runs, seconds=message.seconds)
-
-
 def _options(message: deployments_pb2.Deployment) -> Options:
     options = message.options
     if not message.HasField("options"):
@@ -244,6 +239,11 @@ def _options(message: deployments_pb2.Deployment) -> Options:
         queue_length=options.queue_length if options.HasField("queue_length") else None,
         concurrent_runs=options.concurrent_runs or None,
     )
+
+
+def drained(message: daemon_pb2.DrainResponse) -> Drained:
+    """Read how a drain ended."""
+    return Drained(unfinished_runs=message.unfinished_runs, seconds=message.seconds)
 
 
 def _failure(message: deployments_pb2.Failure) -> Failure:

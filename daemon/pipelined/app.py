@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import resource
+import time
 from collections.abc import Callable
 from importlib import metadata
 from typing import Any
@@ -17,30 +18,38 @@ from pipelined.condition import STOPPING_SECONDS, Condition
 from pipelined.core.deployment import Deployment
 from pipelined.core.deployments import Deployments
 from pipelined.core.environments import Environments
-from pipelined.core.errors import DomainError
+from pipelined.core.errors import DomainError, StorageFailed
+from pipelined.core.file_owners import FileOwners, OwningKeeper
 from pipelined.core.printed import Journal, Printed
 from pipelined.core.rewarming import Rewarming, chosen, rewarm
 from pipelined.core.runs import Runs, steady_clock
 from pipelined.core.shutdown import Shutdown, first
+from pipelined.credentials import find_credentials
 from pipelined.gpus import gpu_models
 from pipelined.installed import InstalledPackages
 from pipelined.nursery.limits import Limits
 from pipelined.nursery.supervisor import Nursery, log_output
 from pipelined.nursery.temporary_folders import TemporaryFolders
+from pipelined.observe.audit import NAME as AUDIT_LOG
+from pipelined.observe.audit import AuditLog
 from pipelined.observe.service_manager import ServiceManager
 from pipelined.reloading import Reloading
+from pipelined.rpc.auditing import Audit
 from pipelined.rpc.health import Health
 from pipelined.rpc.listener import Listener
-from pipelined.rpc.server import create_server
+from pipelined.rpc.server import Servers
+from pipelined.rpc.tls import Tls
 from pipelined.settings import Settings
 from pipelined.store.deployments import SqliteDeploymentStore
 from pipelined.store.directory import StateDirectory
 from pipelined.store.files import Files
+from pipelined.store.tokens import TokenFile, WatchedTokens
 
 # How long calls that are being answered may take once every run has ended.
 SERVER_GRACE_SECONDS = 1.0
 # Each of the MAX_FILES_PER_RUN contents of a run is an open file, and runs go in parallel.
 DESCRIPTORS = 16384
+PRUNE_SECONDS = 600.0
 log = structlog.get_logger()
 
 
@@ -73,6 +82,17 @@ async def serve(settings: Settings, load: Callable[[], Settings]) -> None:
         clock = steady_clock()
         journal = Journal(clock)
         runs = Runs(journal, settings.runs.limits(), clock)
+        owners = FileOwners(store.file_owners())
+        await owners.recover()
+        stack.push_async_callback(_cancelled, asyncio.create_task(_keep_pruned(owners, files)))
+        credentials = find_credentials(settings)
+        audit_log = AuditLog(directory.path / AUDIT_LOG)
+        tokens = WatchedTokens(
+            TokenFile(credentials.tokens, private=credentials.tokens_private),
+            audit_log.tokens_changed,
+        )
+        stack.push_async_callback(_cancelled, asyncio.create_task(tokens.keep_fresh()))
+        tls = None if credentials.tls is None else Tls(credentials.tls)
         stack.push_async_callback(_cancelled, asyncio.create_task(runs.keep_swept()))
 
         def on_output(printed: Printed) -> None:
@@ -85,7 +105,7 @@ async def serve(settings: Settings, load: Callable[[], Settings]) -> None:
             preload=settings.nursery.preload,
             on_output=on_output,
             limits=_worker_limits(settings),
-            files=files,
+            files=OwningKeeper(files, owners, runs.owner_of),
             folders=folders,
         )
         health = Health(condition.unwell, lambda: nursery.starts_workers)
@@ -94,14 +114,17 @@ async def serve(settings: Settings, load: Callable[[], Settings]) -> None:
         )
         installed = InstalledPackages()
         version = metadata.version("pipelined")
-        server = create_server(
+        server = Servers(
             deployments,
             Environments(store.environments(), installed),
             files,
+            owners,
             runs,
             journal,
             installed,
             health,
+            tokens,
+            Audit(audit_log),
             nursery.status,
             gpu_models(),
             version,
@@ -109,8 +132,12 @@ async def serve(settings: Settings, load: Callable[[], Settings]) -> None:
             condition.unwell,
         )
         stack.push_async_callback(server.stop, None)
-        listener = stack.enter_context(contextlib.closing(Listener()))
-        bound = [listener.bind(server, address) for address in settings.daemon.addresses]
+        listener = Listener(
+            None if tls is None else tls.credentials,
+            has_tokens=tokens.current.any_valid(time.time()),
+        )
+        stack.enter_context(contextlib.closing(listener))
+        bound = [listener.bind(server.add(listen), listen) for listen in settings.daemon.addresses]
 
         # The imports take seconds: they begin before the rest, and nobody waits for them here.
         await nursery.start()
@@ -149,6 +176,14 @@ async def serve(settings: Settings, load: Callable[[], Settings]) -> None:
             log.warning("runs have not ended in time", runs=drained.unfinished)
         await server.stop(SERVER_GRACE_SECONDS)
     log.info("stopped")
+
+
+async def _keep_pruned(owners: FileOwners, files: Files) -> None:
+    """Forget whose the files were that are gone, now and then, until cancelled."""
+    while True:
+        await asyncio.sleep(PRUNE_SECONDS)
+        with contextlib.suppress(StorageFailed):
+            await owners.prune(files.is_here)
 
 
 def _worker_limits(settings: Settings) -> Limits:

@@ -12,7 +12,21 @@ import typer
 
 from pipeline.cli import exit_codes, files, residency, runs, terminal, top, versions, worker_options
 from pipeline.cli.group import ErrorReportingGroup
-from pipeline.cli.options import Address, Inputs, Json, Name, OutputDir, Timeout, connect
+from pipeline.cli.options import (
+    Address,
+    Ca,
+    Cert,
+    Connection,
+    Inputs,
+    Json,
+    Key,
+    Name,
+    OutputDir,
+    Timeout,
+    Tls,
+    TokenFile,
+    connect,
+)
 
 app = typer.Typer(
     cls=ErrorReportingGroup,
@@ -26,9 +40,23 @@ app = typer.Typer(
 
 
 @app.callback()
-def common(context: typer.Context, address: Address = None) -> None:
+def common(
+    context: typer.Context,
+    address: Address = None,
+    token_file: TokenFile = None,
+    tls: Tls = False,
+    ca: Ca = None,
+    cert: Cert = None,
+    key: Key = None,
+) -> None:
     """Deploy pipelines to a daemon and run them."""
-    context.obj = address
+    token = None
+    if token_file is not None:
+        # Imports gRPC, for which --help does not wait.
+        from pipeline._credentials import read_token
+
+        token = read_token(token_file)
+    context.obj = Connection(address, token, tls, ca, cert, key)
 
 
 @app.command()

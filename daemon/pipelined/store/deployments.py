@@ -22,6 +22,7 @@ from pipelined.store.database import open_database
 from pipelined.store.directory import StateDirectory
 from pipelined.store.environments import SqliteEnvironmentStore, Statement
 from pipelined.store.failures import storage
+from pipelined.store.file_owners import SqliteFileOwnerStore
 
 # Keys of calls that may still be retried; older ones are forgotten.
 IDEMPOTENCY_SECONDS = 24 * 3600.0
@@ -65,6 +66,10 @@ class SqliteDeploymentStore:
     def environments(self) -> SqliteEnvironmentStore:
         """The environments, which are in the same database; usable until it is closed."""
         return SqliteEnvironmentStore(self._read, self._write)
+
+    def file_owners(self) -> SqliteFileOwnerStore:
+        """The owners of files, which are in the same database; usable until it is closed."""
+        return SqliteFileOwnerStore(self._read, self._write)
 
     async def deployments(self) -> Sequence[Specification]:
         """See DeploymentStore."""
