@@ -12,6 +12,7 @@ from pipeline._values import decode
 from pipeline.deployment import (
     DaemonInfo,
     Deployment,
+    Drained,
     Environment,
     Failure,
     NurseryInfo,
@@ -218,6 +219,8 @@ def info(message: daemon_pb2.InfoResponse) -> DaemonInfo:
         role=message.caller.role,
         landlock_abi=message.isolation.landlock_abi,
         worker_user=message.isolation.worker_user,
+        draining=message.draining,
+        not_serving_reason=message.not_serving_reason,
     )
 
 
@@ -240,6 +243,11 @@ def _options(message: deployments_pb2.Deployment) -> Options:
         queue_length=options.queue_length if options.HasField("queue_length") else None,
         concurrent_runs=options.concurrent_runs or None,
     )
+
+
+def drained(message: daemon_pb2.DrainResponse) -> Drained:
+    """Read how a drain ended."""
+    return Drained(unfinished_runs=message.unfinished_runs, seconds=message.seconds)
 
 
 def _failure(message: deployments_pb2.Failure) -> Failure:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from pipeline._options import DeployOptions
     from pipeline._requirements import RequirementStatus
     from pipeline._responses import Row
-    from pipeline.deployment import DaemonInfo, Deployment, Environment, Pointer
+    from pipeline.deployment import DaemonInfo, Deployment, Drained, Environment, Pointer
     from pipeline.objects.files import File
     from pipeline.timeline import Stage, Timeline
     from pipelined_api.v1 import runs_pb2, values_pb2
@@ -276,6 +276,10 @@ class AsyncClient:
     async def info(self) -> DaemonInfo:
         """Ask what the daemon is and can do."""
         return await self._operations.info()
+
+    async def drain(self, seconds: float | None = None) -> Drained:
+        """Stop the daemon; see :meth:`pipeline.Client.drain`."""
+        return await self._operations.drain(seconds)
 
     async def list(self) -> list[Deployment]:
         """Ask for all deployments, ordered by name."""

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pipeline._graph.graph import Graph
     from pipeline._options import DeployOptions
     from pipeline._requirements import RequirementStatus
-    from pipeline.deployment import DaemonInfo, Deployment, Environment, Pointer
+    from pipeline.deployment import DaemonInfo, Deployment, Drained, Environment, Pointer
     from pipeline.objects.files import File
     from pipeline.timeline import Stage, Timeline
 
@@ -372,6 +372,21 @@ class Client(RunMethods):
     def info(self) -> DaemonInfo:
         """Ask what the daemon is and can do."""
         return drive(self._operations.info())
+
+    def drain(self, seconds: float | None = None) -> Drained:
+        """Stop the daemon as SIGTERM does, and return when its runs have ended.
+
+        It takes no more work, lets runs end, and exits. One that is stopping already is joined.
+
+        Args:
+            seconds: that runs may take to end; what the daemon is configured with by default.
+                Where it is stopping already, the sooner end counts.
+
+        Raises:
+            errors.InvalidInput: the time is negative, or longer than a year.
+
+        """
+        return drive(self._operations.drain(seconds))
 
     def list(self) -> list[Deployment]:
         """Ask for all deployments, ordered by name."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DaemonInfo",
     "Deployment",
+    "Drained",
     "Environment",
     "Failure",
     "NurseryInfo",
@@ -202,6 +203,8 @@ class DaemonInfo:
         landlock_abi: the version of Landlock by which workers are kept from the daemon's files; 0
             if they are not.
         worker_user: the user that workers run as; empty if it is the daemon's own.
+        draining: it is stopping, and takes no more work.
+        not_serving_reason: why its health is NOT_SERVING; empty while it serves.
 
     """
 
@@ -218,3 +221,19 @@ class DaemonInfo:
     role: str = ""
     landlock_abi: int = 0
     worker_user: str = ""
+    draining: bool = False
+    not_serving_reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """How a daemon came to its end.
+
+    Attributes:
+        unfinished_runs: that were waiting or being executed when the time was over.
+        seconds: how long it took.
+
+    """
+
+    unfinished_runs: int
+    seconds: float

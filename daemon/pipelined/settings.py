@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from pipelined.core.files import FileLimits
+from pipelined.core.rewarming import Rewarming, Warm
 from pipelined.core.runs import RunLimits
 from pipelined.listening import ListenAddress, parse_listen_address
 from pipelined.units import parse_duration, parse_pinned_size, parse_size
@@ -34,6 +35,15 @@ def parse_log_format(text: str) -> LogFormat:
         return LogFormat(text)
     except ValueError:
         known = ", ".join(known.value for known in LogFormat)
+        raise ValueError(f"{text!r} is none of: {known}") from None
+
+
+def parse_warm(text: str) -> Warm:
+    """Return the choice that is called so. Raises ValueError, which names them all."""
+    try:
+        return Warm(text)
+    except ValueError:
+        known = ", ".join(known.value for known in Warm)
         raise ValueError(f"{text!r} is none of: {known}") from None
 
 
@@ -165,6 +175,20 @@ class WorkerSettings(Section):
     """Keep them from the daemon's state: as far as the kernel can, or not at all, or refuse."""
 
 
+class StartupSettings(Section):
+    """What is done once the daemon has started."""
+
+    warm: Annotated[Warm, _text(parse_warm)] = Warm.NONE
+    """Which deployments are warmed: "none"; "recent", those that were in use, most recently used
+    first; "all", and after those the others."""
+    warm_at_most: int = Field(default=8, ge=1)
+    """Of how many versions."""
+
+    def rewarming(self) -> Rewarming:
+        """As the domain has it."""
+        return Rewarming(self.warm, self.warm_at_most)
+
+
 class WeightsSettings(Section):
     """What the loader may take, in bytes."""
 
@@ -225,6 +249,7 @@ class Settings(Section):
     log: LogSettings = Field(default_factory=LogSettings)
     nursery: NurserySettings = Field(default_factory=NurserySettings)
     workers: WorkerSettings = Field(default_factory=WorkerSettings)
+    startup: StartupSettings = Field(default_factory=StartupSettings)
     weights: WeightsSettings = Field(default_factory=WeightsSettings)
     files: FileSettings = Field(default_factory=FileSettings)
     deployments: DeploymentSettings = Field(default_factory=DeploymentSettings)

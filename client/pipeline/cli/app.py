@@ -305,6 +305,33 @@ def info(context: typer.Context, json: Json = False, address: Address = None) ->
         terminal.print_rows(printing.info_table(where, found))
 
 
+@app.command()
+def drain(
+    context: typer.Context,
+    seconds: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            metavar="SECONDS",
+            help="How long runs may take to end. Default: what the daemon is configured with.",
+            show_default=False,
+        ),
+    ] = None,
+    json: Json = False,
+    address: Address = None,
+) -> None:
+    """Stop the daemon: it takes no more work, lets runs end, and exits."""
+    with connect(context, address) as client, terminal.waiting("draining the daemon"):
+        drained = client.drain(seconds)
+    if json:
+        terminal.print_json(asdict(drained))
+    else:
+        text = f"drained in {drained.seconds:.1f} s"
+        if drained.unfinished_runs:
+            text += f"; runs that were ended unfinished: {drained.unfinished_runs}"
+        terminal.print_text(text)
+
+
 runs.add_to(app)
 versions.add_to(app)
 residency.add_to(app)

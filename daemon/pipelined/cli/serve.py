@@ -221,8 +221,14 @@ def serve(
         "runs.store_size": run_store_size,
         "urls.allow_hosts": allow_url_host or None,
     }
+    if config is not None:
+        config = config.absolute()
+
+    def load() -> Settings:
+        return configuration.load(config or configuration.default_file(), given)
+
     try:
-        settings = configuration.load(config or configuration.default_file(), given)
+        settings = load()
     except configuration.ConfigurationError as error:
         typer.echo(f"pipelined: {error}", err=True)
         raise typer.Exit(1) from None
@@ -236,7 +242,7 @@ def serve(
 
     configure(settings.log.format, debug=settings.log.debug)
     try:
-        asyncio.run(serve_daemon(settings))
+        asyncio.run(serve_daemon(settings, load))
     except (IsolationError, ListenError, StateDirectoryError, StorageFailed) as error:
         typer.echo(f"pipelined: {error}", err=True)
         raise typer.Exit(1) from None

@@ -123,6 +123,11 @@ class Runs:
         self._with_outputs: OrderedDict[str, Run] = OrderedDict()
         self._output_bytes = 0
 
+    def limit(self, limits: RunLimits) -> None:
+        """Keep what these allow from now on."""
+        self._limits = limits
+        self.sweep()
+
     def create(
         self,
         run_id: str,

@@ -22,6 +22,7 @@ from pipelined.core.files import FileStore
 from pipelined.core.printed import Journal
 from pipelined.core.run_execution import RunExecution
 from pipelined.core.runs import Runs
+from pipelined.core.shutdown import Shutdown
 from pipelined.listening import ListenAddress
 from pipelined.rpc.access import AccessControl, CurrentTokens, Entrance
 from pipelined.rpc.api_version import ApiVersionCheck
@@ -102,13 +103,15 @@ class Servers:
         isolation: daemon_pb2.Isolation,
         gpus: Sequence[str],
         version: str,
+        shutdown: Shutdown,
+        unwell: Callable[[], str],
     ) -> None:
         self._tokens = tokens
         self._audit = audit
         self._servers: list[grpc.aio.Server] = []
         self._deployments = DeploymentsServicer(deployments, installed, audit)
         self._daemon = DaemonServicer(
-            version, nursery, isolation, gpus, installed, MAX_MESSAGE_BYTES
+            version, nursery, isolation, audit, gpus, installed, MAX_MESSAGE_BYTES, shutdown, unwell
         )
         self._environments = EnvironmentsServicer(environments, audit)
         owned = OwnedFiles(files, owners)

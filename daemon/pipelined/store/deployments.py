@@ -116,6 +116,41 @@ class SqliteDeploymentStore:
         )
         return [Pointer(row[0], row[1], row[2], bool(row[3]), row[4], row[5]) for row in rows]
 
+    async def last_uses(self) -> Mapping[tuple[str, int], float]:
+        """See DeploymentStore."""
+        rows = await self._read(
+            "read the deployments", "SELECT name, version, used_at FROM last_uses"
+        )
+        return {(row[0], row[1]): row[2] for row in rows}
+
+    async def set_last_uses(self, uses: Mapping[tuple[str, int], float]) -> None:
+        """See DeploymentStore."""
+        # What has been removed meanwhile is not inserted.
+        statement = (
+            "INSERT INTO last_uses SELECT name, version, ? FROM versions "
+            "WHERE name = ? AND version = ? "
+            "ON CONFLICT (name, version) DO UPDATE SET used_at = excluded.used_at"
+        )
+        await self._write(
+            "store what was used",
+            [(statement, (at, name, version)) for (name, version), at in uses.items()],
+        )
+
+    async def answer(self) -> None:
+        """Take the database's write lock as every write does, and give it back.
+
+        Nothing is written, so that it costs no access to the disk.
+
+        Raises:
+            StorageFailed: It cannot be had.
+        """
+        async with self._writing:
+            with storage("begin a write"):
+                try:
+                    await self._connection.execute("BEGIN IMMEDIATE")
+                finally:
+                    await self._connection.rollback()
+
     async def add(self, specification: Specification, idempotency_key: str) -> None:
         """See DeploymentStore."""
         code = specification.code

@@ -82,6 +82,10 @@ class Files:
                 f"the folder {str(folder)!r} for files cannot be used: {error.strerror}"
             ) from error
 
+    def limit(self, limits: FileLimits) -> None:
+        """Keep what these allow from now on; what is there goes with the next sweep or upload."""
+        self._limits = limits
+
     async def receive(
         self, chunks: AsyncIterator[bytes], sha256: str, size: int, offset: int = 0
     ) -> Received:
