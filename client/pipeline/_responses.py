@@ -229,14 +229,11 @@ def info(message: daemon_pb2.InfoResponse) -> DaemonInfo:
     )
 
 
-<<<<<<< HEAD
 def drained(message: daemon_pb2.DrainResponse) -> Drained:
     """Read how a drain ended."""
     return Drained(unfinished_runs=message.unfinished_runs, seconds=message.seconds)
 
 
-=======
->>>>>>> side-life
 def _options(message: deployments_pb2.Deployment) -> Options:
     options = message.options
     if not message.HasField("options"):
@@ -256,14 +253,6 @@ def _options(message: deployments_pb2.Deployment) -> Options:
         queue_length=options.queue_length if options.HasField("queue_length") else None,
         concurrent_runs=options.concurrent_runs or None,
     )
-<<<<<<< HEAD
-=======
-
-
-def drained(message: daemon_pb2.DrainResponse) -> Drained:
-    """Read how a drain ended."""
-    return Drained(unfinished_runs=message.unfinished_runs, seconds=message.seconds)
->>>>>>> side-life
 
 
 def _failure(message: deployments_pb2.Failure) -> Failure:

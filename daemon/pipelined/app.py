@@ -102,7 +102,10 @@ async def serve(settings: Settings, load: Callable[[], Settings]) -> None:
             audit_log.tokens_changed,
         )
         stack.push_async_callback(_cancelled, asyncio.create_task(tokens.keep_fresh()))
+        reloading.on_reload("tokens", tokens.reload)
         tls = None if credentials.tls is None else Tls(credentials.tls)
+        if tls is not None:
+            reloading.on_reload("certificates", tls.reload)
         stack.push_async_callback(_cancelled, asyncio.create_task(runs.keep_swept()))
 
         def on_output(printed: Printed) -> None:

@@ -74,7 +74,8 @@ class InfoResponse(_message.Message):
     @_builtins.property
     def features(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What is served beyond the first API, by name: "stream" (Runs.Stream), "versions" (references to
-        versions that are not the newest), "pointers", "cool" (Deployments.Cool), "environments", "tokens".
+        versions that are not the newest), "pointers", "cool" (Deployments.Cool), "environments", "tokens",
+        "drain" (Drain).
         """
 
     @_builtins.property
