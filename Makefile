@@ -10,7 +10,7 @@ SANITIZED := tests/cpp tests/weights
 SECONDS ?= 60
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help venv demo test test-asan test-tsan test-gpu fuzz fuzz-rpc lint format bench bench-check proto clean
+.PHONY: help venv demo test test-asan test-tsan test-gpu fuzz fuzz-rpc overload lint format bench bench-check proto clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -69,6 +69,9 @@ format: venv  ## Put code into the house's form
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/clang-format -i $(CPP) $(TEST_CPP)
+
+overload: venv  ## 1,000 connections and 11,000 runs for a queue of 10,000
+	$(BIN)/python tests/benchmarks/overload.py --check
 
 bench: venv  ## Print what the README claims
 	$(BIN)/python tests/benchmarks/cold_start.py
