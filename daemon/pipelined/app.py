@@ -95,6 +95,7 @@ async def serve(settings: Settings) -> None:
             on_change,
             settings.deployments.versions_kept,
             SharedLimits(settings.limits.queues()),
+            settings.deployments.worker_idle,
         )
         durable = DurableRuns(
             runs, run_store, deployments, files, settings.runs.limits(), clock, told

@@ -12,6 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from pipelined.core.files import FileLimits
 from pipelined.core.runs import RunLimits
+from pipelined.core.scaler import IDLE_SECONDS
 from pipelined.core.shared_limits import QueueLimits
 from pipelined.units import parse_duration, parse_pinned_size, parse_size
 from pipelined_api.address import Address, default_address, parse_address
@@ -145,6 +146,9 @@ class DeploymentSettings(Section):
 
     versions_kept: int = Field(default=10, ge=1)
     """Newest versions of each deployment that are kept."""
+    worker_idle: Duration = IDLE_SECONDS
+    """Seconds after which a worker with nothing to do is stopped, if its deployment has more than
+    its min_instances, and more than one."""
 
 
 class RunSettings(Section):
