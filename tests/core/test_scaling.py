@@ -63,7 +63,7 @@ async def nursery(tmp_path: Path) -> AsyncIterator[Launching]:
 
 async def until_live(deployed: Deployed, count: int) -> None:
     while len(deployed.deployment.worker_pids) != count:  # noqa: ASYNC110  # nobody tells
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.01)
 
 
 async def test_instances_come_while_runs_wait_and_go_when_they_idle(
