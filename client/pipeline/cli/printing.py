@@ -242,6 +242,7 @@ def info_table(address: str, info: DaemonInfo) -> Table:
         else "",
         "not preloaded": "; ".join(nursery.failed),
         "workers by exec": nursery.exec_reason,
+        "memory is watched": nursery.memory_watched,
     }
     table = Table.grid(padding=(0, 2))
     for label, text in rows.items():

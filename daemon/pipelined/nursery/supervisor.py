@@ -107,6 +107,11 @@ class Nursery:
         """Start a nursery and keep one alive; returns before it has imported anything."""
         self._reaper = Reaper()
         self._machine = Machine()
+        if self._machine.groups is not None:
+            log.info("memory of workers is limited by control groups")
+        else:
+            reason = self._machine.not_delegated
+            log.info("memory of workers is watched, not limited by control groups", reason=reason)
         self._stopping: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._keeping = asyncio.create_task(self._keep(), name="nursery")
 
@@ -137,6 +142,7 @@ class Nursery:
             failed=self._preloaded.failed,
             exec_reason=self._exec_reason,
             restarts=self._restarts,
+            memory_watched=self._machine.not_delegated,
         )
 
     async def settled(self) -> None:
