@@ -102,10 +102,7 @@ async def serve(settings: Settings, load: Callable[[], Settings]) -> None:
             audit_log.tokens_changed,
         )
         stack.push_async_callback(_cancelled, asyncio.create_task(tokens.keep_fresh()))
-        reloading.on_reload("tokens", tokens.reload)
         tls = None if credentials.tls is None else Tls(credentials.tls)
-        if tls is not None:
-            reloading.on_reload("certificates", tls.reload)
         stack.push_async_callback(_cancelled, asyncio.create_task(runs.keep_swept()))
 
         def on_output(printed: Printed) -> None:
@@ -139,6 +136,7 @@ async def serve(settings: Settings, load: Callable[[], Settings]) -> None:
             on_change,
             settings.deployments.versions_kept,
             SharedLimits(settings.limits.queues()),
+            settings.deployments.worker_idle,
         )
         durable = DurableRuns(
             runs, run_store, deployments, files, settings.runs.limits(), clock, told
@@ -186,7 +184,7 @@ async def serve(settings: Settings, load: Callable[[], Settings]) -> None:
         await server.start()
 
         _let_reload(reloading, shutdown, files, runs, nursery, deployments)
-        reloading.on_reload("tokens", tokens.reload)
+        reloading.on_reload("tokens", partial(asyncio.to_thread, tokens.reload))
         if tls is not None:
             reloading.on_reload("certificates", partial(asyncio.to_thread, tls.reload))
         telling = asyncio.create_task(condition.keep(deployments, health, store.answer))
