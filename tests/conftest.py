@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +18,28 @@ if TYPE_CHECKING:
 LIGHT_PRELOAD = ("--preload=numpy", "--preload=torch")
 # Of those whose graphs need no torch: a nursery of two seconds less.
 QUICK_PRELOAD = ("--preload=numpy",)
+
+
+_TEMPORARY = pytest.StashKey[str]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Have a folder for temporary files of one's own.
+
+    Tests look at what is left there: what other sessions, or other workers of this one, have there
+    at the moment is none of their business. ``tmp_path`` stays where it is, and is kept.
+    """
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
+    # Sockets are made in it, whose names are short.
+    config.stash[_TEMPORARY] = os.environ["TMPDIR"] = tempfile.mkdtemp(prefix="t-")
+    tempfile.tempdir = None
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Remove that folder."""
+    folder = config.stash[_TEMPORARY]
+    os.environ["TMPDIR"] = tempfile.tempdir = str(Path(folder).parent)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
