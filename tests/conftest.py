@@ -20,6 +20,9 @@ LIGHT_PRELOAD = ("--preload=numpy", "--preload=torch")
 QUICK_PRELOAD = ("--preload=numpy",)
 
 
+# Each may have a daemon of its own that has imported the model libraries, a gigabyte.
+MAX_WORKERS = 8
+
 _TEMPORARY = pytest.StashKey[str]()
 
 
@@ -33,6 +36,15 @@ def pytest_configure(config: pytest.Config) -> None:
     # Sockets are made in it, whose names are short.
     config.stash[_TEMPORARY] = os.environ["TMPDIR"] = tempfile.mkdtemp(prefix="t-")
     tempfile.tempdir = None
+    # readline, which pytest imports, sets them for the processes that it starts, workers too.
+    for name in ("COLUMNS", "LINES"):
+        os.environ.pop(name, None)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One for each core that there is: of `make test`, most is work, not waiting."""
+    return min(len(os.sched_getaffinity(0)), MAX_WORKERS)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
