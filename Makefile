@@ -35,7 +35,7 @@ demo: venv  ## Start a daemon, deploy two real pipelines, show what starting the
 	$(BIN)/python client/examples/demo.py
 
 test: venv  ## All tests but those with a target of their own
-	$(BIN)/pytest -n auto --dist loadfile
+	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
 
 test-faults: venv  ## The tests of a disk that fails, with every call failing in every way
 	PIPELINED_TEST_FAULTS=all $(BIN)/pytest tests/store

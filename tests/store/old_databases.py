@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipelined.core.environments import Environment
+from pipelined.core.options import Options
 from pipelined.core.references import Pointer
 from pipelined.core.specification import Code, Specification
 from pipelined.store.database import MIGRATIONS
@@ -18,35 +19,67 @@ from pipelined.store.directory import StateDirectory
 
 CONTENT = b"some code"
 CODE = Code("CODE_FORMAT_CLOUDPICKLE", len(CONTENT), hashlib.sha256(CONTENT).hexdigest())
-ONE = Specification("one", 3, "ab" * 32, b"\x00\xff", CODE, {"A": "ü", "B": ""}, 2, 1234.5)
-TWO = Specification("two", 1, "cd" * 32, b"", CODE, {}, 1, 1234.5)
+ONE = Specification(
+    name="one",
+    version=3,
+    digest="ab" * 32,
+    schema=b"\x00\xff",
+    code=CODE,
+    environment={"A": "ü", "B": ""},
+    options=Options(2, 2),
+    created_at=1234.5,
+)
+TWO = replace(ONE, name="two", version=1, digest="cd" * 32, schema=b"", environment={})
+TWO = replace(TWO, options=Options())
 PROD = Pointer("one", "prod", 3, locked=True, created_at=1.5, updated_at=2.5)
 TOOLS = Environment("tools", ("torch>=2",), 1.5, 2.5)
 
-_DEPLOYMENT = (
-    "name, version, digest, schema, code_format, code_size, code_sha256, environment, instances, "
-    "created_at"
+_COLUMNS = "name, version, digest, schema, code_format, code_size, code_sha256, environment"
+_ONE = (
+    f"'one', 3, '{ONE.digest}', x'00ff', '{CODE.format}', {CODE.size}, '{CODE.sha256}', "
+    """'{"A": "ü", "B": ""}'"""
 )
-_ROWS = f"""
-    ('one', 3, '{ONE.digest}', x'00ff', '{CODE.format}', {CODE.size}, '{CODE.sha256}',
-        '{{"A": "ü", "B": ""}}', 2, 1234.5),
-    ('two', 1, '{TWO.digest}', x'', '{CODE.format}', {CODE.size}, '{CODE.sha256}',
-        '{{}}', 1, 1234.5)
-"""
-# What was first written by version n, as it wrote it, for n and all later ones.
-_FIRST = f"""
-    INSERT INTO deployments ({_DEPLOYMENT}) VALUES {_ROWS};
-    INSERT INTO idempotency_keys (key, name, digest, created_at) VALUES
-        ('key', 'one', '{ONE.digest}', 1234.5), ('other', 'two', '{TWO.digest}', 1234.5);
-"""
-_SECOND = f"""
-    INSERT INTO names VALUES ('one', 4), ('two', 1);
-    INSERT INTO versions ({_DEPLOYMENT}) VALUES {_ROWS};
-    INSERT INTO idempotency_keys (key, name, digest, created_at, version) VALUES
-        ('key', 'one', '{ONE.digest}', 1234.5, 3), ('other', 'two', '{TWO.digest}', 1234.5, 1);
-    INSERT INTO pointers VALUES ('one', 'prod', 3, 1, 1.5, 2.5);
-"""
-_FOURTH = "INSERT INTO environments VALUES ('tools', '[\"torch>=2\"]', 1.5, 2.5);"
+_TWO = f"'two', 1, '{TWO.digest}', x'', '{CODE.format}', {CODE.size}, '{CODE.sha256}', '{{}}'"
+_KEYS = "INSERT INTO idempotency_keys (key, name, digest, created_at"
+# What is in a database of version n, in the words of that version, unless a later one has others.
+_WRITTEN: tuple[tuple[int, str, str], ...] = (
+    (
+        1,
+        "deployments",
+        f"""INSERT INTO deployments ({_COLUMNS}, instances, created_at)
+            VALUES ({_ONE}, 2, 1234.5), ({_TWO}, 1, 1234.5)""",
+    ),
+    (
+        1,
+        "keys",
+        f"""{_KEYS}) VALUES
+            ('key', 'one', '{ONE.digest}', 1234.5), ('other', 'two', '{TWO.digest}', 1234.5)""",
+    ),
+    (2, "names", "INSERT INTO names VALUES ('one', 4), ('two', 1)"),
+    (
+        2,
+        "deployments",
+        f"""INSERT INTO versions ({_COLUMNS}, instances, created_at)
+            VALUES ({_ONE}, 2, 1234.5), ({_TWO}, 1, 1234.5)""",
+    ),
+    (
+        2,
+        "keys",
+        f"""{_KEYS}, version) VALUES
+            ('key', 'one', '{ONE.digest}', 1234.5, 3), ('other', 'two', '{TWO.digest}', 1234.5, 1)
+        """,
+    ),
+    (2, "pointers", "INSERT INTO pointers VALUES ('one', 'prod', 3, 1, 1.5, 2.5)"),
+    (4, "environments", "INSERT INTO environments VALUES ('tools', '[\"torch>=2\"]', 1.5, 2.5)"),
+    (
+        5,
+        "deployments",
+        f"""INSERT INTO versions ({_COLUMNS}, options, created_at) VALUES
+            ({_ONE}, '{{"min_instances": 2, "max_instances": 2}}', 1234.5),
+            ({_TWO}, '{{}}', 1234.5)""",
+    ),
+    (5, "secrets", "INSERT INTO secrets VALUES ('one', 3, 'TOKEN', 'pssst')"),
+)
 
 
 def write_state(folder: Path, version: int) -> None:
@@ -61,10 +94,11 @@ def write_state(folder: Path, version: int) -> None:
             connection.execute(f"PRAGMA user_version = {version}")
 
 
-def _written_by(version: int) -> Sequence[str]:
-    if version == 1:
-        return [_FIRST]
-    return [_SECOND, _FOURTH] if version >= 4 else [_SECOND]
+def _written_by(version: int) -> Collection[str]:
+    """In the order of their first versions: rows come after those that they refer to."""
+    found = {what: statement for since, what, statement in _WRITTEN if since <= version}
+    # Versions belong to names.
+    return sorted(found.values(), key=lambda statement: "INTO names" not in statement)
 
 
 @dataclass(frozen=True)
@@ -82,8 +116,9 @@ def expected(version: int) -> Kept:
     """What this daemon has to find in such a directory."""
     if version == 0:
         return Kept([], [], [], [], [None, None])
+    secrets = {"TOKEN": "pssst"} if version >= 5 else {}
     return Kept(
-        [ONE, TWO],
+        [replace(ONE, secrets=secrets), TWO],
         # The first one did not remember the numbers of what was deleted.
         [("one", 3 if version == 1 else 4), ("two", 1)],
         [PROD] if version >= 2 else [],

@@ -94,6 +94,7 @@ async def test_a_database_of_somebody_else(tmp_path: Path) -> None:
 async def test_a_pointer_to_a_version_that_is_not_there(tmp_path: Path) -> None:
     write_state(tmp_path, VERSION)
     with closing(sqlite3.connect(tmp_path / "pipelined.db")) as connection:
+        connection.execute("DELETE FROM secrets")
         connection.execute("DELETE FROM versions WHERE name = 'one'")
         connection.commit()
     await refuse(tmp_path, "a row refers to one that is missing")
@@ -104,6 +105,8 @@ async def test_a_pointer_to_a_version_that_is_not_there(tmp_path: Path) -> None:
     [
         "UPDATE versions SET environment = 'torn {'",
         "UPDATE versions SET code_topology = '7'",
+        "UPDATE versions SET options = '[]'",
+        "UPDATE versions SET options = '{\"instances\": 1}'",
         "UPDATE environments SET requirements = 'null'",
         "UPDATE versions SET digest = CAST(x'fffe' AS TEXT)",
     ],
@@ -125,7 +128,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with closing(sqlite3.connect(folder / "before" / "pipelined.db")) as connection:
         connection.execute("PRAGMA wal_autocheckpoint = 0")
         for count in (7, 8, 9):
-            connection.execute("UPDATE versions SET instances = ? WHERE name = 'two'", (count,))
+            connection.execute("UPDATE versions SET created_at = ? WHERE name = 'two'", (count,))
             connection.commit()
         copy_state(folder / "before", folder / "state")
     return folder / "state"
@@ -152,5 +155,5 @@ async def test_bytes_that_changed_anywhere(
         return
     if file == "pipelined.db-wal":
         # Its checksums end it where the damage is: what was there after some transaction.
-        counts = [each.instances for each in found.deployments]
-        assert counts in [[2, 1], [2, 7], [2, 8], [2, 9]]
+        times = [each.created_at for each in found.deployments]
+        assert times in [[1234.5, last] for last in (1234.5, 7, 8, 9)]

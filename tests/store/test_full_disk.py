@@ -13,7 +13,6 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2
 
-from pipeline import Client
 from tests.conftest import QUICK_PRELOAD
 from tests.running_daemon import RunningDaemon, check_health
 from tests.store.disk_script import Facts, adding, kept, refused, steps, told, writing
@@ -94,11 +93,6 @@ class Storm:
         finally:
             shutil.rmtree(copy)
 
-    def reconnect(self) -> Client:
-        self.client.close()
-        self.client = self.daemon.client()
-        return self.client
-
     def close(self) -> None:
         self.disk.mend()
         self.client.close()
@@ -127,3 +121,33 @@ async def test_any_call_fails(storm: Storm, mode: str) -> None:
     left = {path.name for path in (storm.daemon.state_dir / "code").iterdir()}
     assert len(left) == len(STEADY)
     assert not list((storm.daemon.state_dir / "files" / "incoming").iterdir())
+
+
+def test_what_was_acknowledged_outlives_a_stop_and_a_crash_on_a_full_disk(storm: Storm) -> None:
+    storm.disk.fill()
+    assert storm.daemon.stop() == 0
+    # A start needs some of it: it is refused, in plain words.
+    with pytest.raises(AssertionError, match="pipelined: .* cannot be used") as caught:
+        storm.daemon.start()
+    assert "Traceback" not in str(caught.value)
+    storm.disk.mend()
+    storm.daemon.start()
+    storm.check_alive()
+    storm.check_told(storm.facts, storm.facts)
+    storm.disk.fill()
+    assert refused(lambda: storm.client.deploy(adding("?"), "refused"))
+    storm.daemon.kill()
+    storm.disk.mend()
+    storm.daemon.start()
+    storm.check_alive()
+    storm.check_told(storm.facts, storm.facts)
+
+
+def test_a_disk_that_can_only_be_read_is_refused_at_the_start(storm: Storm) -> None:
+    assert storm.daemon.stop() == 0
+    storm.disk.fill(error=errno.EROFS)
+    with pytest.raises(AssertionError, match="cannot be used: Read-only file system"):
+        storm.daemon.start()
+    storm.disk.mend()
+    storm.daemon.start()
+    storm.check_told(storm.facts, storm.facts)

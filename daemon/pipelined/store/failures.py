@@ -25,5 +25,5 @@ def decoding(operation: str) -> Iterator[None]:
     """Turn what the content of a row makes impossible into a StorageFailed."""
     try:
         yield
-    except (ValueError, TypeError) as error:
+    except (AttributeError, TypeError, ValueError) as error:
         raise StorageFailed(operation, "the database is damaged: a row makes no sense") from error

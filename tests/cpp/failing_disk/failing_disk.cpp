@@ -44,6 +44,7 @@ struct Control {
 static_assert(Number::is_always_lock_free, "other processes have it, too");
 
 // Not <fcntl.h>: it declares open() with an ellipsis.
+constexpr int o_write = 01;
 constexpr int o_read_write = 02;
 constexpr int o_create = 0100;
 
@@ -98,6 +99,15 @@ class Disk {
     return size > 0 && fails(operation, std::string_view(path.data(), size));
   }
 
+  // Opening to write fails where it makes a file, and on a disk that can only be read.
+  [[nodiscard]] bool fails_to_open(std::string_view path, int flags) const {
+    if (control_ == nullptr || (flags & (o_write | o_read_write | o_create)) == 0) {
+      return false;
+    }
+    const bool makes = (flags & o_create) != 0 && ::access(std::string(path).c_str(), F_OK) != 0;
+    return (makes || control_->error == EROFS) && fails(Operation::create, path);
+  }
+
   [[nodiscard]] bool torn() const { return control_->torn != 0; }
 
  private:
@@ -126,13 +136,11 @@ using Rename = int (*)(const char*, const char*);
 using MakeFolder = int (*)(const char*, mode_t);
 
 int open_with(Open real, const char* path, int flags, mode_t mode) {
-  const bool making = (flags & o_create) != 0;
-  return making && disk().fails(Operation::create, path) ? -1 : real(path, flags, mode);
+  return disk().fails_to_open(path, flags) ? -1 : real(path, flags, mode);
 }
 
 int open_at_with(OpenAt real, int folder, const char* path, int flags, mode_t mode) {
-  const bool making = (flags & o_create) != 0;
-  return making && disk().fails(Operation::create, path) ? -1 : real(folder, path, flags, mode);
+  return disk().fails_to_open(path, flags) ? -1 : real(folder, path, flags, mode);
 }
 
 ssize_t write_at_with(WriteAt real, int descriptor, const void* data, std::size_t size, off_t at) {
