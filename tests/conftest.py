@@ -23,6 +23,8 @@ QUICK_PRELOAD = ("--preload=numpy",)
 # Each may have a daemon of its own that has imported the model libraries, a gigabyte.
 MAX_WORKERS = 8
 
+MAX_ID_BYTES = 64
+
 _TEMPORARY = pytest.StashKey[str]()
 
 
@@ -45,6 +47,11 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_xdist_auto_num_workers() -> int:
     """One for each core that there is: of `make test`, most is work, not waiting."""
     return min(len(os.sched_getaffinity(0)), MAX_WORKERS)
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """No contents of files in the names of tests, which have to be the same in every worker."""
+    return argname if isinstance(val, bytes) and len(val) > MAX_ID_BYTES else None
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -79,6 +79,8 @@ _WRITTEN: tuple[tuple[int, str, str], ...] = (
             ({_TWO}, '{{}}', 1234.5)""",
     ),
     (5, "secrets", "INSERT INTO secrets VALUES ('one', 3, 'TOKEN', 'pssst')"),
+    (6, "owners", f"INSERT INTO file_owners VALUES ('{CODE.sha256}', 'somebody')"),
+    (7, "uses", "INSERT INTO last_uses VALUES ('one', 3, 99.5)"),
 )
 
 
@@ -110,12 +112,14 @@ class Kept:
     pointers: Sequence[Pointer]
     environments: Sequence[Environment]
     keys: Sequence[int | None]
+    owners: Sequence[tuple[str, str]]
+    uses: Mapping[tuple[str, int], float]
 
 
 def expected(version: int) -> Kept:
     """What this daemon has to find in such a directory."""
     if version == 0:
-        return Kept([], [], [], [], [None, None])
+        return Kept([], [], [], [], [None, None], [], {})
     secrets = {"TOKEN": "pssst"} if version >= 5 else {}
     return Kept(
         [replace(ONE, secrets=secrets), TWO],
@@ -124,6 +128,8 @@ def expected(version: int) -> Kept:
         [PROD] if version >= 2 else [],
         [TOOLS] if version >= 4 else [],
         [3, 1],
+        [(CODE.sha256, "somebody")] if version >= 6 else [],
+        {("one", 3): 99.5} if version >= 7 else {},
     )
 
 
@@ -141,6 +147,8 @@ async def open_state(folder: Path) -> Kept:
                 await store.pointers(),
                 await store.environments().environments(),
                 [await store.deployed("key", ONE), await store.deployed("other", TWO)],
+                await store.file_owners().owners(),
+                await store.last_uses(),
             )
         finally:
             await store.close()
