@@ -112,7 +112,7 @@ def main() -> int:
         console.print(f"Seed {seed}, {options.minutes:g} minutes. State directory: {place.disk}.")
         clock = Clock(place.root)
         served = Served(place, clock)
-        loads = all_loads(place.root / "executed")
+        loads = all_loads(place.notes / "executed")
         storm = Storm(served, place, clock, Incidents(), loads)
         kinds = options.only or sorted(KINDS)
         return _rage(storm, schedule(seed, options.minutes, kinds), options.minutes, console)

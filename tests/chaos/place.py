@@ -48,6 +48,7 @@ class Place:
     Attributes:
         root: Has everything else; what the daemon logs, too.
         state: The state directory.
+        notes: For what runs write; beside the state directory workers may make nothing.
         temporary: ``TMPDIR`` of the daemon and all that it starts.
         shared_memory: /dev/shm if nobody else has it, else None.
         own_disk: Whether the state directory is on a small disk of its own.
@@ -57,7 +58,8 @@ class Place:
         self.root = Path(tempfile.mkdtemp(prefix=prefix))
         self.state = self.root / "state"
         self.temporary = self.root / "tmp"
-        for folder in (self.state, self.temporary):
+        self.notes = self.root / "notes"
+        for folder in (self.state, self.temporary, self.notes):
             folder.mkdir()
         self.shared_memory: Path | None = None
         self.own_disk = False

@@ -90,7 +90,7 @@ def jump(storm: Storm, dice: random.Random) -> str:
     if not storm.clock.jumps:
         raise NotPossible("no C compiler to make the library with that fakes the time of day")
     with storm.incidents.fault("clock jumps", NOBODY), storm.served.client() as client:
-        run = client.submit("durable", str(storm.place.root / "jumps"), storm.note(), 0.0)
+        run = client.submit("durable", str(storm.place.notes / "jumps"), storm.note(), 0.0)
         run.result(30)
         seconds = dice.randrange(-LONGEST_JUMP_SECONDS, LONGEST_JUMP_SECONDS)
         storm.clock.jump(seconds)

@@ -71,11 +71,11 @@ class Storm:
     @property
     def flag(self) -> Path:
         """The file that makes startups of FRAGILE fail."""
-        return self.place.root / "fragile"
+        return self.place.notes / "fragile"
 
     def note(self) -> str:
         """The path of a new file."""
-        return str(self.place.root / f"note-{next(self._notes)}")
+        return str(self.place.notes / f"note-{next(self._notes)}")
 
     def misbehave(
         self, client: Client, name: str, how: str, *, size: int = 0, timeout: float = 60.0

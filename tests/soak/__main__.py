@@ -73,7 +73,7 @@ def main() -> int:
 def _soak(served: Served, place: Place, minutes: float, console: Console) -> int:
     served.start()
     incidents = Incidents()
-    loads: dict[str, Load] = {**all_loads(place.root / "executed"), **other_loads(place.root)}
+    loads: dict[str, Load] = {**all_loads(place.notes / "executed"), **other_loads(place.notes)}
     with served.client() as client:
         for load in loads.values():
             load.deploy(client)
