@@ -43,12 +43,14 @@ async def test_a_caller_that_leaves_while_a_message_waits(tmp_path: Path) -> Non
     server.add_insecure_port(address)
     await server.start()
     async with grpc.aio.insecure_channel(address) as channel:
-        call: Any = channel.unary_stream(f"/{SERVICE}/Stream")(b"")
+        begin: Any = channel.unary_stream(f"/{SERVICE}/Stream")
+        turn: Any = channel.unary_unary(f"/{SERVICE}/Echo")
+        call = begin(b"")
         assert await call.read() == b"first"
         await sending.wait()
         # What comes after it on the same connection: the message has been begun by then, and waits.
         for _ in range(TURNS):
-            await channel.unary_unary(f"/{SERVICE}/Echo")(b"")
+            await turn(b"")
         call.cancel()
         assert isinstance(await ended, asyncio.CancelledError)
     await server.stop(None)
