@@ -19,7 +19,8 @@ from pipelined.core.errors import (
 from pipelined.core.files import StoredFile
 from pipelined.core.free_instances import FreeInstances
 from pipelined.core.instance import Instance
-from pipelined.core.ports import RunResult, RunStream, Worker, WorkerLauncher
+from pipelined.core.observers import UNOBSERVED
+from pipelined.core.ports import Observer, RunResult, RunStream, Worker, WorkerLauncher
 from pipelined.core.specification import Specification
 from pipelined.core.stages import Stage, Timeline
 from pipelined.core.states import State
@@ -55,13 +56,14 @@ class Deployment:
         code_path: Path,
         launcher: WorkerLauncher,
         on_change: Callable[[Deployment], None],
+        observer: Observer = UNOBSERVED,
     ) -> None:
         self.specification = specification
         self.runs_succeeded = 0
         self.runs_failed = 0
         self._on_change = on_change
         self._instances = [
-            Instance(specification, code_path, launcher, self)
+            Instance(specification, code_path, launcher, self, observer=observer)
             for _ in range(specification.instances)
         ]
         self._free = FreeInstances()
@@ -153,14 +155,15 @@ class Deployment:
         request: bytes,
         seconds_left: float | None = None,
         files: Sequence[StoredFile] = (),
-        on_begin: Callable[[], None] = lambda: None,
+        on_begin: Callable[[Timeline | None], None] = lambda startup: None,
     ) -> RunResult:
         """Execute the graph once, on the first instance that is free; starts a cold one.
 
         A caller that is cancelled while it waits leaves the queue. One that is cancelled while its
         run is executed is released at once, and the worker is told; the instance takes the next run
         when this one is over. The files are those that the request refers to, held by the caller.
-        ``on_begin`` is called when an instance has been found.
+        ``on_begin`` is called when an instance has been found, with the startup that the run has
+        waited for because no instance was warm when it came.
 
         Raises:
             QueueFull: Too many runs wait already.
@@ -172,9 +175,9 @@ class Deployment:
         life = await self._admitted()
         workers: list[Worker] = []
 
-        def begin(worker: Worker) -> asyncio.Future[RunResult]:
+        def begin(worker: Worker, startup: Timeline | None) -> asyncio.Future[RunResult]:
             workers.append(worker)
-            on_begin()
+            on_begin(startup)
             return worker.run(run_id, request, files)
 
         future = await self._begun(begin, seconds_left)
@@ -192,7 +195,7 @@ class Deployment:
         send: Callable[[bytes], Awaitable[None]],
         seconds_left: float | None = None,
         files: Sequence[StoredFile] = (),
-        on_begin: Callable[[], None] = lambda: None,
+        on_begin: Callable[[Timeline | None], None] = lambda startup: None,
     ) -> RunResult:
         """Execute the graph once, as ``run`` does, and send its messages as they come.
 
@@ -206,8 +209,8 @@ class Deployment:
         life = await self._admitted()
         streams: list[RunStream] = []
 
-        def begin(worker: Worker) -> asyncio.Future[RunResult]:
-            on_begin()
+        def begin(worker: Worker, startup: Timeline | None) -> asyncio.Future[RunResult]:
+            on_begin(startup)
             streams.append(worker.stream(run_id, request, files))
             return streams[0].ended
 
@@ -239,15 +242,15 @@ class Deployment:
 
     async def _begun(
         self,
-        begin: Callable[[Worker], asyncio.Future[RunResult]],
+        begin: Callable[[Worker, Timeline | None], asyncio.Future[RunResult]],
         seconds_left: float | None,
     ) -> asyncio.Future[RunResult]:
         """Wait for a free instance and begin a run on it; returns what is done when it is over."""
         self._active += 1
         self._quiet.clear()
         try:
-            instance = await self._claim(seconds_left)
-            future = self._begin(instance, begin)
+            instance, startup = await self._claim(seconds_left)
+            future = self._begin(instance, lambda worker: begin(worker, startup))
         except BaseException as error:
             self._run_over(error)
             raise
@@ -343,13 +346,16 @@ class Deployment:
             self._free.give_back(instance)
             raise
 
-    async def _claim(self, seconds_left: float | None) -> Instance:
+    async def _claim(self, seconds_left: float | None) -> tuple[Instance, Timeline | None]:
+        """Return an instance, and the startup that it had to be waited for."""
         if (instance := self._free.take()) is not None:
-            return instance
+            return instance, None
         if self._free.waiting >= QUEUE_LIMIT:
             raise self._queue_full(self._free.waiting)
+        cold = self.state is not State.WARM
         self._start_more(seconds_left)
-        return await self._free.wait()
+        instance = await self._free.wait()
+        return instance, instance.timeline if cold else None
 
     def _queue_full(self, waiting: int) -> QueueFull:
         wait = self._mean_seconds * waiting / len(self._instances)

@@ -23,7 +23,8 @@ from pipelined.core.errors import (
     StorageFailed,
     VersionInUse,
 )
-from pipelined.core.ports import DeploymentStore, WorkerLauncher
+from pipelined.core.observers import UNOBSERVED
+from pipelined.core.ports import DeploymentStore, Observer, WorkerLauncher
 from pipelined.core.references import Pointer
 from pipelined.core.specification import Specification, validate
 from pipelined.core.versions import Catalogue, Versions
@@ -48,6 +49,7 @@ class Deployments(Catalogue):
         on_change: Called with a name and its newest version, when its state is another one now, and
             with the name and None when it is gone.
         versions_kept: Newest versions of a name that are kept, at least 1.
+        observer: Is told of what happens to them.
     """
 
     def __init__(
@@ -56,12 +58,14 @@ class Deployments(Catalogue):
         launcher: WorkerLauncher,
         on_change: Callable[[str, Deployment | None], None],
         versions_kept: int,
+        observer: Observer = UNOBSERVED,
     ) -> None:
         super().__init__()
         self._store = store
         self._launcher = launcher
         self._on_change = on_change
         self._versions_kept = versions_kept
+        self._observer = observer
         self._changing = asyncio.Lock()
         # Of versions that were deleted or forgotten.
         self._drains: dict[asyncio.Task[None], Deployment] = {}
@@ -248,6 +252,7 @@ class Deployments(Catalogue):
             await self._store.remove(name)
             del self._by_name[name]
         self._on_change(name, None)
+        self._observer.deployment_changed(name, exists=False)
         return [self._drain(deployment, reason) for deployment in gone]
 
     async def _point(
@@ -298,13 +303,14 @@ class Deployments(Catalogue):
 
     def _made(self, specification: Specification) -> Deployment:
         code_path = self._store.code_path(specification.code)
-        return Deployment(specification, code_path, self._launcher, self._changed)
+        return Deployment(specification, code_path, self._launcher, self._changed, self._observer)
 
     def _changed(self, deployment: Deployment) -> None:
         name = deployment.specification.name
         versions = self._by_name.get(name)
         # What became of an older version is not what the name stands for.
         if versions is not None and versions.newest is deployment:
+            self._observer.deployment_changed(name, exists=True)
             self._on_change(name, deployment)
 
     def _let_cool(self, versions: Versions, deployment: Deployment, replaced_by: int) -> None:

@@ -18,7 +18,8 @@ from pipelined.core.errors import (
     StartupFailed,
     WorkerDied,
 )
-from pipelined.core.ports import StartSpec, Worker, WorkerLauncher
+from pipelined.core.observers import UNOBSERVED
+from pipelined.core.ports import Observer, StartSpec, Worker, WorkerLauncher
 from pipelined.core.specification import Specification
 from pipelined.core.stages import Stage, StageKind, Timeline
 from pipelined.core.states import State
@@ -61,11 +62,13 @@ class Instance:
         owner: InstanceOwner,
         *,
         threads: int = 0,
+        observer: Observer = UNOBSERVED,
     ) -> None:
         self._specification = specification
         self._code_path = code_path
         self._launcher = launcher
         self._owner = owner
+        self._observer = observer
         self._threads = threads
         self._startup: asyncio.Task[None] | None = None
         self._backoff = Backoff()
@@ -158,14 +161,17 @@ class Instance:
         try:
             await self._start_worker(self.timeline)
         except (StartupFailed, WorkerDied) as error:
+            self._observer.startup_ended(self.timeline, error)
             await self._startup_failed(error)
             raise
         except DomainError as error:
             # Not the pipeline's fault, so nothing is held against it.
+            self._observer.startup_ended(self.timeline, error)
             await self._startup_abandoned(error)
             raise
         except Exception as error:
             reason = NurseryUnavailable(f"internal error of the daemon ({type(error).__name__})")
+            self._observer.startup_ended(self.timeline, reason)
             await self._startup_abandoned(reason)
             raise reason from error
         except BaseException:
@@ -174,12 +180,14 @@ class Instance:
         self.failure = None
         self._last_error = None
         self._first_run_is_due = True
+        self._observer.startup_ended(self.timeline, None)
         self._become(State.WARM)
         self._owner.instance_ready(self)
 
     async def _start_worker(self, timeline: Timeline) -> None:
         def on_stage(stage: Stage) -> None:
             timeline.stages.append(stage)
+            self._observer.stage_ended(timeline.deployment, stage)
             for listener in list(self._listeners):
                 listener(stage)
 
@@ -237,6 +245,7 @@ class Instance:
     def _worker_exited(self, exited: asyncio.Future[Exit]) -> None:
         if self.worker is None or self.worker.exited is not exited or self.state is not State.WARM:
             return
+        self._observer.worker_died(self._specification.name, exited.result())
         self.worker = None
         self._startup = None
         self._become(State.COLD)

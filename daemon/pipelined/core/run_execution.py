@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from functools import partial
 
 from pipelined.core.deployment import Deployment
 from pipelined.core.errors import DomainError, RunCancelled, RunTimedOut
 from pipelined.core.files import StoredFile
 from pipelined.core.ports import RunResult
-from pipelined.core.runs import Run, Runs, detached
+from pipelined.core.runs import Run, Runs, current_run, detached
 
 
 class RunExecution:
@@ -40,7 +41,7 @@ class RunExecution:
         """
         with self._recorded(run):
             result = await deployment.run(
-                run.id, request, seconds_left, files, lambda: self._runs.begun(run)
+                run.id, request, seconds_left, files, partial(self._runs.begun, run)
             )
             self._runs.succeeded(run, result)
             return result
@@ -62,7 +63,7 @@ class RunExecution:
         """
         with self._recorded(run):
             result = await deployment.stream(
-                run.id, request, send, seconds_left, files, lambda: self._runs.begun(run)
+                run.id, request, send, seconds_left, files, partial(self._runs.begun, run)
             )
             # Unless what ended it was lost in ``send``.
             _check(run)
@@ -143,6 +144,7 @@ class RunExecution:
         assert task is not None
         _check(run)
         run.interrupt = task.cancel
+        token = current_run.set(run)
         try:
             yield
         except asyncio.CancelledError:
@@ -154,6 +156,7 @@ class RunExecution:
             self._runs.failed(run, error)
             raise
         finally:
+            current_run.reset(token)
             run.interrupt = None
             run.left.set()
 

@@ -9,13 +9,16 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from enum import Enum
 from itertools import islice
 
 from pipelined.core.errors import KeyReused, RunNotFound
-from pipelined.core.ports import RunResult
+from pipelined.core.observers import UNOBSERVED
+from pipelined.core.ports import UNTRACED, NodeTime, Observer, RunResult, TraceContext
 from pipelined.core.printed import Journal, LineBuffer
+from pipelined.core.stages import Timeline
 
 
 class RunState(Enum):
@@ -65,6 +68,8 @@ class Run:
         left: Set when the wait has been ended, and the worker told.
         key: Idempotency key, or empty.
         digest: Of what the key was given for.
+        trace: Where in a trace it is: as its caller says, later as its worker is to know.
+        startup: That it has waited for, if no instance was warm when it came.
     """
 
     id: str
@@ -84,6 +89,12 @@ class Run:
     left: asyncio.Event = field(default_factory=asyncio.Event)
     key: str = ""
     digest: str = ""
+    trace: TraceContext = UNTRACED
+    startup: Timeline | None = None
+
+
+# That the current task carries out.
+current_run: ContextVar[Run | None] = ContextVar("current_run", default=None)
 
 
 def steady_clock() -> Callable[[], float]:
@@ -107,12 +118,20 @@ class Runs:
         journal: Keeps the lines that they print.
         limits: What is kept.
         clock: Seconds since the epoch; does not go back.
+        observer: Is told of each.
     """
 
-    def __init__(self, journal: Journal, limits: RunLimits, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        limits: RunLimits,
+        clock: Callable[[], float],
+        observer: Observer = UNOBSERVED,
+    ) -> None:
         self._journal = journal
         self._limits = limits
         self._clock = clock
+        self._observer = observer
         self._runs: dict[str, Run] = {}
         self._keys: dict[str, Run] = {}
         # By whether they were submitted, in the order of their ends.
@@ -129,6 +148,7 @@ class Runs:
         submitted: bool = False,
         key: str = "",
         digest: str = "",
+        trace: TraceContext = UNTRACED,
     ) -> Run:
         """Remember a run that is about to join the queue of its deployment."""
         self.sweep()
@@ -141,10 +161,12 @@ class Runs:
             self._journal.open(run_id),
             key=key,
             digest=digest,
+            trace=trace,
         )
         self._runs[run_id] = run
         if key:
             self._keys[key] = run
+        self._observer.run_created(run)
         return run
 
     def get(self, run_id: str) -> Run:
@@ -181,10 +203,12 @@ class Runs:
         )
         return [*islice(fitting, limit)]
 
-    def begun(self, run: Run) -> None:
-        """Take note that a worker has got it."""
+    def begun(self, run: Run, startup: Timeline | None = None) -> None:
+        """Take note that a worker is about to get it, after the startup that it waited for."""
         run.state = RunState.RUNNING
         run.started_at = self._clock()
+        run.startup = startup
+        self._observer.run_begun(run)
 
     def succeeded(self, run: Run, result: RunResult) -> None:
         """Take note of its end, and keep the outputs of a submitted one."""
@@ -193,7 +217,7 @@ class Runs:
             run.response = bytes(result.response)
             self._with_outputs[run.id] = run
             self._output_bytes += len(run.response)
-        self._end(run, RunState.SUCCEEDED)
+        self._end(run, RunState.SUCCEEDED, result.nodes)
         while self._output_bytes > self._limits.store_bytes:
             self._drop_response(next(iter(self._with_outputs.values())))
 
@@ -234,12 +258,13 @@ class Runs:
             await asyncio.sleep(interval_seconds)
             self.sweep()
 
-    def _end(self, run: Run, state: RunState) -> None:
+    def _end(self, run: Run, state: RunState, nodes: Sequence[NodeTime] = ()) -> None:
         run.state = state
         run.ended_at = self._clock()
         self._ended[run.submitted][run.id] = run
         run.ended.set()
         run.lines.close()
+        self._observer.run_ended(run, nodes)
         self.sweep()
 
     def _drop_response(self, run: Run) -> None:

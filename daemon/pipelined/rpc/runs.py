@@ -23,6 +23,7 @@ from pipelined.rpc.messages import checked_key
 from pipelined.rpc.run_inputs import LARGE, RunInputs
 from pipelined.rpc.run_messages import run_info
 from pipelined.rpc.status import RUN_ID_METADATA, unary
+from pipelined.rpc.trace_headers import trace_context
 from pipelined_api.v1 import runs_pb2
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -111,6 +112,7 @@ class RunCalls:
             submitted=submitted,
             key=key,
             digest=digest,
+            trace=trace_context(context.invocation_metadata()),
         )
         context.set_trailing_metadata(((RUN_ID_METADATA, run.id),))
         return run

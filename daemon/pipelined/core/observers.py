@@ -1,0 +1,83 @@
+"""Observers: the one that does nothing, and several as one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from pipelined.core.errors import Exit
+from pipelined.core.ports import NodeTime, Observer
+from pipelined.core.stages import Stage, Timeline
+
+if TYPE_CHECKING:
+    from pipelined.core.runs import Run
+
+
+class Unobserved:
+    """Heeds nothing; a base for observers that heed some of it."""
+
+    def deployment_changed(self, name: str, *, exists: bool) -> None:
+        """See Observer."""
+
+    def run_created(self, run: Run) -> None:
+        """See Observer."""
+
+    def run_begun(self, run: Run) -> None:
+        """See Observer."""
+
+    def run_ended(self, run: Run, nodes: Sequence[NodeTime]) -> None:
+        """See Observer."""
+
+    def stage_ended(self, name: str, stage: Stage) -> None:
+        """See Observer."""
+
+    def startup_ended(self, timeline: Timeline, error: Exception | None) -> None:
+        """See Observer."""
+
+    def worker_died(self, name: str, exit_: Exit) -> None:
+        """See Observer."""
+
+
+UNOBSERVED: Observer = Unobserved()
+
+
+class Observers(Unobserved):
+    """Tells each of several observers, in their order."""
+
+    def __init__(self, *observers: Observer) -> None:
+        self._observers = observers
+
+    def deployment_changed(self, name: str, *, exists: bool) -> None:
+        """See Observer."""
+        for observer in self._observers:
+            observer.deployment_changed(name, exists=exists)
+
+    def run_created(self, run: Run) -> None:
+        """See Observer."""
+        for observer in self._observers:
+            observer.run_created(run)
+
+    def run_begun(self, run: Run) -> None:
+        """See Observer."""
+        for observer in self._observers:
+            observer.run_begun(run)
+
+    def run_ended(self, run: Run, nodes: Sequence[NodeTime]) -> None:
+        """See Observer."""
+        for observer in self._observers:
+            observer.run_ended(run, nodes)
+
+    def stage_ended(self, name: str, stage: Stage) -> None:
+        """See Observer."""
+        for observer in self._observers:
+            observer.stage_ended(name, stage)
+
+    def startup_ended(self, timeline: Timeline, error: Exception | None) -> None:
+        """See Observer."""
+        for observer in self._observers:
+            observer.startup_ended(timeline, error)
+
+    def worker_died(self, name: str, exit_: Exit) -> None:
+        """See Observer."""
+        for observer in self._observers:
+            observer.worker_died(name, exit_)
