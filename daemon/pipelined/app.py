@@ -20,6 +20,9 @@ from pipelined.installed import InstalledPackages
 from pipelined.nursery.limits import Limits
 from pipelined.nursery.supervisor import Nursery, log_output
 from pipelined.nursery.temporary_folders import TemporaryFolders
+from pipelined.observe.observation import metrics_served, observing
+from pipelined.observe.reporter import Reporter
+from pipelined.rpc import failed_calls
 from pipelined.rpc.health import Health
 from pipelined.rpc.listener import Listener
 from pipelined.rpc.server import create_server
@@ -42,6 +45,7 @@ async def serve(settings: Settings) -> None:
         StateDirectoryError: The state directory, or the database in it, cannot be used.
         StorageFailed: What is in them cannot be read.
         ListenError: An address cannot be listened on.
+        MetricsError, TracesError: What is to watch it cannot be had.
     """
     _allow_descriptors()
     stop = _stop_on_signals()
@@ -58,9 +62,11 @@ async def serve(settings: Settings) -> None:
             url_hosts=settings.urls.allow_hosts,
             url_bytes=settings.files.max_size,
         )
+        version = metadata.version("pipelined")
+        observation = await stack.enter_async_context(observing(settings, version))
         clock = steady_clock()
         journal = Journal(clock)
-        runs = Runs(journal, settings.runs.limits(), clock)
+        runs = Runs(journal, settings.runs.limits(), clock, observation.observer)
         stack.push_async_callback(_cancelled, asyncio.create_task(runs.keep_swept()))
 
         def on_output(printed: Printed) -> None:
@@ -71,6 +77,7 @@ async def serve(settings: Settings) -> None:
         await asyncio.to_thread(folders.remove_stale)
         nursery = Nursery(
             preload=settings.nursery.preload,
+            preload_besides=observation.preload,
             on_output=on_output,
             limits=limits,
             files=files,
@@ -78,10 +85,16 @@ async def serve(settings: Settings) -> None:
         )
         health = Health()
         deployments = Deployments(
-            store, nursery, health.deployment_changed, settings.deployments.versions_kept
+            store,
+            nursery,
+            health.deployment_changed,
+            settings.deployments.versions_kept,
+            observation.observer,
+        )
+        reporter = Reporter(
+            deployments, observation.activity, lambda: files.stored_bytes, failed_calls.counted
         )
         installed = InstalledPackages()
-        version = metadata.version("pipelined")
         server = create_server(
             deployments,
             Environments(store.environments(), installed),
@@ -93,10 +106,17 @@ async def serve(settings: Settings) -> None:
             nursery.status,
             gpu_models(),
             version,
+            reporter.report,
+            observation.interceptors,
         )
         stack.push_async_callback(server.stop, None)
         listener = stack.enter_context(contextlib.closing(Listener()))
         bound = [listener.bind(server, address) for address in settings.daemon.addresses]
+        await stack.enter_async_context(
+            metrics_served(
+                settings.metrics, version, reporter, nursery.status, lambda: health.serving
+            )
+        )
 
         # The imports take seconds: they begin before the rest, and nobody waits for them here.
         await nursery.start()

@@ -8,7 +8,14 @@ from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
 
 from pipelined.core.files import FileLimits
 from pipelined.core.runs import RunLimits
@@ -165,6 +172,39 @@ class UrlSettings(Section):
     """Where workers may fetch files from: HOST or HOST:PORT; * is any public host."""
 
 
+class MetricsSettings(Section):
+    """The HTTP port with /metrics, for Prometheus, and /healthz."""
+
+    address: ListenAddress | None = None
+    """Where: HOST:PORT; none given: nowhere."""
+    off_loopback: bool = False
+    """Whether it may be an address that other machines reach. There is neither TLS nor a token."""
+
+    @field_validator("address")
+    @classmethod
+    def _tcp(cls, address: Address | None) -> Address | None:
+        if address is not None and address.path is not None:
+            raise ValueError(f"{str(address)!r} is not host:port")
+        return address
+
+    @model_validator(mode="after")
+    def _loopback(self) -> MetricsSettings:
+        if self.address is not None and not (self.off_loopback or self.address.is_loopback):
+            raise ValueError(
+                f"{str(self.address)!r} is reached by other machines, without TLS or a token: "
+                "off_loopback = true allows that"
+            )
+        return self
+
+
+class TraceSettings(Section):
+    """Traces, exported with OTLP over gRPC."""
+
+    endpoint: Annotated[str, Field(pattern=r"^https?://[^\s/]+$")] | None = None
+    """Of the receiver, http://host:4317 or https://…; none given: what the standard variable
+    OTEL_EXPORTER_OTLP_ENDPOINT has, else there are no traces."""
+
+
 class Settings(Section):
     """How a daemon is to run: the whole configuration file."""
 
@@ -176,3 +216,5 @@ class Settings(Section):
     deployments: DeploymentSettings = Field(default_factory=DeploymentSettings)
     runs: RunSettings = Field(default_factory=RunSettings)
     urls: UrlSettings = Field(default_factory=UrlSettings)
+    metrics: MetricsSettings = Field(default_factory=MetricsSettings)
+    traces: TraceSettings = Field(default_factory=TraceSettings)

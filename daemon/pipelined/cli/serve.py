@@ -191,6 +191,7 @@ def serve(
     # Imported late, so that --help does not wait for gRPC.
     from pipelined.app import serve as serve_daemon
     from pipelined.core.errors import StorageFailed
+    from pipelined.observe.errors import MetricsError, TracesError
     from pipelined.observe.logs import configure
     from pipelined.rpc.listener import ListenError
     from pipelined.store.directory import StateDirectoryError
@@ -198,6 +199,12 @@ def serve(
     configure(settings.log.format, debug=settings.log.debug)
     try:
         asyncio.run(serve_daemon(settings))
-    except (ListenError, StateDirectoryError, StorageFailed) as error:
+    except (
+        ListenError,
+        MetricsError,
+        StateDirectoryError,
+        StorageFailed,
+        TracesError,
+    ) as error:
         typer.echo(f"pipelined: {error}", err=True)
         raise typer.Exit(1) from None

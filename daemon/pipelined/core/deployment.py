@@ -22,7 +22,7 @@ from pipelined.core.instance import Instance
 from pipelined.core.observers import UNOBSERVED
 from pipelined.core.ports import Observer, RunResult, RunStream, Worker, WorkerLauncher
 from pipelined.core.specification import Specification
-from pipelined.core.stages import Stage, Timeline
+from pipelined.core.stages import Stage, StageKind, Timeline
 from pipelined.core.states import State
 
 # Runs that may wait for one deployment, before more are refused.
@@ -111,6 +111,22 @@ class Deployment:
             for instance in self._instances
             if instance.worker is not None and not instance.worker.exited.done()
         ]
+
+    @property
+    def instance_states(self) -> list[State]:
+        """Of each instance."""
+        return [instance.state for instance in self._instances]
+
+    @property
+    def weights_bytes(self) -> int:
+        """Bytes of the files of weights that the live workers have loaded when they started."""
+        return sum(
+            stage.bytes
+            for instance in self._instances
+            if instance.worker is not None and instance.timeline is not None
+            for stage in instance.timeline.stages
+            if stage.kind is StageKind.WEIGHTS
+        )
 
     @property
     def startups(self) -> int:

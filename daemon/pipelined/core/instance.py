@@ -9,6 +9,7 @@ from typing import Protocol
 
 from pipelined.core import states
 from pipelined.core.backoff import Backoff
+from pipelined.core.current_run import outside_runs
 from pipelined.core.errors import (
     DomainError,
     Exit,
@@ -103,7 +104,8 @@ class Instance:
                 if isinstance(self._last_error, StartupFailed):
                     self._last_error.retry_after = delay
                 raise self._last_error.with_traceback(None)
-            self._startup = asyncio.create_task(self._start(delay), name="startup")
+            # It is nobody's in particular, and outlives the run that has asked for it.
+            self._startup = outside_runs(self._start(delay), name="startup")
             # A startup that nobody waits for must not complain about its exception.
             self._startup.add_done_callback(lambda task: task.cancelled() or task.exception())
         return self._startup

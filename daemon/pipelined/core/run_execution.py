@@ -7,11 +7,12 @@ import contextlib
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
 
+from pipelined.core.current_run import current_run
 from pipelined.core.deployment import Deployment
 from pipelined.core.errors import DomainError, RunCancelled, RunTimedOut
 from pipelined.core.files import StoredFile
 from pipelined.core.ports import RunResult
-from pipelined.core.runs import Run, Runs, current_run, detached
+from pipelined.core.runs import Run, Runs, detached
 
 
 class RunExecution:

@@ -9,7 +9,6 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Sequence
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 from enum import Enum
 from itertools import islice
@@ -91,10 +90,6 @@ class Run:
     digest: str = ""
     trace: TraceContext = UNTRACED
     startup: Timeline | None = None
-
-
-# That the current task carries out.
-current_run: ContextVar[Run | None] = ContextVar("current_run", default=None)
 
 
 def steady_clock() -> Callable[[], float]:

@@ -8,10 +8,10 @@ import os
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from pipelined.core.current_run import current_run
 from pipelined.core.errors import DomainError, Exit, FileMissing, StorageFailed, WorkerDied
 from pipelined.core.files import OutputKeeper, StoredFile
 from pipelined.core.ports import NodeTime, RunResult
-from pipelined.core.runs import current_run
 from pipelined.nursery.output_files import OutputFiles
 from pipelined.nursery.remote_stream import RemoteStream
 from pipelined.worker.channel import AsyncChannel, ProtocolError

@@ -26,7 +26,7 @@ RUN_BOUNDS = (
 )
 # A run that finds a free instance waits for some ten microseconds.
 QUEUE_BOUNDS = (0.0001, *RUN_BOUNDS)
-STAGE_BOUNDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+STAGE_BOUNDS = (0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0)
 
 
 class Histogram:
@@ -163,7 +163,8 @@ class Activity(Unobserved):
 
     def stage_ended(self, name: str, stage: Stage) -> None:
         """See Observer."""
-        if (tally := self.tallies.get(name)) is None:
+        # READY is a moment.
+        if stage.kind is StageKind.READY or (tally := self.tallies.get(name)) is None:
             return
         if (times := tally.stages.get(stage.kind)) is None:
             times = tally.stages[stage.kind] = Histogram(STAGE_BOUNDS)

@@ -10,7 +10,8 @@ import grpc.aio
 from grpc_status import rpc_status
 
 from pipelined.core.errors import ApiMismatch
-from pipelined.rpc.status import status_of
+from pipelined.rpc import failed_calls
+from pipelined.rpc.status import reason_of, status_of
 from pipelined_api.versions import API_VERSION, API_VERSION_KEY, major
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
@@ -55,6 +56,7 @@ def _refusing(handler: grpc.RpcMethodHandler[Any, Any], error: ApiMismatch) -> H
     rich = rpc_status.to_status(status_of(error))
 
     async def refuse(_: Any, context: grpc.aio.ServicerContext[Any, Any]) -> NoReturn:
+        failed_calls.count(reason_of(error))
         await context.abort(rich.code, rich.details, rich.trailing_metadata)
 
     # The message is not looked at: it may be of an API that nobody here knows.

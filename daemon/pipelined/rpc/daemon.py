@@ -13,13 +13,25 @@ import grpc.aio
 
 from pipelined.core import compatibility
 from pipelined.core.compatibility import Installed
+from pipelined.core.reports import Reporting
 from pipelined.rpc.messages import requirement_message, timestamp
+from pipelined.rpc.stats_messages import stats_message
 from pipelined.rpc.status import unary
 from pipelined_api.v1 import daemon_pb2, daemon_pb2_grpc
 from pipelined_api.versions import API_VERSION
 
 # What came after the first API, by name.
-FEATURES = ("stream", "versions", "pointers", "cool", "submit", "logs", "bundle", "environments")
+FEATURES = (
+    "stream",
+    "versions",
+    "pointers",
+    "cool",
+    "submit",
+    "logs",
+    "bundle",
+    "environments",
+    "stats",
+)
 
 
 class DaemonServicer(daemon_pb2_grpc.DaemonServicer):
@@ -31,6 +43,7 @@ class DaemonServicer(daemon_pb2_grpc.DaemonServicer):
         gpus: The models of the machine's GPUs.
         installed: What is installed where the workers run.
         max_message_bytes: The largest message that the server takes.
+        reporting: Says what the daemon does.
     """
 
     def __init__(
@@ -40,12 +53,14 @@ class DaemonServicer(daemon_pb2_grpc.DaemonServicer):
         gpus: Sequence[str],
         installed: Installed,
         max_message_bytes: int,
+        reporting: Reporting,
     ) -> None:
         self._version = version
         self._nursery = nursery
         self._gpus = gpus
         self._installed = installed
         self._max_message_bytes = max_message_bytes
+        self._reporting = reporting
         self._started_at = time.time()
 
     @unary
@@ -64,6 +79,15 @@ class DaemonServicer(daemon_pb2_grpc.DaemonServicer):
             max_message_bytes=self._max_message_bytes,
             gpus=self._gpus,
         )
+
+    @unary
+    async def Stats(
+        self, request: daemon_pb2.StatsRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> daemon_pb2.StatsResponse:
+        """Say what the daemon does, in numbers."""
+        response = stats_message(await self._reporting())
+        response.started_at.CopyFrom(timestamp(self._started_at))
+        return response
 
     @unary
     async def CheckRequirements(

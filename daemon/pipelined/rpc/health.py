@@ -27,6 +27,11 @@ class Health(health_pb2_grpc.HealthServicer):
         self._statuses: dict[str, int] = {"": Response.NOT_SERVING}
         self._watchers: dict[str, set[asyncio.Event]] = {}
 
+    @property
+    def serving(self) -> bool:
+        """Whether the daemon as a whole serves."""
+        return self._statuses[""] == Response.SERVING
+
     def daemon_serving(self, serving: bool) -> None:
         """Say whether the daemon as a whole serves."""
         self._set("", Response.SERVING if serving else Response.NOT_SERVING)

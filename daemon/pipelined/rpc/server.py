@@ -14,6 +14,7 @@ from pipelined.core.deployments import Deployments
 from pipelined.core.environments import Environments
 from pipelined.core.files import FileStore
 from pipelined.core.printed import Journal
+from pipelined.core.reports import Reporting
 from pipelined.core.run_execution import RunExecution
 from pipelined.core.runs import Runs
 from pipelined.rpc.api_version import ApiVersionCheck
@@ -70,16 +71,19 @@ def create_server(
     nursery: Callable[[], daemon_pb2.Nursery],
     gpus: Sequence[str],
     version: str,
+    reporting: Reporting,
+    interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
 ) -> grpc.aio.Server:
     """Make a server with all services, bound to no address and not started."""
     server = grpc.aio.server(
-        interceptors=[ApiVersionCheck(PACKAGE), TolerantParsing(PACKAGE)], options=OPTIONS
+        interceptors=[ApiVersionCheck(PACKAGE), *interceptors, TolerantParsing(PACKAGE)],
+        options=OPTIONS,
     )
     deployments_pb2_grpc.add_DeploymentsServicer_to_server(
         DeploymentsServicer(deployments, installed), server
     )
     daemon_pb2_grpc.add_DaemonServicer_to_server(
-        DaemonServicer(version, nursery, gpus, installed, MAX_MESSAGE_BYTES), server
+        DaemonServicer(version, nursery, gpus, installed, MAX_MESSAGE_BYTES, reporting), server
     )
     environments_pb2_grpc.add_EnvironmentsServicer_to_server(
         EnvironmentsServicer(environments), server

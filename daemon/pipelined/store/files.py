@@ -82,6 +82,12 @@ class Files:
                 f"the folder {str(folder)!r} for files cannot be used: {error.strerror}"
             ) from error
 
+    @property
+    def stored_bytes(self) -> int:
+        """What is here, with what has arrived of contents that are being received."""
+        kept = sum(e.size for entries in (self._whole, self._partial) for e in entries.values())
+        return kept + sum(partial.size for partial in self._active.values())
+
     async def receive(
         self, chunks: AsyncIterator[bytes], sha256: str, size: int, offset: int = 0
     ) -> Received:

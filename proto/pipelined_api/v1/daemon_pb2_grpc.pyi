@@ -37,6 +37,8 @@ class DaemonStub:
     """What is running here, and what it can do."""
     CheckRequirements: _grpc.UnaryUnaryMultiCallable[_daemon_pb2.CheckRequirementsRequest, _daemon_pb2.CheckRequirementsResponse]
     """Compares requirements to what is installed where the workers run."""
+    Stats: _grpc.UnaryUnaryMultiCallable[_daemon_pb2.StatsRequest, _daemon_pb2.StatsResponse]
+    """What it does, in numbers."""
 
 @_typing.type_check_only
 class DaemonAsyncStub(DaemonStub):
@@ -47,6 +49,8 @@ class DaemonAsyncStub(DaemonStub):
     """What is running here, and what it can do."""
     CheckRequirements: _aio.UnaryUnaryMultiCallable[_daemon_pb2.CheckRequirementsRequest, _daemon_pb2.CheckRequirementsResponse]  # type: ignore[assignment]
     """Compares requirements to what is installed where the workers run."""
+    Stats: _aio.UnaryUnaryMultiCallable[_daemon_pb2.StatsRequest, _daemon_pb2.StatsResponse]  # type: ignore[assignment]
+    """What it does, in numbers."""
 
 class DaemonServicer(metaclass=_abc_1.ABCMeta):
     """The daemon itself."""
@@ -66,5 +70,13 @@ class DaemonServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_daemon_pb2.CheckRequirementsResponse, _abc.Awaitable[_daemon_pb2.CheckRequirementsResponse]]:
         """Compares requirements to what is installed where the workers run."""
+
+    @_abc_1.abstractmethod
+    def Stats(
+        self,
+        request: _daemon_pb2.StatsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_daemon_pb2.StatsResponse, _abc.Awaitable[_daemon_pb2.StatsResponse]]:
+        """What it does, in numbers."""
 
 def add_DaemonServicer_to_server(servicer: DaemonServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
