@@ -62,7 +62,7 @@ def test_top(daemon: RunningDaemon) -> None:
         client.deploy(builder.get_pipeline(), "a-cold-one")
     head, headings, *rows = done(daemon, "top", "--sort", "runs").splitlines()
     assert daemon.address in head
-    assert headings.split()[:6] == ["NAME", "VERSION", "STATE", "WARM", "QUEUE", "RUNNING"]
+    assert headings.split()[:6] == ["NAME", "VERSION", "STATE", "WARM", "QUEUE", "BUSY"]
     rates = [float(row.split()[6]) for row in rows]
     assert rates == sorted(rates, reverse=True)
     [topped] = [row for row in rows if row.startswith("topped ")]

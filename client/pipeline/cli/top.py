@@ -131,14 +131,16 @@ def _view(address: str, stats: DaemonStats, order: Order) -> Group:
     head = Text(
         f"{address}, up {up}: {rate:.1f} runs/s, {queued} queued; daemon "
         f"{size(_held(stats.memory))}, {stats.open_files} files open, "
-        f"{size(stats.stored_bytes)} stored"
+        f"{size(stats.stored_bytes)} stored",
+        no_wrap=True,
+        overflow="ellipsis",
     )
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
     for heading in ("NAME", "VERSION", "STATE"):
         table.add_column(heading, no_wrap=True)
     for heading in (
-        *("WARM", "QUEUE", "RUNNING", "RUNS/S", "P50", "P99", "RUNS"),
-        *("FAILED", "COLD", "RESTARTS", "MEMORY"),
+        *("WARM", "QUEUE", "BUSY", "RUNS/S", "P50", "P99", "RUNS"),
+        *("FAILED", "COLD", "DEATHS", "MEMORY"),
     ):
         table.add_column(heading, no_wrap=True, justify="right")
     for each in _ordered(stats, order):
