@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelined.core.errors import RunCancelled
+from pipelined.core.observers import Observers, Unobserved
 from pipelined.core.ports import RunResult
 from pipelined.core.printed import Journal
-from pipelined.core.runs import RunLimits, Runs
+from pipelined.core.runs import Run, RunLimits, Runs
 from pipelined.core.stages import Timeline
 from pipelined.observe.activity import Activity, Histogram, Tally
 from pipelined.observe.recent import GROWTH, SECONDS, SLOT_SECONDS, RecentTimes
@@ -116,3 +117,17 @@ async def test_runs_that_outlive_their_deployment_are_not_its_successors(
         runs.succeeded(run, RunResult(b"", 0.5))
     assert counted(activity.tallies["here"]) == (0, 0, 0)
     await asyncio.sleep(0)
+
+
+async def test_an_observer_that_breaks_fails_no_run(activity: Activity) -> None:
+    class Broken(Unobserved):
+        def run_created(self, run: Run) -> None:
+            raise ZeroDivisionError
+
+    told: list[Exception] = []
+    observers = Observers(Broken(), activity, broken=told.append)
+    runs = Runs(Journal(Clock()), RunLimits(), Clock(), observers)
+    run = runs.create("a", "here", 1)
+    runs.begun(run)
+    assert counted(activity.tallies["here"]) == (0, 1, 0)
+    assert [type(error) for error in told] == [ZeroDivisionError]

@@ -77,6 +77,19 @@ async def test_a_submitted_run_is_in_the_trace_of_its_call(observed: Observed) -
     assert spans["startup"].parent_id == spans["queue"].span_id
 
 
+def test_a_streaming_call_has_its_spans(observed: Observed) -> None:
+    tracer = TracerProvider().get_tracer("program")
+    with observed.daemon.client() as client:
+        client.deploy(traced(), "streamed")
+        with tracer.start_as_current_span("program") as span:
+            assert list(client.stream("streamed", 1))
+    trace_id = f"{span.get_span_context().trace_id:032x}"
+    stream = "pipelined.v1.Runs/Stream"
+    spans = observed.receiver.spans_of(trace_id, stream, "execute", "node Told.trace")
+    assert spans["execute"].parent_id == spans[stream].span_id
+    assert not spans[stream].failed
+
+
 def test_a_failure_is_told_without_its_text(observed: Observed) -> None:
     tracer = TracerProvider().get_tracer("program")
     with observed.daemon.client() as client:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from pipelined.core.errors import Exit
@@ -42,42 +42,48 @@ UNOBSERVED: Observer = Unobserved()
 
 
 class Observers(Unobserved):
-    """Tells each of several observers, in their order."""
+    """Tells each of several observers, in their order.
 
-    def __init__(self, *observers: Observer) -> None:
+    Args:
+        observers: They.
+        broken: Is told what one of them has raised, which is no reason for a run to fail.
+    """
+
+    def __init__(self, *observers: Observer, broken: Callable[[Exception], None]) -> None:
         self._observers = observers
+        self._broken = broken
 
     def deployment_changed(self, name: str, *, exists: bool) -> None:
         """See Observer."""
-        for observer in self._observers:
-            observer.deployment_changed(name, exists=exists)
+        self._tell(lambda each: each.deployment_changed(name, exists=exists))
 
     def run_created(self, run: Run) -> None:
         """See Observer."""
-        for observer in self._observers:
-            observer.run_created(run)
+        self._tell(lambda each: each.run_created(run))
 
     def run_begun(self, run: Run) -> None:
         """See Observer."""
-        for observer in self._observers:
-            observer.run_begun(run)
+        self._tell(lambda each: each.run_begun(run))
 
     def run_ended(self, run: Run, nodes: Sequence[NodeTime]) -> None:
         """See Observer."""
-        for observer in self._observers:
-            observer.run_ended(run, nodes)
+        self._tell(lambda each: each.run_ended(run, nodes))
 
     def stage_ended(self, name: str, stage: Stage) -> None:
         """See Observer."""
-        for observer in self._observers:
-            observer.stage_ended(name, stage)
+        self._tell(lambda each: each.stage_ended(name, stage))
 
     def startup_ended(self, timeline: Timeline, error: Exception | None) -> None:
         """See Observer."""
-        for observer in self._observers:
-            observer.startup_ended(timeline, error)
+        self._tell(lambda each: each.startup_ended(timeline, error))
 
     def worker_died(self, name: str, exit_: Exit) -> None:
         """See Observer."""
+        self._tell(lambda each: each.worker_died(name, exit_))
+
+    def _tell(self, tell: Callable[[Observer], None]) -> None:
         for observer in self._observers:
-            observer.worker_died(name, exit_)
+            try:
+                tell(observer)
+            except Exception as error:  # noqa: PERF203  # one must not keep the others from it
+                self._broken(error)

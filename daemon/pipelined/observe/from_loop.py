@@ -13,8 +13,16 @@ ANSWER_SECONDS = 3.0
 Answer = TypeVar("Answer")
 
 
-def ask(loop: asyncio.AbstractEventLoop, question: Callable[[], Answer]) -> Answer | None:
-    """Call it on the loop's thread and return what it says; None if the loop does not answer."""
+def ask(
+    loop: asyncio.AbstractEventLoop,
+    question: Callable[[], Answer],
+    seconds: float = ANSWER_SECONDS,
+) -> Answer | None:
+    """Call it on the loop's thread and return what it says; None if the loop does not answer.
+
+    Raises:
+        Exception: What the question raises.
+    """
     answer: concurrent.futures.Future[Answer] = concurrent.futures.Future()
 
     def asked() -> None:
@@ -27,7 +35,7 @@ def ask(loop: asyncio.AbstractEventLoop, question: Callable[[], Answer]) -> Answ
 
     try:
         loop.call_soon_threadsafe(asked)
-        return answer.result(ANSWER_SECONDS)
+        return answer.result(seconds)
     except concurrent.futures.TimeoutError:
         answer.cancel()
         return None

@@ -12,6 +12,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import structlog
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
@@ -22,6 +23,9 @@ from pipelined_api.address import Address
 MAX_REQUESTS = 8
 # Between two parts of a request.
 READ_SECONDS = 5.0
+_PLAIN = "text/plain; charset=utf-8"
+
+log = structlog.get_logger()
 
 
 class MetricsServer:
@@ -98,27 +102,28 @@ class _Handler(BaseHTTPRequestHandler):
     sys_version = ""
 
     def do_GET(self) -> None:
-        path = self.path.partition("?")[0]
-        if path == "/metrics":
-            encode, content_type = choose_encoder(self.headers.get("Accept", ""))
-            self._answer(HTTPStatus.OK, content_type, encode(self.server.registry))
-        elif path == "/healthz":
-            if self.server.serving():
-                self._answer(HTTPStatus.OK, "text/plain; charset=utf-8", b"serving\n")
-            else:
-                status = HTTPStatus.SERVICE_UNAVAILABLE
-                self._answer(status, "text/plain; charset=utf-8", b"not serving\n")
-        else:
-            text = b"there are /metrics and /healthz\n"
-            self._answer(HTTPStatus.NOT_FOUND, "text/plain; charset=utf-8", text)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Nothing: the log is for what happens to runs."""
-
-    def _answer(self, status: HTTPStatus, content_type: str, body: bytes) -> None:
+        try:
+            status, content_type, body = self._page()
+        except Exception as error:
+            log.error("metrics broke", exc_info=error)
+            status, content_type, body = HTTPStatus.INTERNAL_SERVER_ERROR, _PLAIN, b""
         self.send_response(status)
         self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(body)))
         self.send_header("X-Content-Type-Options", "nosniff")
         self.end_headers()
         self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Nothing: the log is for what happens to runs."""
+
+    def _page(self) -> tuple[HTTPStatus, str, bytes]:
+        path = self.path.partition("?")[0]
+        if path == "/metrics":
+            encode, content_type = choose_encoder(self.headers.get("Accept", ""))
+            return HTTPStatus.OK, content_type, encode(self.server.registry)
+        if path == "/healthz":
+            if self.server.serving():
+                return HTTPStatus.OK, _PLAIN, b"serving\n"
+            return HTTPStatus.SERVICE_UNAVAILABLE, _PLAIN, b"not serving\n"
+        return HTTPStatus.NOT_FOUND, _PLAIN, b"there are /metrics and /healthz\n"

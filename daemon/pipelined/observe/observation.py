@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
@@ -60,7 +61,7 @@ async def observing(settings: Settings, version: str) -> AsyncIterator[Observati
     observers: list[Observer] = [activity, EventLog(debug=settings.log.debug)]
     configured = bool(settings.traces.endpoint)
     if not configured and not any(os.environ.get(name) for name in _TRACE_VARIABLES):
-        yield Observation(activity, Observers(*observers), (), ())
+        yield Observation(activity, Observers(*observers, broken=_broken), (), ())
         return
     try:
         from pipelined.observe.traces import Traces
@@ -70,16 +71,24 @@ async def observing(settings: Settings, version: str) -> AsyncIterator[Observati
             raise TracesError(why) from None
         # The variables may be meant for others.
         log.warning("no traces", reason=why)
-        yield Observation(activity, Observers(*observers), (), ())
+        yield Observation(activity, Observers(*observers, broken=_broken), (), ())
         return
     traces = Traces(settings.traces.endpoint or "", version)
     # First: what the others log has the trace that it gives to a run.
     observers.insert(0, traces)
     try:
-        yield Observation(activity, Observers(*observers), (traces.interceptor,), TRACING_PRELOAD)
+        yield Observation(
+            activity, Observers(*observers, broken=_broken), (traces.interceptor,), TRACING_PRELOAD
+        )
     finally:
-        closing = asyncio.get_running_loop().run_in_executor(None, traces.close)
-        await asyncio.wait({closing}, timeout=_LAST_EXPORT_SECONDS)
+        # Not a thread that the end of the process waits for: the receiver may be gone.
+        closing = threading.Thread(target=traces.close, name="last traces", daemon=True)
+        closing.start()
+        await asyncio.to_thread(closing.join, _LAST_EXPORT_SECONDS)
+
+
+def _broken(error: Exception) -> None:
+    log.error("an observer broke", exc_info=error)
 
 
 @contextlib.asynccontextmanager

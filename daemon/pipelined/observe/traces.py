@@ -48,7 +48,7 @@ class Traces(Unobserved):
 
     def __init__(self, endpoint: str, version: str) -> None:
         resource = Resource.create({"service.name": "pipelined", "service.version": version})
-        self._provider = TracerProvider(resource=resource)
+        self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
         exporter = OTLPSpanExporter(
             endpoint=endpoint or None,
             insecure=not endpoint.startswith("https:") if endpoint else None,

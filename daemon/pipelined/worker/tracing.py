@@ -14,6 +14,7 @@ from typing import Any
 # The nursery imports these where the daemon records traces, so that no run has to.
 API = ("opentelemetry.context", "opentelemetry.trace.propagation.tracecontext")
 _UNTRACED = nullcontext()
+_ODD = frozenset("13579bdf")
 
 
 def attached(parent: str, state: str) -> AbstractContextManager[None]:
@@ -28,7 +29,7 @@ def attached(parent: str, state: str) -> AbstractContextManager[None]:
 
 def is_recorded(parent: str) -> bool:
     """Whether somebody records the trace with this "traceparent": the lowest bit of its flags."""
-    return parent[-1:] in set("13579bdf")
+    return parent[-1:] in _ODD
 
 
 @contextmanager
