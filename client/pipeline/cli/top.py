@@ -130,8 +130,7 @@ def _view(address: str, stats: DaemonStats, order: Order) -> Group:
     up = age((datetime.now(timezone.utc) - stats.started_at).total_seconds())
     head = Text(
         f"{address}, up {up}: {rate:.1f} runs/s, {queued} queued; daemon "
-        f"{size(_held(stats.memory))}, {stats.open_files} files open, "
-        f"{size(stats.stored_bytes)} stored",
+        f"{size(_held(stats.memory))}, {stats.open_files} open files",
         no_wrap=True,
         overflow="ellipsis",
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipelined.core.errors import Exit
 from pipelined.core.ports import NodeTime, Observer
@@ -50,40 +50,49 @@ class Observers(Unobserved):
     """
 
     def __init__(self, *observers: Observer, broken: Callable[[Exception], None]) -> None:
-        self._observers = observers
         self._broken = broken
+        # By the method: of those who do something in it.
+        self._heeding: dict[str, list[Callable[..., None]]] = {
+            name: [
+                getattr(observer, name)
+                for observer in observers
+                if getattr(type(observer), name) is not getattr(Unobserved, name)
+            ]
+            for name in vars(Unobserved)
+            if not name.startswith("_")
+        }
 
     def deployment_changed(self, name: str, *, exists: bool) -> None:
         """See Observer."""
-        self._tell(lambda each: each.deployment_changed(name, exists=exists))
+        self._tell("deployment_changed", name, exists=exists)
 
     def run_created(self, run: Run) -> None:
         """See Observer."""
-        self._tell(lambda each: each.run_created(run))
+        self._tell("run_created", run)
 
     def run_begun(self, run: Run) -> None:
         """See Observer."""
-        self._tell(lambda each: each.run_begun(run))
+        self._tell("run_begun", run)
 
     def run_ended(self, run: Run, nodes: Sequence[NodeTime]) -> None:
         """See Observer."""
-        self._tell(lambda each: each.run_ended(run, nodes))
+        self._tell("run_ended", run, nodes)
 
     def stage_ended(self, name: str, stage: Stage) -> None:
         """See Observer."""
-        self._tell(lambda each: each.stage_ended(name, stage))
+        self._tell("stage_ended", name, stage)
 
     def startup_ended(self, timeline: Timeline, error: Exception | None) -> None:
         """See Observer."""
-        self._tell(lambda each: each.startup_ended(timeline, error))
+        self._tell("startup_ended", timeline, error)
 
     def worker_died(self, name: str, exit_: Exit) -> None:
         """See Observer."""
-        self._tell(lambda each: each.worker_died(name, exit_))
+        self._tell("worker_died", name, exit_)
 
-    def _tell(self, tell: Callable[[Observer], None]) -> None:
-        for observer in self._observers:
+    def _tell(self, method: str, *args: Any, **kwargs: Any) -> None:
+        for tell in self._heeding[method]:
             try:
-                tell(observer)
+                tell(*args, **kwargs)
             except Exception as error:  # noqa: PERF203  # one must not keep the others from it
                 self._broken(error)

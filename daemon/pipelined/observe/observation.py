@@ -26,7 +26,7 @@ from pipelined_api.v1 import daemon_pb2
 # With one of these OpenTelemetry's own libraries would export, too.
 _TRACE_VARIABLES = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 # Until spans that have not been exported are lost.
-_LAST_EXPORT_SECONDS = 5.0
+_LAST_EXPORT_SECONDS = 2.0
 # What the nursery imports where traces are recorded; worker/tracing.py would, in the first run.
 TRACING_PRELOAD = ("opentelemetry.context", "opentelemetry.trace.propagation.tracecontext")
 
