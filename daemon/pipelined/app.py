@@ -30,6 +30,7 @@ from pipelined.settings import Settings
 from pipelined.store.deployments import SqliteDeploymentStore
 from pipelined.store.directory import StateDirectory
 from pipelined.store.files import Files
+from pipelined.worker import tracing
 
 # How long calls that are being answered may take once every run has ended.
 SERVER_GRACE_SECONDS = 1.0
@@ -77,7 +78,7 @@ async def serve(settings: Settings) -> None:
         await asyncio.to_thread(folders.remove_stale)
         nursery = Nursery(
             preload=settings.nursery.preload,
-            preload_besides=observation.preload,
+            preload_besides=tracing.API if observation.traced else (),
             on_output=on_output,
             limits=limits,
             files=files,

@@ -244,7 +244,7 @@ class Instance:
     def _worker_exited(self, exited: asyncio.Future[Exit]) -> None:
         if self.worker is None or self.worker.exited is not exited or self.state is not State.WARM:
             return
-        self._observer.worker_died(self._specification.name, exited.result())
+        self._observer.worker_died(self._specification, self.worker)
         self.worker = None
         self._startup = None
         self._become(State.COLD)

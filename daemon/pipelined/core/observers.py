@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pipelined.core.errors import Exit
-from pipelined.core.ports import NodeTime, Observer
+from pipelined.core.ports import NodeTime, Observer, Worker
+from pipelined.core.specification import Specification
 from pipelined.core.stages import Stage, Timeline
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Unobserved:
     def startup_ended(self, timeline: Timeline, error: Exception | None) -> None:
         """See Observer."""
 
-    def worker_died(self, name: str, exit_: Exit) -> None:
+    def worker_died(self, specification: Specification, worker: Worker) -> None:
         """See Observer."""
 
 
@@ -86,9 +86,9 @@ class Observers(Unobserved):
         """See Observer."""
         self._tell("startup_ended", timeline, error)
 
-    def worker_died(self, name: str, exit_: Exit) -> None:
+    def worker_died(self, specification: Specification, worker: Worker) -> None:
         """See Observer."""
-        self._tell("worker_died", name, exit_)
+        self._tell("worker_died", specification, worker)
 
     def _tell(self, method: str, *args: Any, **kwargs: Any) -> None:
         for tell in self._heeding[method]:

@@ -114,8 +114,8 @@ class Observer(Protocol):
     def startup_ended(self, timeline: Timeline, error: Exception | None) -> None:
         """A startup is over: the instance is warm, or this is why it isn't."""
 
-    def worker_died(self, name: str, exit_: Exit) -> None:
-        """A warm worker of this deployment has ended that nobody had asked to."""
+    def worker_died(self, specification: Specification, worker: Worker) -> None:
+        """A warm worker of this version has ended that nobody had asked to."""
 
 
 class RunStream(Protocol):

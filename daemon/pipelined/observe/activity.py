@@ -12,10 +12,11 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from pipelined.core.errors import Exit, StartupFailed
+from pipelined.core.errors import StartupFailed
 from pipelined.core.observers import Unobserved
-from pipelined.core.ports import NodeTime
+from pipelined.core.ports import NodeTime, Worker
 from pipelined.core.runs import Run, RunState
+from pipelined.core.specification import Specification
 from pipelined.core.stages import Stage, StageKind, Timeline
 from pipelined.observe.recent import RecentTimes
 
@@ -175,10 +176,10 @@ class Activity(Unobserved):
         if (tally := self.tallies.get(timeline.deployment)) is not None:
             tally.startups[_outcome(error)] += 1
 
-    def worker_died(self, name: str, exit_: Exit) -> None:
+    def worker_died(self, specification: Specification, worker: Worker) -> None:
         """See Observer."""
-        if (tally := self.tallies.get(name)) is not None:
-            tally.deaths[exit_.signal or "exit"] += 1
+        if (tally := self.tallies.get(specification.name)) is not None:
+            tally.deaths[worker.exited.result().signal or "exit"] += 1
 
 
 def _outcome(error: Exception | None) -> str:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import structlog
 
-from pipelined.core.errors import Exit
 from pipelined.core.observers import Unobserved
-from pipelined.core.ports import NodeTime
+from pipelined.core.ports import NodeTime, Worker
 from pipelined.core.runs import Run, RunState
+from pipelined.core.specification import Specification
 from pipelined.core.stages import Timeline
 
 log = structlog.get_logger()
@@ -55,9 +55,18 @@ class EventLog(Unobserved):
         else:
             log.warning("startup failed", **ids, startup=startup, pid=pid, error=str(error))
 
-    def worker_died(self, name: str, exit_: Exit) -> None:
+    def worker_died(self, specification: Specification, worker: Worker) -> None:
         """See Observer."""
-        log.warning("worker died", deployment=name, how=exit_.describe(), cause=exit_.cause)
+        exit_ = worker.exited.result()
+        log.warning(
+            "worker died",
+            deployment=specification.name,
+            version=specification.version,
+            worker=worker.id,
+            pid=worker.pid,
+            how=exit_.describe(),
+            cause=exit_.cause,
+        )
 
 
 def _ids(run: Run) -> dict[str, object]:

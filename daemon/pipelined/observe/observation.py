@@ -27,8 +27,6 @@ from pipelined_api.v1 import daemon_pb2
 _TRACE_VARIABLES = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 # Until spans that have not been exported are lost.
 _LAST_EXPORT_SECONDS = 2.0
-# What the nursery imports where traces are recorded; worker/tracing.py would, in the first run.
-TRACING_PRELOAD = ("opentelemetry.context", "opentelemetry.trace.propagation.tracecontext")
 
 log = structlog.get_logger()
 
@@ -41,13 +39,13 @@ class Observation:
         activity: Counts.
         observer: To be told of everything.
         interceptors: For the gRPC server.
-        preload: For the nursery, beside what it imports anyway.
+        traced: Whether traces are recorded.
     """
 
     activity: Activity
     observer: Observer
     interceptors: Sequence[grpc.aio.ServerInterceptor]
-    preload: Sequence[str]
+    traced: bool = False
 
 
 @contextlib.asynccontextmanager
@@ -61,7 +59,7 @@ async def observing(settings: Settings, version: str) -> AsyncIterator[Observati
     observers: list[Observer] = [activity, EventLog(debug=settings.log.debug)]
     configured = bool(settings.traces.endpoint)
     if not configured and not any(os.environ.get(name) for name in _TRACE_VARIABLES):
-        yield Observation(activity, Observers(*observers, broken=_broken), (), ())
+        yield Observation(activity, Observers(*observers, broken=_broken), ())
         return
     try:
         from pipelined.observe.traces import Traces
@@ -71,14 +69,14 @@ async def observing(settings: Settings, version: str) -> AsyncIterator[Observati
             raise TracesError(why) from None
         # The variables may be meant for others.
         log.warning("no traces", reason=why)
-        yield Observation(activity, Observers(*observers, broken=_broken), (), ())
+        yield Observation(activity, Observers(*observers, broken=_broken), ())
         return
     traces = Traces(settings.traces.endpoint or "", version)
     # First: what the others log has the trace that it gives to a run.
     observers.insert(0, traces)
     try:
         yield Observation(
-            activity, Observers(*observers, broken=_broken), (traces.interceptor,), TRACING_PRELOAD
+            activity, Observers(*observers, broken=_broken), (traces.interceptor,), traced=True
         )
     finally:
         # Not a thread that the end of the process waits for: the receiver may be gone.
