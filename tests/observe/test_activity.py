@@ -14,7 +14,6 @@ from pipelined.core.observers import Observers, Unobserved
 from pipelined.core.ports import RunResult
 from pipelined.core.printed import Journal
 from pipelined.core.runs import Run, RunLimits, Runs
-from pipelined.core.stages import Timeline
 from pipelined.observe.activity import Activity, Histogram, Tally
 from pipelined.observe.recent import GROWTH, SECONDS, SLOT_SECONDS, RecentTimes
 
@@ -85,11 +84,12 @@ def counted(tally: Tally) -> tuple[int, int, int]:
 async def test_a_run_is_in_one_place_at_a_time(activity: Activity) -> None:
     runs = Runs(Journal(Clock()), RunLimits(), Clock(), activity)
     tally = activity.tallies["here"]
-    first, second = runs.create("a", "here", 1), runs.create("b", "here", 1, submitted=True)
+    first = runs.create("a", "here", 1)
+    second = runs.create("b", "here", 1, submitted=True, cold=True)
     assert counted(tally) == (2, 0, 0)
     assert tally.submitted == 1
     runs.begun(first)
-    runs.begun(second, Timeline("here", 1, 1))
+    runs.begun(second)
     assert counted(tally) == (0, 2, 0)
     assert (tally.warm_starts, tally.cold_starts, tally.submitted) == (1, 1, 0)
     runs.succeeded(first, RunResult(b"", 0.5))

@@ -113,6 +113,11 @@ class Deployment:
         ]
 
     @property
+    def has_warm_instance(self) -> bool:
+        """Whether a run sent now would not have to wait for a startup."""
+        return any(instance.state is State.WARM for instance in self._instances)
+
+    @property
     def instance_states(self) -> list[State]:
         """Of each instance."""
         return [instance.state for instance in self._instances]
@@ -171,15 +176,14 @@ class Deployment:
         request: bytes,
         seconds_left: float | None = None,
         files: Sequence[StoredFile] = (),
-        on_begin: Callable[[Timeline | None], None] = lambda startup: None,
+        on_begin: Callable[[], None] = lambda: None,
     ) -> RunResult:
         """Execute the graph once, on the first instance that is free; starts a cold one.
 
         A caller that is cancelled while it waits leaves the queue. One that is cancelled while its
         run is executed is released at once, and the worker is told; the instance takes the next run
         when this one is over. The files are those that the request refers to, held by the caller.
-        ``on_begin`` is called when an instance has been found, with the startup that the run has
-        waited for because no instance was warm when it came.
+        ``on_begin`` is called when an instance has been found.
 
         Raises:
             QueueFull: Too many runs wait already.
@@ -191,9 +195,9 @@ class Deployment:
         life = await self._admitted()
         workers: list[Worker] = []
 
-        def begin(worker: Worker, startup: Timeline | None) -> asyncio.Future[RunResult]:
+        def begin(worker: Worker) -> asyncio.Future[RunResult]:
             workers.append(worker)
-            on_begin(startup)
+            on_begin()
             return worker.run(run_id, request, files)
 
         future = await self._begun(begin, seconds_left)
@@ -211,7 +215,7 @@ class Deployment:
         send: Callable[[bytes], Awaitable[None]],
         seconds_left: float | None = None,
         files: Sequence[StoredFile] = (),
-        on_begin: Callable[[Timeline | None], None] = lambda startup: None,
+        on_begin: Callable[[], None] = lambda: None,
     ) -> RunResult:
         """Execute the graph once, as ``run`` does, and send its messages as they come.
 
@@ -225,8 +229,8 @@ class Deployment:
         life = await self._admitted()
         streams: list[RunStream] = []
 
-        def begin(worker: Worker, startup: Timeline | None) -> asyncio.Future[RunResult]:
-            on_begin(startup)
+        def begin(worker: Worker) -> asyncio.Future[RunResult]:
+            on_begin()
             streams.append(worker.stream(run_id, request, files))
             return streams[0].ended
 
@@ -258,15 +262,15 @@ class Deployment:
 
     async def _begun(
         self,
-        begin: Callable[[Worker, Timeline | None], asyncio.Future[RunResult]],
+        begin: Callable[[Worker], asyncio.Future[RunResult]],
         seconds_left: float | None,
     ) -> asyncio.Future[RunResult]:
         """Wait for a free instance and begin a run on it; returns what is done when it is over."""
         self._active += 1
         self._quiet.clear()
         try:
-            instance, startup = await self._claim(seconds_left)
-            future = self._begin(instance, lambda worker: begin(worker, startup))
+            instance = await self._claim(seconds_left)
+            future = self._begin(instance, begin)
         except BaseException as error:
             self._run_over(error)
             raise
@@ -362,16 +366,13 @@ class Deployment:
             self._free.give_back(instance)
             raise
 
-    async def _claim(self, seconds_left: float | None) -> tuple[Instance, Timeline | None]:
-        """Return an instance, and the startup that it had to be waited for."""
+    async def _claim(self, seconds_left: float | None) -> Instance:
         if (instance := self._free.take()) is not None:
-            return instance, None
+            return instance
         if self._free.waiting >= QUEUE_LIMIT:
             raise self._queue_full(self._free.waiting)
-        cold = self.state is not State.WARM
         self._start_more(seconds_left)
-        instance = await self._free.wait()
-        return instance, instance.timeline if cold else None
+        return await self._free.wait()
 
     def _queue_full(self, waiting: int) -> QueueFull:
         wait = self._mean_seconds * waiting / len(self._instances)

@@ -100,7 +100,7 @@ class Observer(Protocol):
         """A run is about to join the queue."""
 
     def run_begun(self, run: Run) -> None:
-        """A worker is about to get it; ``run.startup`` says whether it has waited for a startup.
+        """A worker is about to get it.
 
         What ``run.trace`` is afterwards goes to the worker.
         """

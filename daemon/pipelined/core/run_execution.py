@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from functools import partial
 
 from pipelined.core.current_run import current_run
 from pipelined.core.deployment import Deployment
@@ -42,7 +41,7 @@ class RunExecution:
         """
         with self._recorded(run):
             result = await deployment.run(
-                run.id, request, seconds_left, files, partial(self._runs.begun, run)
+                run.id, request, seconds_left, files, lambda: self._runs.begun(run)
             )
             self._runs.succeeded(run, result)
             return result
@@ -64,7 +63,7 @@ class RunExecution:
         """
         with self._recorded(run):
             result = await deployment.stream(
-                run.id, request, send, seconds_left, files, partial(self._runs.begun, run)
+                run.id, request, send, seconds_left, files, lambda: self._runs.begun(run)
             )
             # Unless what ended it was lost in ``send``.
             _check(run)

@@ -17,7 +17,6 @@ from pipelined.core.errors import KeyReused, RunNotFound
 from pipelined.core.observers import UNOBSERVED
 from pipelined.core.ports import UNTRACED, NodeTime, Observer, RunResult, TraceContext
 from pipelined.core.printed import Journal, LineBuffer
-from pipelined.core.stages import Timeline
 
 
 class RunState(Enum):
@@ -68,7 +67,7 @@ class Run:
         key: Idempotency key, or empty.
         digest: Of what the key was given for.
         trace: Where in a trace it is: as its caller says, later as its worker is to know.
-        startup: That it has waited for, if no instance was warm when it came.
+        cold: No instance was warm when it came, so it waits for a startup.
     """
 
     id: str
@@ -89,7 +88,7 @@ class Run:
     key: str = ""
     digest: str = ""
     trace: TraceContext = UNTRACED
-    startup: Timeline | None = None
+    cold: bool = False
 
 
 def steady_clock() -> Callable[[], float]:
@@ -144,6 +143,7 @@ class Runs:
         key: str = "",
         digest: str = "",
         trace: TraceContext = UNTRACED,
+        cold: bool = False,
     ) -> Run:
         """Remember a run that is about to join the queue of its deployment."""
         self.sweep()
@@ -157,6 +157,7 @@ class Runs:
             key=key,
             digest=digest,
             trace=trace,
+            cold=cold,
         )
         self._runs[run_id] = run
         if key:
@@ -198,11 +199,10 @@ class Runs:
         )
         return [*islice(fitting, limit)]
 
-    def begun(self, run: Run, startup: Timeline | None = None) -> None:
-        """Take note that a worker is about to get it, after the startup that it waited for."""
+    def begun(self, run: Run) -> None:
+        """Take note that a worker is about to get it."""
         run.state = RunState.RUNNING
         run.started_at = self._clock()
-        run.startup = startup
         self._observer.run_begun(run)
 
     def succeeded(self, run: Run, result: RunResult) -> None:

@@ -141,10 +141,10 @@ class Activity(Unobserved):
         tally.submitted -= run.submitted
         tally.running += 1
         tally.queue_seconds.add(run.started_at - run.created_at)
-        if run.startup is None:
-            tally.warm_starts += 1
-        else:
+        if run.cold:
             tally.cold_starts += 1
+        else:
+            tally.warm_starts += 1
 
     def run_ended(self, run: Run, nodes: Sequence[NodeTime]) -> None:
         """See Observer."""

@@ -29,8 +29,7 @@ class EventLog(Unobserved):
         """See Observer."""
         if self._debug and run.started_at is not None:
             seconds = round(run.started_at - run.created_at, 6)
-            cold = run.startup is not None
-            log.debug("run begun", **_ids(run), queued_seconds=seconds, cold=cold)
+            log.debug("run begun", **_ids(run), queued_seconds=seconds, cold=run.cold)
 
     def run_ended(self, run: Run, nodes: Sequence[NodeTime]) -> None:
         """See Observer."""

@@ -39,7 +39,8 @@ class RecentTimes:
         if not self._slots or self._slots[-1][0] != number:
             self._drop(number)
             self._slots.append((number, Counter()))
-        self._slots[-1][1][int(math.log(max(seconds, _LEAST_SECONDS)) / _LOG_GROWTH)] += 1
+        index = math.floor(math.log(max(seconds, _LEAST_SECONDS)) / _LOG_GROWTH)
+        self._slots[-1][1][index] += 1
 
     def per_second(self) -> float:
         """How many were added a second; over a shorter time if it has not been a minute yet."""
@@ -57,7 +58,7 @@ class RecentTimes:
             for index in sorted(counts):
                 seen += counts[index]
                 # The middle of the bin, on the scale on which bins are equal.
-                value = GROWTH ** (index + (0.5 if index >= 0 else -0.5))
+                value = GROWTH ** (index + 0.5)
                 if seen >= rank:
                     break
             found.append(value)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import time
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -34,6 +35,8 @@ _BEGINNING = {f"{_RUNS}{method}" for method in ("Run", "Stream", "Submit")}
 _PACKAGE = f"/{runs_pb2.DESCRIPTOR.package}."
 _HEADERS = ("traceparent", "tracestate")
 _PROPAGATOR = TraceContextTextMapPropagator()
+# Runs that wait for them look at them at once.
+_STARTUPS_KEPT = 256
 
 
 class Traces(Unobserved):
@@ -58,6 +61,8 @@ class Traces(Unobserved):
         # By the ids of runs: where the spans of their parts belong, and the span of the execution.
         self._parents: dict[str, Context] = {}
         self._executions: dict[str, Span] = {}
+        # By deployment and version: the last one that went well.
+        self._startups: OrderedDict[tuple[str, int], Timeline] = OrderedDict()
         self.interceptor = CallSpans(self._tracer)
 
     def close(self) -> None:
@@ -79,8 +84,9 @@ class Traces(Unobserved):
         if (parent := self._parents.get(run.id)) is None or run.started_at is None:
             return
         queue = self._span("queue", parent, run.created_at, run.started_at, _attributes(run))
-        if run.startup is not None:
-            self._startup(run.startup, trace.set_span_in_context(queue))
+        startup = self._startups.get((run.deployment, run.version))
+        if run.cold and startup is not None:
+            self._startup(startup, run, trace.set_span_in_context(queue))
         execution = self._tracer.start_span(
             "execute",
             context=parent,
@@ -119,8 +125,18 @@ class Traces(Unobserved):
             self._span(f"node {node.name}", context, began, ended, {"pipelined.node": node.name})
         span.end(_nanoseconds(run.ended_at))
 
-    def _startup(self, timeline: Timeline, parent: Context) -> None:
-        ended = max((stage.start_seconds + stage.seconds for stage in timeline.stages), default=0.0)
+    def startup_ended(self, timeline: Timeline, error: Exception | None) -> None:
+        """See Observer."""
+        if error is None:
+            self._startups[timeline.deployment, timeline.version] = timeline
+            if len(self._startups) > _STARTUPS_KEPT:
+                self._startups.popitem(last=False)
+
+    def _startup(self, timeline: Timeline, run: Run, parent: Context) -> None:
+        ended = max((s.start_seconds + s.seconds for s in timeline.stages), default=0.0)
+        if timeline.started_at + ended < run.created_at:
+            # Of an instance that has gone before the run came.
+            return
         attributes: dict[str, str | int] = {
             "pipelined.deployment": timeline.deployment,
             "pipelined.version": timeline.version,

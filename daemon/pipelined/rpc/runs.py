@@ -113,6 +113,7 @@ class RunCalls:
             key=key,
             digest=digest,
             trace=trace_context(context.invocation_metadata()),
+            cold=not deployment.has_warm_instance,
         )
         context.set_trailing_metadata(((RUN_ID_METADATA, run.id),))
         return run
