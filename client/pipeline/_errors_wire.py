@@ -240,6 +240,11 @@ BY_REASON: Mapping[str, Build] = {
     "FILE_DIGEST_MISMATCH": _plain(errors.PipelineError),
     "DEADLINE_EXCEEDED": _plain(errors.DeadlineExceeded),
     "QUEUE_FULL": _overloaded,
+    "TOKEN_MISSING": _plain(errors.PermissionDenied),
+    "TOKEN_INVALID": _plain(errors.PermissionDenied),
+    "TOKEN_EXPIRED": _plain(errors.PermissionDenied),
+    "TOKEN_REVOKED": _plain(errors.PermissionDenied),
+    "ROLE_TOO_LOW": _plain(errors.PermissionDenied),
 }
 
 BY_CODE: Mapping[grpc.StatusCode, Build] = {

@@ -61,6 +61,8 @@ class Deployment:
         self.specification = specification
         self.runs_succeeded = 0
         self.runs_failed = 0
+        # Seconds since the epoch; 0 if nobody has asked for it, or it has been cooled since.
+        self.last_used_at = 0.0
         self._on_change = on_change
         self._instances = [
             Instance(specification, code_path, launcher, self, observer=observer)
@@ -88,7 +90,25 @@ class Deployment:
     @property
     def takes_runs(self) -> bool:
         """Whether a run sent now would be executed, be it after a startup."""
-        return self._closed is None and self.state is not State.FAILED
+        return (
+            self._closed is None
+            and self.state is not State.FAILED
+            and self._free.waiting < QUEUE_LIMIT
+            and self._held_up < QUEUE_LIMIT
+        )
+
+    @property
+    def active_runs(self) -> int:
+        """Runs that wait for an instance or are being executed."""
+        return self._active + self._held_up
+
+    @property
+    def stalled(self) -> bool:
+        """Whether runs wait though nothing that they wait for will come: a bug in the daemon."""
+        if not self._free.waiting or self._life.stopping:
+            return False
+        coming = any(i.state is State.WARM or i.starting for i in self._instances)
+        return self._free.mismatched or not coming
 
     @property
     def failure(self) -> Failure | None:
@@ -139,9 +159,18 @@ class Deployment:
         return sum(instance.startups for instance in self._instances)
 
     async def warm(
-        self, on_stage: Callable[[Stage], None], seconds_left: float | None = None
+        self,
+        on_stage: Callable[[Stage], None],
+        seconds_left: float | None = None,
+        *,
+        speculative: bool = False,
     ) -> Timeline:
         """Start every instance that is not warm, reporting stages as they end.
+
+        Args:
+            on_stage: Gets the stages.
+            seconds_left: Until the caller's deadline; None without one.
+            speculative: Nobody has asked for it: it does not count as used.
 
         Raises:
             StartupFailed, WorkerDied, NurseryUnavailable: A startup failed.
@@ -149,6 +178,8 @@ class Deployment:
             DeploymentDeleted, ShuttingDown: It is being stopped.
         """
         life = await self._admitted()
+        if not speculative:
+            self.last_used_at = time.time()
         startups = [instance.begin_startup(seconds_left) for instance in self._instances]
         unsubscribe = [instance.listen(on_stage) for instance in self._instances]
         try:
@@ -268,6 +299,7 @@ class Deployment:
         """Wait for a free instance and begin a run on it; returns what is done when it is over."""
         self._active += 1
         self._quiet.clear()
+        self.last_used_at = time.time()
         try:
             instance = await self._claim(seconds_left)
             future = self._begin(instance, begin)

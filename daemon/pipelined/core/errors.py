@@ -41,7 +41,8 @@ The edge (``rpc/status.py``) maps each of them to a gRPC status in one table; no
       ├─ FileInUse               a content that is to be deleted is being used
       ├─ FileTooLarge            a file has more bytes than the limit
       ├─ FilesFull               the store of files has no room that it could make
-      └─ FileDigestMismatch      the content that arrived is not the one that was announced
+      ├─ FileDigestMismatch      the content that arrived is not the one that was announced
+      └─ AccessRefused           who calls may not do this (see core/access.py)
 """
 
 from __future__ import annotations

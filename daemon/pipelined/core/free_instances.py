@@ -22,6 +22,11 @@ class FreeInstances:
         """How many wait for an instance."""
         return len(self._waiting)
 
+    @property
+    def mismatched(self) -> bool:
+        """Whether somebody waits while an instance is free."""
+        return bool(self._idle) and any(not waiter.done() for waiter in self._waiting)
+
     def take(self) -> Instance | None:
         """An instance that is free now."""
         return self._idle.popleft() if self._idle else None

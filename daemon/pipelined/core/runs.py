@@ -66,6 +66,7 @@ class Run:
         left: Set when the wait has been ended, and the worker told.
         key: Idempotency key, or empty.
         digest: Of what the key was given for.
+        owner: Id of the caller that it belongs to.
         trace: Where in a trace it is: as its caller says, later as its worker is to know.
         cold: No instance was warm when it came, so it waits for a startup.
     """
@@ -87,6 +88,7 @@ class Run:
     left: asyncio.Event = field(default_factory=asyncio.Event)
     key: str = ""
     digest: str = ""
+    owner: str = ""
     trace: TraceContext = UNTRACED
     cold: bool = False
 
@@ -127,11 +129,17 @@ class Runs:
         self._clock = clock
         self._observer = observer
         self._runs: dict[str, Run] = {}
-        self._keys: dict[str, Run] = {}
+        # By owner and key: nobody meets the keys of others.
+        self._keys: dict[tuple[str, str], Run] = {}
         # By whether they were submitted, in the order of their ends.
         self._ended: dict[bool, OrderedDict[str, Run]] = {True: OrderedDict(), False: OrderedDict()}
         self._with_outputs: OrderedDict[str, Run] = OrderedDict()
         self._output_bytes = 0
+
+    def limit(self, limits: RunLimits) -> None:
+        """Keep what these allow from now on."""
+        self._limits = limits
+        self.sweep()
 
     def create(
         self,
@@ -142,6 +150,7 @@ class Runs:
         submitted: bool = False,
         key: str = "",
         digest: str = "",
+        owner: str = "",
         trace: TraceContext = UNTRACED,
         cold: bool = False,
     ) -> Run:
@@ -156,12 +165,13 @@ class Runs:
             self._journal.open(run_id),
             key=key,
             digest=digest,
+            owner=owner,
             trace=trace,
             cold=cold,
         )
         self._runs[run_id] = run
         if key:
-            self._keys[key] = run
+            self._keys[owner, key] = run
         self._observer.run_created(run)
         return run
 
@@ -177,27 +187,43 @@ class Runs:
             raise RunNotFound(run_id)
         return run
 
-    def with_key(self, key: str, digest: str) -> Run | None:
-        """Return the run that was submitted with this idempotency key, if it is remembered.
+    def with_key(self, key: str, digest: str, owner: str = "") -> Run | None:
+        """Return the run that its owner submitted with this key, if it is remembered.
 
         Raises:
             KeyReused: The digest is not that of what it was submitted for.
         """
         self.sweep()
-        run = self._keys.get(key)
+        run = self._keys.get((owner, key))
         if run is not None and run.digest != digest:
             raise KeyReused(key, run.id)
         return run
 
-    def list(self, deployment: str, states: Collection[RunState], limit: int) -> Sequence[Run]:
-        """Return at most so many, the newest first; of any deployment and state where empty."""
+    def list(
+        self,
+        deployment: str,
+        states: Collection[RunState],
+        limit: int,
+        owner: str | None = None,
+    ) -> Sequence[Run]:
+        """Return at most so many, the newest first; of any deployment and state where empty.
+
+        Those of one owner, unless it is None.
+        """
         self.sweep()
         fitting = (
             run
             for run in reversed(self._runs.values())
-            if deployment in ("", run.deployment) and (not states or run.state in states)
+            if deployment in ("", run.deployment)
+            and (not states or run.state in states)
+            and owner in (None, run.owner)
         )
         return [*islice(fitting, limit)]
+
+    def owner_of(self, run_id: str) -> str | None:
+        """Whom a run belongs to; None if it is not remembered."""
+        run = self._runs.get(run_id)
+        return None if run is None else run.owner
 
     def begun(self, run: Run) -> None:
         """Take note that a worker is about to get it."""
@@ -231,8 +257,8 @@ class Runs:
         if self._runs.pop(run.id, None) is None:
             return
         self._ended[run.submitted].pop(run.id, None)
-        if self._keys.get(run.key) is run:
-            del self._keys[run.key]
+        if self._keys.get((run.owner, run.key)) is run:
+            del self._keys[run.owner, run.key]
         self._drop_response(run)
         self._journal.forget(run.id)
 

@@ -9,7 +9,9 @@ from typing import Any
 import grpc.aio
 
 from pipelined.core.errors import InvalidRequest
-from pipelined.core.files import FileStore, checked_digest
+from pipelined.core.files import checked_digest
+from pipelined.rpc.auditing import Audit
+from pipelined.rpc.owned_files import OwnedFiles
 from pipelined.rpc.status import streaming, unary
 from pipelined_api.limits import FILE_CHUNK_BYTES
 from pipelined_api.v1 import files_pb2, files_pb2_grpc
@@ -21,8 +23,9 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class FilesServicer(files_pb2_grpc.FilesServicer):
     """Implements pipelined.v1.Files; the .proto file says what each method does."""
 
-    def __init__(self, files: FileStore) -> None:
+    def __init__(self, files: OwnedFiles, audit: Audit) -> None:
         self._files = files
+        self._audit = audit
 
     @unary
     async def Upload(
@@ -60,7 +63,9 @@ class FilesServicer(files_pb2_grpc.FilesServicer):
         self, request: files_pb2.FilesDeleteRequest, context: Context
     ) -> files_pb2.FilesDeleteResponse:
         """Remove a content."""
-        await self._files.delete(checked_digest(request.sha256))
+        digest = checked_digest(request.sha256)
+        with self._audit.action("delete file", context, digest):
+            await self._files.delete(digest)
         return files_pb2.FilesDeleteResponse()
 
 

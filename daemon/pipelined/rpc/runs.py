@@ -19,6 +19,7 @@ from pipelined.core.deployment import Deployment
 from pipelined.core.errors import InvalidRequest
 from pipelined.core.run_execution import RunExecution
 from pipelined.core.runs import Run, Runs
+from pipelined.rpc.caller import caller
 from pipelined.rpc.messages import checked_key
 from pipelined.rpc.run_inputs import LARGE, RunInputs
 from pipelined.rpc.run_messages import run_info
@@ -81,11 +82,11 @@ class RunCalls:
         timeout = checked_seconds("timeout_seconds", message.timeout_seconds)
         digest = await _digest(message, len(request)) if key else ""
         # Before the inputs are validated: the deployment may be another one by now.
-        if key and (run := self._runs.with_key(key, digest)) is not None:
+        if key and (run := self._runs.with_key(key, digest, caller().id)) is not None:
             return _submitted(run)
         deployment, references = await self._inputs.validated(message, len(request))
         # Nobody else gets in between this and `create`.
-        if key and (run := self._runs.with_key(key, digest)) is not None:
+        if key and (run := self._runs.with_key(key, digest, caller().id)) is not None:
             return _submitted(run)
         with contextlib.ExitStack() as stack:
             files = self._inputs.hold(references, stack)
@@ -112,6 +113,7 @@ class RunCalls:
             submitted=submitted,
             key=key,
             digest=digest,
+            owner=caller().id,
             trace=trace_context(context.invocation_metadata()),
             cold=not deployment.has_warm_instance,
         )
