@@ -17,16 +17,19 @@ from pipelined import signals
 from pipelined.condition import STOPPING_SECONDS, Condition
 from pipelined.core.deployment import Deployment
 from pipelined.core.deployments import Deployments
+from pipelined.core.durable_runs import DurableRuns
 from pipelined.core.environments import Environments
 from pipelined.core.errors import DomainError, StorageFailed
 from pipelined.core.file_owners import FileOwners, OwningKeeper
 from pipelined.core.printed import Journal, Printed
 from pipelined.core.rewarming import Rewarming, chosen, rewarm
 from pipelined.core.runs import Runs, steady_clock
+from pipelined.core.shared_limits import SharedLimits
 from pipelined.core.shutdown import Shutdown, first
 from pipelined.credentials import find_credentials
 from pipelined.gpus import gpu_models
 from pipelined.installed import InstalledPackages
+from pipelined.isolation import hide_process, isolate
 from pipelined.nursery.limits import Limits
 from pipelined.nursery.supervisor import Nursery, log_output
 from pipelined.nursery.temporary_folders import TemporaryFolders
@@ -40,19 +43,21 @@ from pipelined.rpc import failed_calls
 from pipelined.rpc.auditing import Audit
 from pipelined.rpc.health import Health
 from pipelined.rpc.listener import Listener
+from pipelined.rpc.run_messages import told
 from pipelined.rpc.server import Servers
 from pipelined.rpc.tls import Tls
 from pipelined.settings import Settings
 from pipelined.store.deployments import SqliteDeploymentStore
 from pipelined.store.directory import StateDirectory
 from pipelined.store.files import Files
+from pipelined.store.runs import SqliteRunStore
 from pipelined.store.tokens import TokenFile, WatchedTokens
 from pipelined.worker import tracing
 
 # How long calls that are being answered may take once every run has ended.
 SERVER_GRACE_SECONDS = 1.0
 # Each of the MAX_FILES_PER_RUN contents of a run is an open file, and runs go in parallel.
-DESCRIPTORS = 16384
+DESCRIPTORS = 65536
 PRUNE_SECONDS = 600.0
 log = structlog.get_logger()
 
@@ -69,7 +74,10 @@ async def serve(settings: Settings, load: Callable[[], Settings]) -> None:
         StorageFailed: What is in them cannot be read.
         ListenError: An address cannot be listened on.
         MetricsError, TracesError: What is to watch it cannot be had.
+        IsolationError: Workers cannot be kept from the daemon as the settings want it.
     """
+    # Before there is anything to see.
+    hide_process()
     _allow_descriptors()
     shutdown = Shutdown(settings.daemon.drain)
     reloading = Reloading(settings, load)
@@ -82,13 +90,16 @@ async def serve(settings: Settings, load: Callable[[], Settings]) -> None:
         store = await SqliteDeploymentStore.open(directory)
         stack.push_async_callback(store.close)
         files = await asyncio.to_thread(Files, directory.files, settings.files.limits())
-        stack.push_async_callback(_cancelled, asyncio.create_task(files.keep_swept()))
 
         version = metadata.version("pipelined")
         observation = await stack.enter_async_context(observing(settings, version))
         clock = steady_clock()
         journal = Journal(clock)
-        runs = Runs(journal, settings.runs.limits(), clock, observation.observer)
+        run_store = await asyncio.to_thread(SqliteRunStore, directory.database)
+        stack.push_async_callback(run_store.close)
+        runs = Runs(
+            journal, settings.runs.limits(), clock, run_store, observer=observation.observer
+        )
         owners = FileOwners(store.file_owners())
         await owners.recover()
         stack.push_async_callback(_cancelled, asyncio.create_task(_keep_pruned(owners, files)))
@@ -106,7 +117,10 @@ async def serve(settings: Settings, load: Callable[[], Settings]) -> None:
             log_output(printed)
             journal.add(printed)
 
-        folders = TemporaryFolders(directory.path)
+        isolation = isolate(settings.workers, directory, credentials)
+        user = isolation.user
+        folders = TemporaryFolders(directory.path, None if user is None else user.uid)
+        stack.callback(folders.close)
         await asyncio.to_thread(folders.remove_stale)
         nursery = Nursery(
             preload=settings.nursery.preload,
@@ -115,18 +129,31 @@ async def serve(settings: Settings, load: Callable[[], Settings]) -> None:
             limits=_worker_limits(settings),
             files=OwningKeeper(files, owners, runs.owner_of),
             folders=folders,
+            confinement=isolation.confinement,
+            user=user,
         )
         health = Health(condition.unwell, lambda: nursery.starts_workers)
+
+        def on_change(name: str, deployment: Deployment | None) -> None:
+            health.deployment_changed(name, deployment)
+            if deployment is None:
+                journal.forget_deployment(name)
+
         deployments = Deployments(
             store,
             nursery,
-            health.deployment_changed,
+            on_change,
             settings.deployments.versions_kept,
-            observation.observer,
+            SharedLimits(settings.limits.queues()),
+            observer=observation.observer,
         )
         reporter = Reporter(
             deployments, observation.activity, lambda: files.stored_bytes, failed_calls.counted
         )
+        durable = DurableRuns(
+            runs, run_store, deployments, files, settings.runs.limits(), clock, told
+        )
+        stack.push_async_callback(durable.close)
         installed = InstalledPackages()
         server = Servers(
             deployments,
@@ -134,16 +161,19 @@ async def serve(settings: Settings, load: Callable[[], Settings]) -> None:
             files,
             owners,
             runs,
+            durable,
             journal,
             installed,
             health,
             tokens,
             Audit(audit_log),
             nursery.status,
+            isolation.message(),
             gpu_models(),
             version,
             shutdown,
             condition.unwell,
+            settings.limits.upload_idle,
             reporter.report,
             observation.interceptors,
         )
@@ -166,6 +196,9 @@ async def serve(settings: Settings, load: Callable[[], Settings]) -> None:
         manager.status("Recovering deployments")
         recovered = await deployments.recover()
         stack.push_async_callback(condition.keep_uses, deployments)
+        pending = await durable.recover()
+        # Not before: what pending runs refer to is held from here on.
+        stack.push_async_callback(_cancelled, asyncio.create_task(files.keep_swept()))
         await server.start()
 
         _let_reload(reloading, shutdown, files, runs, nursery, deployments)
@@ -175,7 +208,11 @@ async def serve(settings: Settings, load: Callable[[], Settings]) -> None:
         if condition.ticked.is_set():
             manager.ready(condition.line(deployments))
             log.info(
-                "ready", addresses=[str(a) for a in bound], version=version, deployments=recovered
+                "ready",
+                addresses=[str(a) for a in bound],
+                version=version,
+                deployments=recovered,
+                pending_runs=pending,
             )
         meanwhile = [
             asyncio.create_task(reloading.keep(manager, lambda: condition.line(deployments))),
@@ -195,6 +232,7 @@ async def serve(settings: Settings, load: Callable[[], Settings]) -> None:
         drained = await shutdown.drain(deployments, nursery.hurry)
         if drained.unfinished:
             log.warning("runs have not ended in time", runs=drained.unfinished)
+        await durable.close()
         await server.stop(SERVER_GRACE_SECONDS)
     log.info("stopped")
 

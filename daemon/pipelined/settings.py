@@ -20,6 +20,7 @@ from pydantic import (
 from pipelined.core.files import FileLimits
 from pipelined.core.rewarming import Rewarming, Warm
 from pipelined.core.runs import RunLimits
+from pipelined.core.shared_limits import QueueLimits
 from pipelined.listening import ListenAddress, parse_listen_address
 from pipelined.units import parse_duration, parse_pinned_size, parse_size
 from pipelined_api.address import Address, default_address, parse_address
@@ -27,6 +28,7 @@ from pipelined_api.url_hosts import UrlHosts
 
 _FILES = FileLimits()
 _RUNS = RunLimits()
+_QUEUES = QueueLimits()
 
 
 class LogFormat(str, Enum):
@@ -109,7 +111,7 @@ class DaemonSettings(Section):
     addresses: Annotated[tuple[Listen, ...], BeforeValidator(_sequence), Field(min_length=1)] = (
         Field(default_factory=lambda: (parse_listen_address(default_address()),))
     )
-    """Where it listens: unix:/path or host:port, ,role=…; of sockets ,mode= ,group=."""
+    """unix:/path or host:port to listen on, with ,role= and, for sockets, ,mode= and ,group=."""
     state_directory: AbsolutePath = Field(default_factory=default_state_directory)
     """Where deployments, runs and files are kept."""
     drain: DurationOrZero = 30.0
@@ -170,6 +172,32 @@ class StartupSettings(Section):
         return Rewarming(self.warm, self.warm_at_most)
 
 
+class ConfinementMode(str, Enum):
+    """Whether workers are kept from the daemon's state and secrets."""
+
+    AUTO = "auto"
+    REQUIRED = "required"
+    OFF = "off"
+
+
+def parse_confinement(text: str) -> ConfinementMode:
+    """Return the mode that is called so. Raises ValueError, which names them all."""
+    try:
+        return ConfinementMode(text)
+    except ValueError:
+        known = ", ".join(known.value for known in ConfinementMode)
+        raise ValueError(f"{text!r} is none of: {known}") from None
+
+
+class WorkerSettings(Section):
+    """The processes that run user code."""
+
+    user: str | None = None
+    """Another user that they run as; none given: the daemon's own."""
+    confinement: Annotated[ConfinementMode, _text(parse_confinement)] = ConfinementMode.AUTO
+    """Keep them from the daemon's state: as far as the kernel can, or not at all, or refuse."""
+
+
 class WeightsSettings(Section):
     """What the loader may take, in bytes."""
 
@@ -202,16 +230,39 @@ class DeploymentSettings(Section):
 
 
 class RunSettings(Section):
-    """Runs that have ended."""
+    """What is kept of runs."""
 
     ttl: Duration = _RUNS.ttl_seconds
     """Seconds that a run is remembered after its end."""
     store_size: Size = _RUNS.store_bytes
     """Bytes of the outputs of submitted runs that have ended; the oldest go first."""
+    pending_size: Size = _RUNS.pending_bytes
+    """Bytes of the inputs of all submitted runs that have not ended; they are on disk."""
 
     def limits(self) -> RunLimits:
         """As the domain has them."""
-        return RunLimits(self.ttl, self.store_size)
+        return RunLimits(self.ttl, self.store_size, pending_bytes=self.pending_size)
+
+
+class LimitSettings(Section):
+    """What runs may take of the daemon."""
+
+    queue_length: int = Field(default=_QUEUES.length, ge=1)
+    """Runs that may wait for one deployment."""
+    waiting_size: Size = _QUEUES.waiting_bytes
+    """Bytes of the inputs of all runs that wait in memory."""
+    concurrent_runs: int | None = Field(default=None, ge=1)
+    """Runs that are executed at once; none given: one for each instance."""
+    kill_grace: DurationOrZero = _QUEUES.kill_grace_seconds
+    """Seconds that a worker has to heed a cancellation before it is killed and replaced."""
+    upload_idle: Duration = 60.0
+    """Seconds after which an upload of which nothing comes is ended."""
+
+    def queues(self) -> QueueLimits:
+        """As the domain has them."""
+        return QueueLimits(
+            self.queue_length, self.waiting_size, self.concurrent_runs, self.kill_grace
+        )
 
 
 class UrlSettings(Section):
@@ -263,10 +314,12 @@ class Settings(Section):
     log: LogSettings = Field(default_factory=LogSettings)
     nursery: NurserySettings = Field(default_factory=NurserySettings)
     startup: StartupSettings = Field(default_factory=StartupSettings)
+    workers: WorkerSettings = Field(default_factory=WorkerSettings)
     weights: WeightsSettings = Field(default_factory=WeightsSettings)
     files: FileSettings = Field(default_factory=FileSettings)
     deployments: DeploymentSettings = Field(default_factory=DeploymentSettings)
     runs: RunSettings = Field(default_factory=RunSettings)
+    limits: LimitSettings = Field(default_factory=LimitSettings)
     urls: UrlSettings = Field(default_factory=UrlSettings)
     metrics: MetricsSettings = Field(default_factory=MetricsSettings)
     traces: TraceSettings = Field(default_factory=TraceSettings)

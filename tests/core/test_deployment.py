@@ -11,9 +11,10 @@ import psutil
 import pytest
 
 from pipeline import Graph, _values
-from pipelined.core.deployment import QUEUE_LIMIT, Deployment
+from pipelined.core.deployment import Deployment
 from pipelined.core.errors import DeploymentCooled, DeploymentDeleted, DomainError, QueueFull
 from pipelined.core.options import Options
+from pipelined.core.shared_limits import QUEUE_LENGTH
 from pipelined.core.specification import Code, Specification
 from pipelined.core.states import State
 from pipelined_api.v1 import runs_pb2
@@ -146,14 +147,16 @@ async def test_no_more_wait_for_the_end_of_a_cooling_than_may_wait(
     executing = deployed.run("executing")
     await deployed.executing("executing")
     cooling = deployed.deployment.begin_cooling(COOLED, 3600.0)
-    held_up = [deployed.run(f"held-up-{number}") for number in range(QUEUE_LIMIT)]
+    held_up = [deployed.run(f"held-up-{number}") for number in range(QUEUE_LENGTH)]
     await asyncio.sleep(0)
-    with pytest.raises(QueueFull, match=str(QUEUE_LIMIT)) as caught:
+    with pytest.raises(QueueFull, match=str(QUEUE_LENGTH)) as caught:
         await deployed.run("one-more")
     assert caught.value.retry_after >= 1.0
+    taking = [deployed.deployment.takes_runs]
     # Who leaves makes room.
     held_up[0].cancel()
     await asyncio.wait({held_up[0]})
+    assert [*taking, deployed.deployment.takes_runs] == [False, True]
     another = deployed.run("another")
     await asyncio.sleep(0)
     assert not another.done()

@@ -26,6 +26,16 @@ class Clock:
         return self.now
 
 
+class Nothing:
+    """An archive of runs that has none."""
+
+    def forget(self, run_id: str) -> None:
+        pass
+
+    def drop_response(self, run_id: str) -> None:
+        pass
+
+
 @given(st.lists(st.floats(1e-5, 1e4), min_size=1, max_size=200), st.floats(0.01, 1.0))
 def test_quantiles_are_right_within_a_bin(times: list[float], part: float) -> None:
     recent = RecentTimes(Clock())
@@ -82,7 +92,7 @@ def counted(tally: Tally) -> tuple[int, int, int]:
 
 
 async def test_a_run_is_in_one_place_at_a_time(activity: Activity) -> None:
-    runs = Runs(Journal(Clock()), RunLimits(), Clock(), activity)
+    runs = Runs(Journal(Clock()), RunLimits(), Clock(), Nothing(), activity)
     tally = activity.tallies["here"]
     first = runs.create("a", "here", 1)
     second = runs.create("b", "here", 1, submitted=True, cold=True)
@@ -101,10 +111,22 @@ async def test_a_run_is_in_one_place_at_a_time(activity: Activity) -> None:
     assert not tally.open
 
 
+async def test_a_run_that_is_tried_again_is_queued_again(activity: Activity) -> None:
+    runs = Runs(Journal(Clock()), RunLimits(), Clock(), Nothing(), activity)
+    run = runs.create("a", "here", 1, submitted=True)
+    runs.begun(run)
+    runs.queued_again(run)
+    tally = activity.tallies["here"]
+    assert counted(tally) == (1, 0, 0)
+    assert tally.submitted == 1
+    runs.cancelled(run, RunCancelled("a"))
+    assert counted(tally) == (0, 0, 1)
+
+
 async def test_runs_that_outlive_their_deployment_are_not_its_successors(
     activity: Activity,
 ) -> None:
-    runs = Runs(Journal(Clock()), RunLimits(), Clock(), activity)
+    runs = Runs(Journal(Clock()), RunLimits(), Clock(), Nothing(), activity)
     queued, running = runs.create("a", "here", 1), runs.create("b", "here", 1)
     runs.begun(running)
     activity.deployment_changed("here", exists=False)
@@ -126,7 +148,7 @@ async def test_an_observer_that_breaks_fails_no_run(activity: Activity) -> None:
 
     told: list[Exception] = []
     observers = Observers(Broken(), activity, broken=told.append)
-    runs = Runs(Journal(Clock()), RunLimits(), Clock(), observers)
+    runs = Runs(Journal(Clock()), RunLimits(), Clock(), Nothing(), observers)
     run = runs.create("a", "here", 1)
     runs.begun(run)
     assert counted(activity.tallies["here"]) == (0, 1, 0)

@@ -104,12 +104,6 @@ def test_a_scrape_does_not_hold_up_runs(observed: Observed) -> None:
     with observed.daemon.client() as client:
         client.deploy(traced(), "beside")
         client.run("beside", 1)
-        # Connections that say nothing take all there are, and no more.
-        host, _, port = observed.metrics_address.rpartition(":")
-        silent = [socket.create_connection((host, int(port))) for _ in range(20)]
-        assert client.run("beside", 2)
-        for connection in silent:
-            connection.close()
         scrapes = [threading.Thread(target=observed.get, args=("/metrics",)) for _ in range(4)]
         for scrape in scrapes:
             scrape.start()
@@ -117,6 +111,20 @@ def test_a_scrape_does_not_hold_up_runs(observed: Observed) -> None:
             assert client.run("beside", number)
         for scrape in scrapes:
             scrape.join()
+        # Connections that say nothing take all there are, and no more.
+        host, _, port = observed.metrics_address.rpartition(":")
+        silent = [socket.create_connection((host, int(port))) for _ in range(20)]
+        assert client.run("beside", 2)
+        for connection in silent:
+            connection.close()
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            assert observed.get("/healthz") == "serving\n"
+            break
+        except OSError:
+            # They have not been noticed to be gone.
+            assert time.monotonic() < deadline
 
 
 def test_health_over_http(observed: Observed) -> None:

@@ -18,7 +18,7 @@ import pytest
 
 from pipeline import AsyncClient, Client, File, InputSchema, Variable, errors, pipe
 from pipeline.errors import InvalidInput, RunFailed
-from pipelined.core.deployment import QUEUE_LIMIT
+from pipelined.core.shared_limits import QUEUE_LENGTH
 from tests.e2e.test_crashes import wait_until
 from tests.sdk.pipes import same, scaled
 from tests.sdk.places import Here, InDaemon, Place, graph_of
@@ -150,7 +150,7 @@ class TestErrors:
                 # One more than may wait.
                 tasks = [
                     asyncio.create_task(client.run(started.name, str(ready), str(go)))
-                    for _ in range(QUEUE_LIMIT + 1)
+                    for _ in range(QUEUE_LENGTH + 1)
                 ]
                 done, others = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
                 for task in others:

@@ -154,7 +154,7 @@ def deployments_table(deployments: Iterable[Deployment]) -> Table:
 
 def runs_table(found: Iterable[RunInfo]) -> Table:
     """Make the table of ``pipeline runs``."""
-    table = _plain_table("RUN", "DEPLOYMENT", "STATE", "AGE", "TOOK", "FAILURE")
+    table = _plain_table("RUN", "DEPLOYMENT", "STATE", "AGE", "TOOK", "ATTEMPTS", "FAILURE")
     now = datetime.now(timezone.utc)
     for each in found:
         lines = each.message.splitlines()
@@ -164,6 +164,7 @@ def runs_table(found: Iterable[RunInfo]) -> Table:
             Text(each.state, style=_RUN_COLOURS.get(each.state, "")),
             age((now - each.created_at).total_seconds()),
             duration(each.execution_seconds) if each.execution_seconds else "",
+            str(each.attempts),
             Text(f"{each.reason} {lines[0] if lines else ''}".strip()),
         )
     return table
@@ -229,6 +230,13 @@ def info_table(address: str, info: DaemonInfo) -> Table:
         "version": f"{info.version} (API {info.api_version})",
         "process": f"{info.pid}, for {since}",
         "python": info.python_version,
+        "your role": f"{info.role} (token {info.caller})" if info.caller else info.role,
+        "workers": ", ".join(
+            (
+                f"user {info.worker_user}" if info.worker_user else "the daemon's user",
+                f"Landlock {info.landlock_abi}" if info.landlock_abi else "no Landlock",
+            )
+        ),
         "features": ", ".join(info.features),
         "largest message": size(info.max_message_bytes),
         "nursery": f"{nursery.state}, process {nursery.pid}, {nursery.restarts} restarts",

@@ -27,6 +27,7 @@ from pipelined.core.errors import (
 from pipelined.core.observers import UNOBSERVED
 from pipelined.core.ports import DeploymentStore, Observer, WorkerLauncher
 from pipelined.core.references import Pointer
+from pipelined.core.shared_limits import SharedLimits
 from pipelined.core.specification import Specification, validate
 from pipelined.core.states import State
 from pipelined.core.versions import Catalogue, Versions
@@ -51,6 +52,7 @@ class Deployments(Catalogue):
         on_change: Called with a name and its newest version, when its state is another one now, and
             with the name and None when it is gone.
         versions_kept: Newest versions of a name that are kept, at least 1.
+        shared: What they share.
         observer: Is told of what happens to them.
 
     Attributes:
@@ -63,6 +65,7 @@ class Deployments(Catalogue):
         launcher: WorkerLauncher,
         on_change: Callable[[str, Deployment | None], None],
         versions_kept: int,
+        shared: SharedLimits,
         observer: Observer = UNOBSERVED,
     ) -> None:
         super().__init__()
@@ -70,6 +73,7 @@ class Deployments(Catalogue):
         self._launcher = launcher
         self._on_change = on_change
         self.versions_kept = versions_kept
+        self._shared = shared
         self._observer = observer
         self._changing = asyncio.Lock()
         # Of versions that were deleted or forgotten.
@@ -354,7 +358,14 @@ class Deployments(Catalogue):
 
     def _made(self, specification: Specification) -> Deployment:
         code_path = self._store.code_path(specification.code)
-        return Deployment(specification, code_path, self._launcher, self._changed, self._observer)
+        return Deployment(
+            specification,
+            code_path,
+            self._launcher,
+            self._changed,
+            self._shared,
+            self._observer,
+        )
 
     def _changed(self, deployment: Deployment) -> None:
         if deployment.state is not State.STARTING:

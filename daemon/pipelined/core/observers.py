@@ -25,6 +25,9 @@ class Unobserved:
     def run_begun(self, run: Run) -> None:
         """See Observer."""
 
+    def run_queued_again(self, run: Run) -> None:
+        """See Observer."""
+
     def run_ended(self, run: Run, nodes: Sequence[NodeTime]) -> None:
         """See Observer."""
 
@@ -73,6 +76,10 @@ class Observers(Unobserved):
     def run_begun(self, run: Run) -> None:
         """See Observer."""
         self._tell("run_begun", run)
+
+    def run_queued_again(self, run: Run) -> None:
+        """See Observer."""
+        self._tell("run_queued_again", run)
 
     def run_ended(self, run: Run, nodes: Sequence[NodeTime]) -> None:
         """See Observer."""

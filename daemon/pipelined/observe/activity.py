@@ -67,8 +67,8 @@ class Tally:
         queued: Runs that wait.
         submitted: Of those, the ones that nobody waits for.
         running: Runs that workers have.
-        open: The ids of both. A deployment of the same name may have been here before this one,
-            and runs of it may end now.
+        open: The ids of both, and whether they are the latter. A deployment of the same name may
+            have been here before this one, and runs of it may end now.
         ended: Runs by the state that they ended in.
         cold_starts: Runs that waited for a startup because no instance was warm.
         warm_starts: The other runs that have begun.
@@ -84,7 +84,7 @@ class Tally:
     queued: int = 0
     submitted: int = 0
     running: int = 0
-    open: set[str] = field(default_factory=set)
+    open: dict[str, bool] = field(default_factory=dict)
     ended: Counter[RunState] = field(default_factory=Counter)
     cold_starts: int = 0
     warm_starts: int = 0
@@ -128,7 +128,7 @@ class Activity(Unobserved):
     def run_created(self, run: Run) -> None:
         """See Observer."""
         if (tally := self.tallies.get(run.deployment)) is not None:
-            tally.open.add(run.id)
+            tally.open[run.id] = False
             tally.queued += 1
             tally.submitted += run.submitted
 
@@ -137,6 +137,7 @@ class Activity(Unobserved):
         tally = self.tallies.get(run.deployment)
         if tally is None or run.id not in tally.open or run.started_at is None:
             return
+        tally.open[run.id] = True
         tally.queued -= 1
         tally.submitted -= run.submitted
         tally.running += 1
@@ -146,14 +147,23 @@ class Activity(Unobserved):
         else:
             tally.warm_starts += 1
 
+    def run_queued_again(self, run: Run) -> None:
+        """See Observer."""
+        tally = self.tallies.get(run.deployment)
+        if tally is not None and tally.open.get(run.id):
+            tally.open[run.id] = False
+            tally.running -= 1
+            tally.queued += 1
+            tally.submitted += run.submitted
+
     def run_ended(self, run: Run, nodes: Sequence[NodeTime]) -> None:
         """See Observer."""
         tally = self.tallies.get(run.deployment)
         if tally is None or run.id not in tally.open or run.ended_at is None:
             return
-        tally.open.discard(run.id)
+        begun = tally.open.pop(run.id)
         tally.ended[run.state] += 1
-        if run.started_at is None:
+        if not begun or run.started_at is None:
             tally.queued -= 1
             tally.submitted -= run.submitted
             return
@@ -179,7 +189,9 @@ class Activity(Unobserved):
     def worker_died(self, specification: Specification, worker: Worker) -> None:
         """See Observer."""
         if (tally := self.tallies.get(specification.name)) is not None:
-            tally.deaths[worker.exited.result().signal or "exit"] += 1
+            exit_ = worker.exited.result()
+            cause = exit_.signal or "exit" if exit_.excess is None else exit_.excess.value
+            tally.deaths[cause] += 1
 
 
 def _outcome(error: Exception | None) -> str:

@@ -98,6 +98,12 @@ class Traces(Unobserved):
         _PROPAGATOR.inject(headers, context=trace.set_span_in_context(execution, parent))
         run.trace = TraceContext(*(headers.get(name, "") for name in _HEADERS))
 
+    def run_queued_again(self, run: Run) -> None:
+        """See Observer."""
+        if (execution := self._executions.pop(run.id, None)) is not None:
+            execution.set_status(Status(StatusCode.ERROR))
+            execution.end()
+
     def run_ended(self, run: Run, nodes: Sequence[NodeTime]) -> None:
         """See Observer."""
         parent = self._parents.pop(run.id, None)

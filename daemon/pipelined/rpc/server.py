@@ -6,7 +6,8 @@ One server does not tell which of its sockets a call came in by, so each listene
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -15,6 +16,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from pipelined.core.compatibility import Installed
 from pipelined.core.deployments import Deployments
+from pipelined.core.durable_runs import DurableRuns
 from pipelined.core.environments import Environments
 from pipelined.core.file_owners import FileOwners
 from pipelined.core.files import FileStore
@@ -39,6 +41,7 @@ from pipelined.rpc.run_records import SERVICE as RUNS
 from pipelined.rpc.run_records import RunRecords
 from pipelined.rpc.run_records import handler as runs_handler
 from pipelined.rpc.runs import RunCalls
+from pipelined.rpc.status import streaming
 from pipelined_api.limits import MAX_ENVELOPE_BYTES, MAX_MESSAGE_BYTES
 from pipelined_api.v1 import (
     daemon_pb2,
@@ -57,6 +60,7 @@ MAX_METADATA_BYTES = 16 * 2**10
 # A client that pings more often is cut off. Ours pings every 60 s, with calls in flight only.
 MIN_PING_INTERVAL_MS = 20_000
 PACKAGE = daemon_pb2.DESCRIPTOR.package
+HEALTH_PACKAGE = health_pb2.DESCRIPTOR.package
 REFLECTION = "grpc.reflection.v1.ServerReflection"
 
 # What reflection tells of.
@@ -92,16 +96,19 @@ class Servers:
         files: FileStore,
         owners: FileOwners,
         runs: Runs,
+        durable: DurableRuns,
         journal: Journal,
         installed: Installed,
         health: Health,
         tokens: CurrentTokens,
         audit: Audit,
         nursery: Callable[[], daemon_pb2.Nursery],
+        isolation: daemon_pb2.Isolation,
         gpus: Sequence[str],
         version: str,
         shutdown: Shutdown,
         unwell: Callable[[], str],
+        upload_idle_seconds: float,
         reporting: Reporting,
         interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
     ) -> None:
@@ -109,16 +116,24 @@ class Servers:
         self._tokens = tokens
         self._audit = audit
         self._servers: list[grpc.aio.Server] = []
-        self._deployments = DeploymentsServicer(deployments, installed, audit)
+        self._deployments = DeploymentsServicer(deployments, installed, audit, upload_idle_seconds)
         self._daemon = DaemonServicer(
-            version, nursery, gpus, installed, MAX_MESSAGE_BYTES, shutdown, unwell, reporting
+            version,
+            nursery,
+            isolation,
+            gpus,
+            installed,
+            MAX_MESSAGE_BYTES,
+            shutdown,
+            unwell,
+            reporting,
         )
         self._environments = EnvironmentsServicer(environments, audit)
         owned = OwnedFiles(files, owners)
-        self._files = FilesServicer(owned, audit)
-        execution = RunExecution(runs)
-        calls = RunCalls(RunInputs(deployments, owned), runs, execution)
-        self._runs = runs_handler(calls, RunRecords(runs, execution, journal, deployments))
+        self._files = FilesServicer(owned, audit, upload_idle_seconds)
+        execution = RunExecution(runs, durable)
+        calls = RunCalls(RunInputs(deployments, owned), runs, execution, durable)
+        self._runs = runs_handler(calls, RunRecords(runs, execution, journal, deployments, durable))
         self._health = health
 
     def add(self, listen: ListenAddress) -> grpc.aio.Server:
@@ -130,7 +145,7 @@ class Servers:
                 AccessControl(entrance, self._tokens, self._audit),
                 ApiVersionCheck(PACKAGE),
                 *self._interceptors,
-                TolerantParsing(PACKAGE),
+                TolerantParsing(PACKAGE, HEALTH_PACKAGE),
             ],
             options=OPTIONS,
         )
@@ -154,9 +169,24 @@ class Servers:
         await asyncio.gather(*(server.stop(grace_seconds) for server in self._servers))
 
 
+class _Reflection:
+    """The library's servicer, with our answer to what is no message."""
+
+    def __init__(self) -> None:
+        self._servicer = reflection.aio.ReflectionServicer(SERVICES)
+
+    @streaming
+    async def ServerReflectionInfo(
+        self, request: AsyncIterator[Any], context: grpc.aio.ServicerContext[Any, Any]
+    ) -> AsyncIterator[Any]:
+        """Answer questions about services and messages."""
+        async for answer in self._servicer.ServerReflectionInfo(request, context):
+            yield answer
+
+
 def _add_reflection(server: grpc.aio.Server) -> None:
     """Serve reflection as v1alpha and as v1, which has the same messages under another name."""
-    servicer = reflection.aio.ReflectionServicer(SERVICES)
+    servicer = _Reflection()
     method = grpc.stream_stream_rpc_method_handler(
         servicer.ServerReflectionInfo,
         reflection_pb2.ServerReflectionRequest.FromString,

@@ -118,6 +118,40 @@ MIGRATIONS: tuple[str, ...] = (
         FOREIGN KEY (name, version) REFERENCES versions (name, version) ON DELETE CASCADE
     ) STRICT;
     """,
+    # Submitted runs: what they were asked to do until they end, and what they gave back after that.
+    # States and deliveries are the numbers of the wire; the files a JSON list of digests.
+    """
+    CREATE TABLE runs (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        id TEXT NOT NULL UNIQUE,
+        owner TEXT NOT NULL,
+        deployment TEXT NOT NULL,
+        version INTEGER NOT NULL,
+        state INTEGER NOT NULL,
+        delivery INTEGER NOT NULL,
+        priority INTEGER NOT NULL,
+        key TEXT NOT NULL,
+        digest TEXT NOT NULL,
+        timeout REAL,
+        files TEXT NOT NULL,
+        request_bytes INTEGER NOT NULL,
+        attempts INTEGER NOT NULL DEFAULT 0,
+        created_at REAL NOT NULL,
+        started_at REAL,
+        ended_at REAL,
+        execution_seconds REAL NOT NULL DEFAULT 0,
+        status BLOB NOT NULL DEFAULT x'',
+        response_bytes INTEGER
+    ) STRICT;
+    CREATE TABLE run_requests (
+        id TEXT PRIMARY KEY,
+        request BLOB NOT NULL
+    ) STRICT;
+    CREATE TABLE run_responses (
+        id TEXT PRIMARY KEY,
+        response BLOB NOT NULL
+    ) STRICT;
+    """,
 )
 VERSION = len(MIGRATIONS)
 
