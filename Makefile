@@ -23,7 +23,7 @@ $(VENV)/.packages: pyproject.toml setup.py constraints.txt
 	@# The build runs in this environment, with the pinned tools: an isolated one would fetch others.
 	$(PIP) setuptools wheel pybind11
 	$(PIP) torch
-	PIPELINED_REQUIRE_EXTENSION=1 $(PIP) --no-build-isolation --editable '.[daemon,models,dev]'
+	PIPELINED_REQUIRE_EXTENSION=1 $(PIP) --no-build-isolation --editable '.[daemon,otel,models,dev]'
 	@touch $@ $(VENV)/.extension
 
 $(VENV)/.extension: $(VENV)/.packages $(CPP)

@@ -36,8 +36,11 @@ from pipelined.nursery.supervisor import Nursery, log_output
 from pipelined.nursery.temporary_folders import TemporaryFolders
 from pipelined.observe.audit import NAME as AUDIT_LOG
 from pipelined.observe.audit import AuditLog
+from pipelined.observe.observation import metrics_served, observing
+from pipelined.observe.reporter import Reporter
 from pipelined.observe.service_manager import ServiceManager
 from pipelined.reloading import Reloading
+from pipelined.rpc import failed_calls
 from pipelined.rpc.auditing import Audit
 from pipelined.rpc.health import Health
 from pipelined.rpc.listener import Listener
@@ -50,6 +53,7 @@ from pipelined.store.directory import StateDirectory
 from pipelined.store.files import Files
 from pipelined.store.runs import SqliteRunStore
 from pipelined.store.tokens import TokenFile, WatchedTokens
+from pipelined.worker import tracing
 
 # How long calls that are being answered may take once every run has ended.
 SERVER_GRACE_SECONDS = 1.0
@@ -70,6 +74,7 @@ async def serve(settings: Settings, load: Callable[[], Settings]) -> None:
         StateDirectoryError: The state directory, or the database in it, cannot be used.
         StorageFailed: What is in them cannot be read.
         ListenError: An address cannot be listened on.
+        MetricsError, TracesError: What is to watch it cannot be had.
         IsolationError: Workers cannot be kept from the daemon as the settings want it.
     """
     # Before there is anything to see.
@@ -87,11 +92,15 @@ async def serve(settings: Settings, load: Callable[[], Settings]) -> None:
         stack.push_async_callback(store.close)
         files = await asyncio.to_thread(Files, directory.files, settings.files.limits())
 
+        version = metadata.version("pipelined")
+        observation = await stack.enter_async_context(observing(settings, version))
         clock = steady_clock()
         journal = Journal(clock)
         run_store = await asyncio.to_thread(SqliteRunStore, directory.database)
         stack.push_async_callback(run_store.close)
-        runs = Runs(journal, settings.runs.limits(), clock, run_store)
+        runs = Runs(
+            journal, settings.runs.limits(), clock, run_store, observer=observation.observer
+        )
         owners = FileOwners(store.file_owners())
         await owners.recover()
         stack.push_async_callback(_cancelled, asyncio.create_task(_keep_pruned(owners, files)))
@@ -116,6 +125,7 @@ async def serve(settings: Settings, load: Callable[[], Settings]) -> None:
         await asyncio.to_thread(folders.remove_stale)
         nursery = Nursery(
             preload=settings.nursery.preload,
+            preload_besides=tracing.API if observation.traced else (),
             on_output=on_output,
             limits=_worker_limits(settings),
             files=OwningKeeper(files, owners, runs.owner_of),
@@ -137,13 +147,16 @@ async def serve(settings: Settings, load: Callable[[], Settings]) -> None:
             settings.deployments.versions_kept,
             SharedLimits(settings.limits.queues()),
             settings.deployments.worker_idle,
+            observer=observation.observer,
+        )
+        reporter = Reporter(
+            deployments, observation.activity, lambda: files.stored_bytes, failed_calls.counted
         )
         durable = DurableRuns(
             runs, run_store, deployments, files, settings.runs.limits(), clock, told
         )
         stack.push_async_callback(durable.close)
         installed = InstalledPackages()
-        version = metadata.version("pipelined")
         server = Servers(
             deployments,
             Environments(store.environments(), installed),
@@ -163,6 +176,8 @@ async def serve(settings: Settings, load: Callable[[], Settings]) -> None:
             shutdown,
             condition.unwell,
             settings.limits.upload_idle,
+            reporter.report,
+            observation.interceptors,
         )
         stack.push_async_callback(server.stop, None)
         listener = Listener(
@@ -171,6 +186,11 @@ async def serve(settings: Settings, load: Callable[[], Settings]) -> None:
         )
         stack.enter_context(contextlib.closing(listener))
         bound = [listener.bind(server.add(listen), listen) for listen in settings.daemon.addresses]
+        await stack.enter_async_context(
+            metrics_served(
+                settings.metrics, version, reporter, nursery.status, lambda: health.serving
+            )
+        )
 
         # The imports take seconds: they begin before the rest, and nobody waits for them here.
         await nursery.start()

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 
+from pipelined.core.current_run import current_run
 from pipelined.core.deployment import Deployment
 from pipelined.core.durable_runs import DurableRuns
 from pipelined.core.errors import RunCancelled
@@ -108,6 +109,7 @@ class RunExecution:
         assert task is not None
         _check(run)
         run.interrupt = task.cancel
+        token = current_run.set(run)
         try:
             yield
         except asyncio.CancelledError:
@@ -119,6 +121,7 @@ class RunExecution:
             self._runs.failed(run, error)
             raise
         finally:
+            current_run.reset(token)
             run.interrupt = None
             run.left.set()
 

@@ -26,6 +26,7 @@ from pipelined.rpc.messages import checked_key
 from pipelined.rpc.run_inputs import LARGE, RunInputs
 from pipelined.rpc.run_messages import run_info
 from pipelined.rpc.status import RUN_ID_METADATA, unary
+from pipelined.rpc.trace_headers import trace_context
 from pipelined_api.limits import LEAST_PRIORITY, MOST_PRIORITY
 from pipelined_api.v1 import runs_pb2
 
@@ -146,6 +147,8 @@ class RunCalls:
             delivery=delivery,
             timeout=timeout,
             files=files,
+            trace=trace_context(context.invocation_metadata()),
+            cold=not deployment.has_warm_instance,
         )
         context.set_trailing_metadata(((RUN_ID_METADATA, run.id),))
         return run

@@ -21,6 +21,7 @@ from pipelined.core.environments import Environments
 from pipelined.core.file_owners import FileOwners
 from pipelined.core.files import FileStore
 from pipelined.core.printed import Journal
+from pipelined.core.reports import Reporting
 from pipelined.core.run_execution import RunExecution
 from pipelined.core.runs import Runs
 from pipelined.core.shutdown import Shutdown
@@ -108,13 +109,25 @@ class Servers:
         shutdown: Shutdown,
         unwell: Callable[[], str],
         upload_idle_seconds: float,
+        reporting: Reporting,
+        interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
     ) -> None:
+        self._interceptors = interceptors
         self._tokens = tokens
         self._audit = audit
         self._servers: list[grpc.aio.Server] = []
         self._deployments = DeploymentsServicer(deployments, installed, audit, upload_idle_seconds)
         self._daemon = DaemonServicer(
-            version, nursery, isolation, audit, gpus, installed, MAX_MESSAGE_BYTES, shutdown, unwell
+            version,
+            nursery,
+            isolation,
+            audit,
+            gpus,
+            installed,
+            MAX_MESSAGE_BYTES,
+            shutdown,
+            unwell,
+            reporting,
         )
         self._environments = EnvironmentsServicer(environments, audit)
         owned = OwnedFiles(files, owners)
@@ -132,6 +145,7 @@ class Servers:
             interceptors=[
                 AccessControl(entrance, self._tokens, self._audit),
                 ApiVersionCheck(PACKAGE),
+                *self._interceptors,
                 TolerantParsing(PACKAGE, HEALTH_PACKAGE),
             ],
             options=OPTIONS,
