@@ -244,6 +244,11 @@ BY_REASON: Mapping[str, Build] = {
     "QUEUE_FULL": _overloaded,
     "WAIT_TOO_LONG": _overloaded,
     "WAITING_RUNS_TOO_LARGE": _overloaded,
+    "TOKEN_MISSING": _plain(errors.PermissionDenied),
+    "TOKEN_INVALID": _plain(errors.PermissionDenied),
+    "TOKEN_EXPIRED": _plain(errors.PermissionDenied),
+    "TOKEN_REVOKED": _plain(errors.PermissionDenied),
+    "ROLE_TOO_LOW": _plain(errors.PermissionDenied),
 }
 
 BY_CODE: Mapping[grpc.StatusCode, Build] = {

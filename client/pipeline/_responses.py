@@ -12,6 +12,7 @@ from pipeline._values import decode
 from pipeline.deployment import (
     DaemonInfo,
     Deployment,
+    Drained,
     Environment,
     Failure,
     NurseryInfo,
@@ -219,6 +220,8 @@ def info(message: daemon_pb2.InfoResponse) -> DaemonInfo:
         ),
         max_message_bytes=message.max_message_bytes,
         gpus=tuple(message.gpus),
+        draining=message.draining,
+        not_serving_reason=message.not_serving_reason,
     )
 
 
@@ -241,6 +244,11 @@ def _options(message: deployments_pb2.Deployment) -> Options:
         queue_length=options.queue_length if options.HasField("queue_length") else None,
         concurrent_runs=options.concurrent_runs or None,
     )
+
+
+def drained(message: daemon_pb2.DrainResponse) -> Drained:
+    """Read how a drain ended."""
+    return Drained(unfinished_runs=message.unfinished_runs, seconds=message.seconds)
 
 
 def _failure(message: deployments_pb2.Failure) -> Failure:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DaemonInfo",
     "Deployment",
+    "Drained",
     "Environment",
     "Failure",
     "NurseryInfo",
@@ -196,6 +197,8 @@ class DaemonInfo:
         max_message_bytes: the largest message that it takes or sends.
         gpus: the models of its machine's GPUs, such as ``"NVIDIA L4"``; ``"unknown"`` for one of
             which the driver does not tell.
+        draining: it is stopping, and takes no more work.
+        not_serving_reason: why its health is NOT_SERVING; empty while it serves.
 
     """
 
@@ -208,3 +211,19 @@ class DaemonInfo:
     nursery: NurseryInfo
     max_message_bytes: int
     gpus: tuple[str, ...] = ()
+    draining: bool = False
+    not_serving_reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """How a daemon came to its end.
+
+    Attributes:
+        unfinished_runs: that were waiting or being executed when the time was over.
+        seconds: how long it took.
+
+    """
+
+    unfinished_runs: int
+    seconds: float

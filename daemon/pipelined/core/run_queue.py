@@ -130,6 +130,22 @@ class RunQueue:
         return self._callers.length + self._durable.length + self._reserved
 
     @property
+    def active(self) -> int:
+        """Instances that have been given out, and runs that wait for one and may have it."""
+        return self.running + self._may_have()
+
+    @property
+    def wanting(self) -> bool:
+        """Whether somebody waits who may have an instance."""
+        return self._may_have() > 0
+
+    @property
+    def mismatched(self) -> bool:
+        """Whether somebody waits while an instance is free, and a slot: a bug of ours."""
+        full = self._most_running is not None and self.running >= self._most_running
+        return bool(self._idle) and self._first() is not None and not full and not self._slots.full
+
+    @property
     def idle(self) -> bool:
         """Whether an instance has nothing to do, and nobody waits."""
         return bool(self._idle) and not self.waiting
@@ -273,8 +289,10 @@ class RunQueue:
         return True
 
     def _settle(self) -> None:
-        may_run = self._callers.length + (0 if self._paused else self._durable.length)
-        if self.running or may_run:
+        if self.active:
             self.quiet.clear()
         else:
             self.quiet.set()
+
+    def _may_have(self) -> int:
+        return self._callers.length + (0 if self._paused else self._durable.length)

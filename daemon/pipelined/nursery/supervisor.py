@@ -98,13 +98,17 @@ class Nursery:
         # Set while launches need not wait: a nursery is ready, or workers are started by exec.
         self._settled = asyncio.Event()
         self._exec_reason = ""
+        # The system has refused to start the process that was wanted last.
+        self._refused = False
         self._restarts = 0
         self._state = daemon_pb2.Nursery.STATE_PRELOADING
 
     async def start(self) -> None:
         """Start a nursery and keep one alive; returns before it has imported anything."""
         self._reaper = Reaper()
-        self._stopping: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        self._stopping: asyncio.Future[None] = loop.create_future()
+        self._hurried: asyncio.Future[None] = loop.create_future()
         self._keeping = asyncio.create_task(self._keep(), name="nursery")
 
     async def stop(self) -> None:
@@ -121,6 +125,24 @@ class Nursery:
         if self._client is not None:
             await self._client.stop()
         self._reaper.close()
+
+    def hurry(self) -> None:
+        """End the grace of all workers that are being stopped, or will be."""
+        if not self._hurried.done():
+            self._hurried.set_result(None)
+
+    @property
+    def starts_workers(self) -> bool:
+        """Whether a worker that is asked for now will come to be, as far as is known.
+
+        Not while the daemon stops, nor while the system refuses to start processes for it: until
+        one has been started again, be it the nursery that is tried for now and then.
+        """
+        return not self._stopping.done() and not self._refused
+
+    def limit(self, limits: Limits) -> None:
+        """Let workers that are started from now on have these."""
+        self._limits = limits
 
     def status(self) -> daemon_pb2.Nursery:
         """Return what the nursery is doing, as ``Daemon.Info`` says it."""
@@ -210,7 +232,9 @@ class Nursery:
         spawning.add_done_callback(started)
         try:
             await asyncio.shield(spawning)
+            self._refused = False
         except (OSError, ValueError) as error:
+            self._refused = True
             raise NurseryUnavailable(f"the process cannot be started: {error}") from None
         except BaseException:
             worker.abandon()
@@ -234,6 +258,7 @@ class Nursery:
             self._limits,
             self._folders,
             self._files,
+            self._hurried,
         )
         self._workers[worker_id] = worker
         return worker, theirs, io.FileIO(write_end, "w")
@@ -284,9 +309,11 @@ class Nursery:
                     lambda lines: self._on_output(Printed("nursery", lines)),
                 )
             except OSError as error:
+                self._refused = True
                 self._nursery_died(Exit())
                 log.error("the nursery cannot be started", reason=error.strerror)
             else:
+                self._refused = False
                 self._client = client
                 await self._until(client.preloaded, _PRELOAD_SECONDS)
                 if client.preloaded.done() and not client.exited.done():

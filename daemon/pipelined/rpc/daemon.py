@@ -13,13 +13,25 @@ import grpc.aio
 
 from pipelined.core import compatibility
 from pipelined.core.compatibility import Installed
+from pipelined.core.shutdown import Shutdown
 from pipelined.rpc.messages import requirement_message, timestamp
+from pipelined.rpc.runs import checked_seconds
 from pipelined.rpc.status import unary
 from pipelined_api.v1 import daemon_pb2, daemon_pb2_grpc
 from pipelined_api.versions import API_VERSION
 
 # What came after the first API, by name.
-FEATURES = ("stream", "versions", "pointers", "cool", "submit", "logs", "bundle", "environments")
+FEATURES = (
+    "stream",
+    "versions",
+    "pointers",
+    "cool",
+    "submit",
+    "logs",
+    "bundle",
+    "environments",
+    "drain",
+)
 
 
 class DaemonServicer(daemon_pb2_grpc.DaemonServicer):
@@ -31,6 +43,8 @@ class DaemonServicer(daemon_pb2_grpc.DaemonServicer):
         gpus: The models of the machine's GPUs.
         installed: What is installed where the workers run.
         max_message_bytes: The largest message that the server takes.
+        shutdown: The end of the daemon.
+        unwell: Says why the daemon does not serve; empty while it does.
     """
 
     def __init__(
@@ -40,12 +54,16 @@ class DaemonServicer(daemon_pb2_grpc.DaemonServicer):
         gpus: Sequence[str],
         installed: Installed,
         max_message_bytes: int,
+        shutdown: Shutdown,
+        unwell: Callable[[], str],
     ) -> None:
         self._version = version
         self._nursery = nursery
         self._gpus = gpus
         self._installed = installed
         self._max_message_bytes = max_message_bytes
+        self._shutdown = shutdown
+        self._unwell = unwell
         self._started_at = time.time()
 
     @unary
@@ -63,6 +81,8 @@ class DaemonServicer(daemon_pb2_grpc.DaemonServicer):
             nursery=self._nursery(),
             max_message_bytes=self._max_message_bytes,
             gpus=self._gpus,
+            draining=self._shutdown.asked.is_set(),
+            not_serving_reason=self._unwell(),
         )
 
     @unary
@@ -79,3 +99,16 @@ class DaemonServicer(daemon_pb2_grpc.DaemonServicer):
         return daemon_pb2.CheckRequirementsResponse(
             statuses=[requirement_message(status) for status in statuses]
         )
+
+    @unary
+    async def Drain(
+        self, request: daemon_pb2.DrainRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> daemon_pb2.DrainResponse:
+        """Stop the daemon, and answer when its runs have ended."""
+        seconds = None
+        if request.HasField("seconds"):
+            seconds = checked_seconds("seconds", request.seconds)
+        self._shutdown.ask(seconds)
+        # It is the daemon's, and not this caller's who may leave.
+        drained = await asyncio.shield(self._shutdown.drained)
+        return daemon_pb2.DrainResponse(unfinished_runs=drained.unfinished, seconds=drained.seconds)

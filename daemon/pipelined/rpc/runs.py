@@ -21,6 +21,7 @@ from pipelined.core.durable_runs import DurableRuns
 from pipelined.core.errors import InvalidRequest
 from pipelined.core.run_execution import RunExecution
 from pipelined.core.runs import Delivery, Run, Runs
+from pipelined.rpc.caller import caller
 from pipelined.rpc.messages import checked_key
 from pipelined.rpc.run_inputs import LARGE, RunInputs
 from pipelined.rpc.run_messages import run_info
@@ -31,8 +32,6 @@ from pipelined_api.v1 import runs_pb2
 Context = grpc.aio.ServicerContext[Any, Any]
 # A year: what is beyond it is a mistake, and timers have their limits.
 MAX_SECONDS = 366 * 86400.0
-# Of runs whose callers are not told apart.
-OWNER = ""
 
 
 class RunCalls:
@@ -93,12 +92,12 @@ class RunCalls:
         delivery = _checked_delivery(message.delivery)
         digest = await _digest(message, len(request)) if key else ""
         # Before the inputs are validated: the deployment may be another one by now.
-        if key and (run := self._runs.with_key(OWNER, key, digest)) is not None:
+        if key and (run := self._runs.with_key(key, digest, caller().id)) is not None:
             await self._durable.accepted(run)
             return _submitted(run)
         deployment, references = await self._inputs.validated(message, len(request))
         # Nobody else gets in between this and `create`.
-        if key and (run := self._runs.with_key(OWNER, key, digest)) is not None:
+        if key and (run := self._runs.with_key(key, digest, caller().id)) is not None:
             await self._durable.accepted(run)
             return _submitted(run)
         with contextlib.ExitStack() as stack:
@@ -140,7 +139,7 @@ class RunCalls:
             submitted=submitted,
             key=key,
             digest=digest,
-            owner=OWNER,
+            owner=caller().id,
             priority=priority,
             delivery=delivery,
             timeout=timeout,

@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError, Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
-from pipelined.core import errors
+from pipelined.core import access, errors
 from pipelined.core.errors import DomainError, Failure, InvalidRequest
 from pipelined.rpc.parsing import Malformed
 
@@ -242,6 +242,19 @@ TABLE: dict[type[DomainError], Mapping] = {
     ),
     errors.FileDigestMismatch: Mapping(
         code_pb2.DATA_LOSS, "FILE_DIGEST_MISMATCH", lambda e: {"sha256": e.sha256}
+    ),
+    access.TokenMissing: Mapping(code_pb2.UNAUTHENTICATED, "TOKEN_MISSING"),
+    access.TokenInvalid: Mapping(code_pb2.UNAUTHENTICATED, "TOKEN_INVALID"),
+    access.TokenExpired: Mapping(
+        code_pb2.UNAUTHENTICATED, "TOKEN_EXPIRED", lambda e: {"token": e.token_id}
+    ),
+    access.TokenRevoked: Mapping(
+        code_pb2.UNAUTHENTICATED, "TOKEN_REVOKED", lambda e: {"token": e.token_id}
+    ),
+    access.RoleTooLow: Mapping(
+        code_pb2.PERMISSION_DENIED,
+        "ROLE_TOO_LOW",
+        lambda e: {"method": e.method, "needed": e.needed.label, "role": e.role.label},
     ),
 }
 

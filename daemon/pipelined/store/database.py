@@ -100,6 +100,24 @@ MIGRATIONS: tuple[str, ...] = (
         FOREIGN KEY (name, version) REFERENCES versions (name, version)
     ) STRICT;
     """,
+    # Whose uploaded files, and those that runs gave back, are.
+    """
+    CREATE TABLE file_owners (
+        sha256 TEXT NOT NULL,
+        owner TEXT NOT NULL,
+        PRIMARY KEY (sha256, owner)
+    ) STRICT, WITHOUT ROWID;
+    """,
+    # When each version was used last, for warming it again after a restart.
+    """
+    CREATE TABLE last_uses (
+        name TEXT NOT NULL,
+        version INTEGER NOT NULL,
+        used_at REAL NOT NULL,
+        PRIMARY KEY (name, version),
+        FOREIGN KEY (name, version) REFERENCES versions (name, version) ON DELETE CASCADE
+    ) STRICT;
+    """,
     # Submitted runs: what they were asked to do until they end, and what they gave back after that.
     # States and deliveries are the numbers of the wire; the files a JSON list of digests.
     """

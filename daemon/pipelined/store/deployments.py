@@ -22,6 +22,7 @@ from pipelined.store.database import open_database
 from pipelined.store.directory import StateDirectory
 from pipelined.store.environments import SqliteEnvironmentStore, Statement
 from pipelined.store.failures import storage
+from pipelined.store.file_owners import SqliteFileOwnerStore
 
 # Keys of calls that may still be retried; older ones are forgotten.
 IDEMPOTENCY_SECONDS = 24 * 3600.0
@@ -65,6 +66,10 @@ class SqliteDeploymentStore:
     def environments(self) -> SqliteEnvironmentStore:
         """The environments, which are in the same database; usable until it is closed."""
         return SqliteEnvironmentStore(self._read, self._write)
+
+    def file_owners(self) -> SqliteFileOwnerStore:
+        """The owners of files, which are in the same database; usable until it is closed."""
+        return SqliteFileOwnerStore(self._read, self._write)
 
     async def deployments(self) -> Sequence[Specification]:
         """See DeploymentStore."""
@@ -110,6 +115,41 @@ class SqliteDeploymentStore:
             "SELECT name, tag, version, locked, created_at, updated_at FROM pointers",
         )
         return [Pointer(row[0], row[1], row[2], bool(row[3]), row[4], row[5]) for row in rows]
+
+    async def last_uses(self) -> Mapping[tuple[str, int], float]:
+        """See DeploymentStore."""
+        rows = await self._read(
+            "read the deployments", "SELECT name, version, used_at FROM last_uses"
+        )
+        return {(row[0], row[1]): row[2] for row in rows}
+
+    async def set_last_uses(self, uses: Mapping[tuple[str, int], float]) -> None:
+        """See DeploymentStore."""
+        # What has been removed meanwhile is not inserted.
+        statement = (
+            "INSERT INTO last_uses SELECT name, version, ? FROM versions "
+            "WHERE name = ? AND version = ? "
+            "ON CONFLICT (name, version) DO UPDATE SET used_at = excluded.used_at"
+        )
+        await self._write(
+            "store what was used",
+            [(statement, (at, name, version)) for (name, version), at in uses.items()],
+        )
+
+    async def answer(self) -> None:
+        """Take the database's write lock as every write does, and give it back.
+
+        Nothing is written, so that it costs no access to the disk.
+
+        Raises:
+            StorageFailed: It cannot be had.
+        """
+        async with self._writing:
+            with storage("begin a write"):
+                try:
+                    await self._connection.execute("BEGIN IMMEDIATE")
+                finally:
+                    await self._connection.rollback()
 
     async def add(self, specification: Specification, idempotency_key: str) -> None:
         """See DeploymentStore."""
