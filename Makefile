@@ -10,7 +10,7 @@ SANITIZED := tests/cpp tests/weights
 SECONDS ?= 60
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help venv demo test test-asan test-tsan test-gpu fuzz lint format overload bench bench-check proto clean
+.PHONY: help venv demo test test-asan test-tsan test-gpu fuzz fuzz-rpc lint format bench bench-check proto clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -48,6 +48,9 @@ test-gpu:  ## Test and time the loader on this machine's GPU; needs no .venv, bu
 
 fuzz:  ## Feed the header's parser what it has never seen, for SECONDS=60; needs clang
 	tests/fuzz/run $(SECONDS)
+
+fuzz-rpc: venv  ## Send a daemon whatever can be sent to it, for SECONDS=60
+	$(BIN)/python -m tests.hostile.fuzz_rpc $(SECONDS)
 
 lint: venv  ## Every linter, as errors
 	$(BIN)/ruff check .

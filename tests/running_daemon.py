@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -36,6 +38,20 @@ def check_health(
     return response
 
 
+def state_directory(folder: Path) -> Path:
+    """The state directory of a folder, which is a link to another place.
+
+    Workers are kept from the state directory, and so from what is made later in the folders around
+    it: those of the tests, for one.
+    """
+    link = folder / "state"
+    if not link.is_symlink():
+        place = tempfile.mkdtemp(prefix="pld-", dir="/var/tmp")
+        atexit.register(shutil.rmtree, place, ignore_errors=True)
+        link.symlink_to(place)
+    return link
+
+
 class RunningDaemon:
     """`pipelined serve` on a unix socket in a folder of its own.
 
@@ -54,7 +70,7 @@ class RunningDaemon:
     ) -> None:
         # Without the configuration file of whoever runs the tests.
         self._environment = {**os.environ, "PIPELINED_CONFIG": "", **(environment or {})}
-        self.state_dir = folder / "state"
+        self.state_dir = state_directory(folder)
         self.log_path = folder / "daemon.log"
         # Sockets have short names: the folder of a test does not fit into one.
         self._socket_folder = tempfile.TemporaryDirectory(prefix="pld-")

@@ -222,7 +222,16 @@ def info(message: daemon_pb2.InfoResponse) -> DaemonInfo:
         gpus=tuple(message.gpus),
         draining=message.draining,
         not_serving_reason=message.not_serving_reason,
+        caller=message.caller.id,
+        role=message.caller.role,
+        landlock_abi=message.isolation.landlock_abi,
+        worker_user=message.isolation.worker_user,
     )
+
+
+def drained(message: daemon_pb2.DrainResponse) -> Drained:
+    """Read how a drain ended."""
+    return Drained(unfinished_runs=message.unfinished_runs, seconds=message.seconds)
 
 
 def _options(message: deployments_pb2.Deployment) -> Options:
@@ -244,11 +253,6 @@ def _options(message: deployments_pb2.Deployment) -> Options:
         queue_length=options.queue_length if options.HasField("queue_length") else None,
         concurrent_runs=options.concurrent_runs or None,
     )
-
-
-def drained(message: daemon_pb2.DrainResponse) -> Drained:
-    """Read how a drain ended."""
-    return Drained(unfinished_runs=message.unfinished_runs, seconds=message.seconds)
 
 
 def _failure(message: deployments_pb2.Failure) -> Failure:

@@ -199,6 +199,12 @@ class DaemonInfo:
             which the driver does not tell.
         draining: it is stopping, and takes no more work.
         not_serving_reason: why its health is NOT_SERVING; empty while it serves.
+        caller: the id of the token that this client has sent; empty without one.
+        role: what this client may do: ``"run"``, ``"deploy"`` or ``"admin"``; empty if the daemon
+            is too old to have roles.
+        landlock_abi: the version of Landlock by which workers are kept from the daemon's files; 0
+            if they are not.
+        worker_user: the user that workers run as; empty if it is the daemon's own.
 
     """
 
@@ -213,6 +219,10 @@ class DaemonInfo:
     gpus: tuple[str, ...] = ()
     draining: bool = False
     not_serving_reason: str = ""
+    caller: str = ""
+    role: str = ""
+    landlock_abi: int = 0
+    worker_user: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ from pipelined.core.shutdown import Shutdown, first
 from pipelined.credentials import find_credentials
 from pipelined.gpus import gpu_models
 from pipelined.installed import InstalledPackages
+from pipelined.isolation import hide_process, isolate
 from pipelined.nursery.limits import Limits
 from pipelined.nursery.supervisor import Nursery, log_output
 from pipelined.nursery.temporary_folders import TemporaryFolders
@@ -52,7 +53,7 @@ from pipelined.store.tokens import TokenFile, WatchedTokens
 # How long calls that are being answered may take once every run has ended.
 SERVER_GRACE_SECONDS = 1.0
 # Each of the MAX_FILES_PER_RUN contents of a run is an open file, and runs go in parallel.
-DESCRIPTORS = 16384
+DESCRIPTORS = 65536
 PRUNE_SECONDS = 600.0
 log = structlog.get_logger()
 
@@ -68,7 +69,10 @@ async def serve(settings: Settings, load: Callable[[], Settings]) -> None:
         StateDirectoryError: The state directory, or the database in it, cannot be used.
         StorageFailed: What is in them cannot be read.
         ListenError: An address cannot be listened on.
+        IsolationError: Workers cannot be kept from the daemon as the settings want it.
     """
+    # Before there is anything to see.
+    hide_process()
     _allow_descriptors()
     shutdown = Shutdown(settings.daemon.drain)
     reloading = Reloading(settings, load)
@@ -104,7 +108,10 @@ async def serve(settings: Settings, load: Callable[[], Settings]) -> None:
             log_output(printed)
             journal.add(printed)
 
-        folders = TemporaryFolders(directory.path)
+        isolation = isolate(settings.workers, directory, credentials)
+        user = isolation.user
+        folders = TemporaryFolders(directory.path, None if user is None else user.uid)
+        stack.callback(folders.close)
         await asyncio.to_thread(folders.remove_stale)
         nursery = Nursery(
             preload=settings.nursery.preload,
@@ -112,6 +119,8 @@ async def serve(settings: Settings, load: Callable[[], Settings]) -> None:
             limits=_worker_limits(settings),
             files=OwningKeeper(files, owners, runs.owner_of),
             folders=folders,
+            confinement=isolation.confinement,
+            user=user,
         )
         health = Health(condition.unwell, lambda: nursery.starts_workers)
 
@@ -146,6 +155,7 @@ async def serve(settings: Settings, load: Callable[[], Settings]) -> None:
             tokens,
             Audit(audit_log),
             nursery.status,
+            isolation.message(),
             gpu_models(),
             version,
             shutdown,
@@ -165,10 +175,10 @@ async def serve(settings: Settings, load: Callable[[], Settings]) -> None:
         stack.push_async_callback(nursery.stop)
         manager.status("Recovering deployments")
         recovered = await deployments.recover()
+        stack.push_async_callback(condition.keep_uses, deployments)
         pending = await durable.recover()
         # Not before: what pending runs refer to is held from here on.
         stack.push_async_callback(_cancelled, asyncio.create_task(files.keep_swept()))
-        stack.push_async_callback(condition.keep_uses, deployments)
         await server.start()
 
         _let_reload(reloading, shutdown, files, runs, durable, nursery, deployments)

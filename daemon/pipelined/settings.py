@@ -104,7 +104,7 @@ class DaemonSettings(Section):
     addresses: Annotated[tuple[Listen, ...], BeforeValidator(_sequence), Field(min_length=1)] = (
         Field(default_factory=lambda: (parse_listen_address(default_address()),))
     )
-    """Where it listens: unix:/path or host:port, ,role=…; of sockets ,mode= ,group=."""
+    """unix:/path or host:port to listen on, with ,role= and, for sockets, ,mode= and ,group=."""
     state_directory: AbsolutePath = Field(default_factory=default_state_directory)
     """Where deployments, runs and files are kept."""
     drain: DurationOrZero = 30.0
@@ -163,6 +163,32 @@ class StartupSettings(Section):
     def rewarming(self) -> Rewarming:
         """As the domain has it."""
         return Rewarming(self.warm, self.warm_at_most)
+
+
+class ConfinementMode(str, Enum):
+    """Whether workers are kept from the daemon's state and secrets."""
+
+    AUTO = "auto"
+    REQUIRED = "required"
+    OFF = "off"
+
+
+def parse_confinement(text: str) -> ConfinementMode:
+    """Return the mode that is called so. Raises ValueError, which names them all."""
+    try:
+        return ConfinementMode(text)
+    except ValueError:
+        known = ", ".join(known.value for known in ConfinementMode)
+        raise ValueError(f"{text!r} is none of: {known}") from None
+
+
+class WorkerSettings(Section):
+    """The processes that run user code."""
+
+    user: str | None = None
+    """Another user that they run as; none given: the daemon's own."""
+    confinement: Annotated[ConfinementMode, _text(parse_confinement)] = ConfinementMode.AUTO
+    """Keep them from the daemon's state: as far as the kernel can, or not at all, or refuse."""
 
 
 class WeightsSettings(Section):
@@ -248,6 +274,7 @@ class Settings(Section):
     log: LogSettings = Field(default_factory=LogSettings)
     nursery: NurserySettings = Field(default_factory=NurserySettings)
     startup: StartupSettings = Field(default_factory=StartupSettings)
+    workers: WorkerSettings = Field(default_factory=WorkerSettings)
     weights: WeightsSettings = Field(default_factory=WeightsSettings)
     files: FileSettings = Field(default_factory=FileSettings)
     deployments: DeploymentSettings = Field(default_factory=DeploymentSettings)

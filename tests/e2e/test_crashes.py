@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,7 @@ import psutil
 import pytest
 
 from pipeline import Graph, Pipeline, Variable, entity, errors, pipe
+from tests.nursery.user_code import hide_children
 from tests.running_daemon import RunningDaemon
 
 
@@ -167,12 +169,28 @@ def test_nursery_killed(own_daemon: RunningDaemon, tmp_path: Path) -> None:
         assert caught.value.signal == "SIGKILL"
 
 
-def test_children_end_with_a_daemon_that_is_killed(own_daemon: RunningDaemon) -> None:
+@pipe
+def hide_and_hold_on(folder: str) -> None:
+    hide_children(folder)
+    (Path(folder) / "holding").touch()
+    # For ages in native code, which does not let go of the interpreter.
+    re.match("(a+)+$", "a" * 64 + "b")
+
+
+def test_children_end_with_a_daemon_that_is_killed(
+    own_daemon: RunningDaemon, tmp_path: Path
+) -> None:
+    with Pipeline() as builder:
+        builder.output(hide_and_hold_on(Variable(str)))
     with own_daemon.client() as client:
         client.deploy(counter(), "orphan")
         client.run("orphan")
+        client.deploy(builder.get_pipeline(), "holding")
+        client.submit("holding", str(tmp_path))
+        wait_until((tmp_path / "holding").exists)
     children = psutil.Process(own_daemon.pid).children(recursive=True)
-    assert len(children) == 2
+    # The nursery, two workers, and what one of them hides.
+    assert len(children) == 6
     own_daemon.kill()
     _, alive = psutil.wait_procs(children, timeout=30)
     assert not alive

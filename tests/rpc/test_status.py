@@ -14,6 +14,7 @@ from pipelined.core.access import AccessRefused, Role
 from pipelined.core.errors import DomainError, Exit, Failure
 from pipelined.rpc.status import TABLE, status_of
 
+EXHAUSTED = code_pb2.RESOURCE_EXHAUSTED
 FAILURE = Failure("ValueError", "bad value", "Traceback …", "Model.load")
 
 # One of each, with the reason and the code that clients rely on: changing one breaks them.
@@ -47,6 +48,8 @@ EXAMPLES: list[tuple[DomainError, str, int]] = [
     ),
     (errors.StartupOutOfMemory("x", FAILURE), "OUT_OF_MEMORY", code_pb2.RESOURCE_EXHAUSTED),
     (errors.RunFailed("id", FAILURE), "RUN_FAILED", code_pb2.INTERNAL),
+    (errors.RunOutOfMemory("id", FAILURE), "RUN_OUT_OF_MEMORY", code_pb2.RESOURCE_EXHAUSTED),
+    (errors.DeviceOutOfMemory("id", FAILURE), "DEVICE_OUT_OF_MEMORY", code_pb2.RESOURCE_EXHAUSTED),
     (errors.RunNotFound("id"), "RUN_NOT_FOUND", code_pb2.NOT_FOUND),
     (errors.RunCancelled("id"), "RUN_CANCELLED", code_pb2.CANCELLED),
     (errors.RunTimedOut("id", 1.5), "DEADLINE_EXCEEDED", code_pb2.DEADLINE_EXCEEDED),
@@ -56,6 +59,14 @@ EXAMPLES: list[tuple[DomainError, str, int]] = [
     (errors.OutputNotSendable("id", "o", "no"), "OUTPUT_TYPE", code_pb2.FAILED_PRECONDITION),
     (errors.OutputTooLarge("id", 3, 2), "OUTPUT_TOO_LARGE", code_pb2.RESOURCE_EXHAUSTED),
     (errors.WorkerDied(Exit("SIGKILL")), "WORKER_DIED", code_pb2.UNAVAILABLE),
+    *(
+        (errors.WorkerDied.of(Exit("SIGKILL", excess=excess, limit=3)), reason, EXHAUSTED)
+        for excess, reason in (
+            (errors.Excess.MEMORY, "WORKER_OUT_OF_MEMORY"),
+            (errors.Excess.HOST_MEMORY, "HOST_OUT_OF_MEMORY"),
+            (errors.Excess.CPU_TIME, "CPU_TIME_EXCEEDED"),
+        )
+    ),
     (errors.NurseryUnavailable("why"), "NURSERY_UNAVAILABLE", code_pb2.UNAVAILABLE),
     (errors.QueueFull("x", 10, 2.0), "QUEUE_FULL", code_pb2.RESOURCE_EXHAUSTED),
     (errors.WaitTooLong("x", 9.0, 1.0), "WAIT_TOO_LONG", code_pb2.RESOURCE_EXHAUSTED),

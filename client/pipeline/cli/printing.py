@@ -234,6 +234,13 @@ def info_table(address: str, info: DaemonInfo) -> Table:
         "version": f"{info.version} (API {info.api_version})",
         "process": f"{info.pid}, for {age}",
         "python": info.python_version,
+        "your role": f"{info.role} (token {info.caller})" if info.caller else info.role,
+        "workers": ", ".join(
+            (
+                f"user {info.worker_user}" if info.worker_user else "the daemon's user",
+                f"Landlock {info.landlock_abi}" if info.landlock_abi else "no Landlock",
+            )
+        ),
         "features": ", ".join(info.features),
         "largest message": size(info.max_message_bytes),
         "nursery": f"{nursery.state}, process {nursery.pid}, {nursery.restarts} restarts",

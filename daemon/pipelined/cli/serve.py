@@ -94,6 +94,14 @@ def serve(
             f"Default: {_DEFAULTS.daemon.drain:.0f}.",
         ),
     ] = None,
+    worker_user: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="The user that workers run as, if the daemon may start processes as others. "
+            "Default: the daemon's own.",
+        ),
+    ] = None,
     pinned_memory: Annotated[
         int | None,
         typer.Option(
@@ -202,6 +210,7 @@ def serve(
         "log.format": log_format,
         "log.debug": debug,
         "nursery.preload": preload or None,
+        "workers.user": worker_user,
         "weights.pinned_memory": pinned_memory,
         "weights.device_memory": device_memory,
         "files.max_size": file_max_size,
@@ -212,8 +221,6 @@ def serve(
         "runs.store_size": run_store_size,
         "urls.allow_hosts": allow_url_host or None,
     }
-    if config is not None:
-        config = config.absolute()
 
     def load() -> Settings:
         return configuration.load(config or configuration.default_file(), given)
@@ -226,6 +233,7 @@ def serve(
     # Imported late, so that --help does not wait for gRPC.
     from pipelined.app import serve as serve_daemon
     from pipelined.core.errors import StorageFailed
+    from pipelined.isolation import IsolationError
     from pipelined.observe.logs import configure
     from pipelined.rpc.listener import ListenError
     from pipelined.store.directory import StateDirectoryError
@@ -233,6 +241,6 @@ def serve(
     configure(settings.log.format, debug=settings.log.debug)
     try:
         asyncio.run(serve_daemon(settings, load))
-    except (ListenError, StateDirectoryError, StorageFailed) as error:
+    except (IsolationError, ListenError, StateDirectoryError, StorageFailed) as error:
         typer.echo(f"pipelined: {error}", err=True)
         raise typer.Exit(1) from None

@@ -100,8 +100,8 @@ class Deployment:
         return (
             self._closed is None
             and self.state is not State.FAILED
-            and (self._queue.idle or self._queue.waiting < self._queue_limit)
-            and (self._cooling is None or self._held_up < self._queue_limit)
+            and self._queue.waiting < max(1, self._queue_limit)
+            and self._held_up < max(1, self._queue_limit)
         )
 
     @property
@@ -112,7 +112,7 @@ class Deployment:
     @property
     def stalled(self) -> bool:
         """Whether runs wait though nothing that they wait for will come: a bug in the daemon."""
-        if not self._queue.wanting or self._life.stopping:
+        if not self._queue.callers or self._life.stopping:
             return False
         coming = any(i.state is State.WARM or i.starting for i in self._instances)
         return self._queue.mismatched or not coming

@@ -69,8 +69,8 @@ class Deployments(Catalogue):
         self._store = store
         self._launcher = launcher
         self._on_change = on_change
-        self._shared = shared
         self.versions_kept = versions_kept
+        self._shared = shared
         self._changing = asyncio.Lock()
         # Of versions that were deleted or forgotten.
         self._drains: dict[asyncio.Task[None], Deployment] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -77,14 +78,14 @@ class Instance:
         self.startups = 0
 
     @property
-    def failures_in_a_row(self) -> int:
-        """Startups that failed and workers that died since a run, or a stop, ended well."""
-        return self._backoff.failures
-
-    @property
     def starting(self) -> bool:
         """Whether a startup is in progress, or is about to be tried again."""
         return self._startup is not None and not self._startup.done()
+
+    @property
+    def failures_in_a_row(self) -> int:
+        """Startups that failed and workers that died since a run, or a stop, ended well."""
+        return self._backoff.failures
 
     def begin_startup(self, seconds_left: float | None = None) -> asyncio.Task[None]:
         """Start the instance, or join the startup that is in progress: single flight.
@@ -210,17 +211,17 @@ class Instance:
             version=specification.version,
             code_path=self._code_path,
             code_size=specification.code.size,
-            threads=specification.options.threads or 0,
             environment=environment,
             zero=timeline.zero,
             code_format=specification.code.format,
             target=specification.code.target,
             schema=specification.schema,
             topology=specification.code.topology,
+            options=specification.options,
         )
         await worker.start(spec, on_stage)
         if worker.exited.done():
-            raise WorkerDied(worker.exited.result())
+            raise WorkerDied.of(worker.exited.result())
 
     async def _startup_failed(self, error: StartupFailed | WorkerDied) -> None:
         self._backoff.failed()
@@ -229,7 +230,7 @@ class Instance:
             self.failure = error.failure
             error.retry_after = self._backoff.remaining() or None
         else:
-            self.failure = Failure("WorkerDied", str(error))
+            self.failure = error.failure()
         if not (isinstance(error, StartupFailed) and error.cause == "node"):
             await self._stop_worker()
         self._become(State.FAILED)
@@ -261,12 +262,12 @@ class Instance:
         if self._backoff.failures < DEATHS_IN_A_ROW:
             self.begin_startup()
             return
-        error = WorkerDied(exited.result())
+        error = WorkerDied.of(exited.result())
         self._last_error = error
-        self.failure = Failure(
-            "WorkerDied",
-            f"{self._backoff.failures} workers in a row died without a run that ended well; "
-            f"the last one was {exited.result().describe()}",
+        self.failure = replace(
+            error.failure(),
+            message=f"{self._backoff.failures} workers in a row died without a run that ended "
+            f"well; the last one was {exited.result().describe()}",
         )
         self._become(State.STARTING)
         self._become(State.FAILED)

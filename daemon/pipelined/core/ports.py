@@ -10,6 +10,7 @@ from typing import Protocol
 
 from pipelined.core.errors import Exit
 from pipelined.core.files import StoredFile
+from pipelined.core.options import Options
 from pipelined.core.references import Pointer
 from pipelined.core.specification import Code, Specification
 from pipelined.core.stages import Stage
@@ -24,26 +25,26 @@ class StartSpec:
         version: Version.
         code_path: File with the code; only the daemon opens it.
         code_size: Its bytes.
-        threads: Threads of a parallel operation; 0 leaves the library's default.
         environment: Variables to set in the worker, secrets among them.
         zero: CLOCK_MONOTONIC in seconds that the stages count from.
         code_format: Name of the wire's CodeFormat.
         target: Of a bundle, the variable with the graph.
         schema: Of a bundle, the serialised Schema that was announced.
         topology: Of a bundle, what else was announced of the graph.
+        options: What the worker may take.
     """
 
     deployment: str
     version: int
     code_path: Path
     code_size: int
-    threads: int
     environment: Mapping[str, str] = field(repr=False)
     zero: float
     code_format: str = "CODE_FORMAT_CLOUDPICKLE"
     target: str = ""
     schema: bytes = b""
     topology: Sequence[str] = ()
+    options: Options = Options()
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +135,12 @@ class Worker(Protocol):
 
     def cancel(self, run_id: str) -> None:
         """Ask for no more of a run: no further node is begun. Never raises."""
+
+    async def memory(self) -> int:
+        """Bytes of the host's memory that it has, with all that it has started; takes a while.
+
+        Not counted are pages of files, such as those of mapped weights. 0 if it has ended.
+        """
 
     def kill(self) -> None:
         """Kill the process and its group at once. Never raises."""

@@ -130,20 +130,21 @@ class RunQueue:
         return self._callers.length + self._durable.length + self._reserved
 
     @property
-    def active(self) -> int:
-        """Instances that have been given out, and runs that wait for one and may have it."""
-        return self.running + self._may_have()
+    def callers(self) -> int:
+        """How many of them have a caller that waits, too."""
+        return self._callers.length
 
     @property
-    def wanting(self) -> bool:
-        """Whether somebody waits who may have an instance."""
-        return self._may_have() > 0
+    def active(self) -> int:
+        """How many are executed, or wait for an instance that they may have."""
+        return self.running + self._callers.length + (0 if self._paused else self._durable.length)
 
     @property
     def mismatched(self) -> bool:
-        """Whether somebody waits while an instance is free, and a slot: a bug of ours."""
+        """Whether a caller waits while an instance is free that it may have."""
         full = self._most_running is not None and self.running >= self._most_running
-        return bool(self._idle) and self._first() is not None and not full and not self._slots.full
+        there = bool(self._idle) and self._callers.first() is not None
+        return there and not full and not self._slots.full
 
     @property
     def idle(self) -> bool:

@@ -84,7 +84,7 @@ class Run:
         left: Set when the wait has been ended, and the worker told.
         key: Idempotency key, or empty.
         digest: Of what the key was given for.
-        owner: Id of the caller that it belongs to.
+        owner: Id of the caller that it belongs to; empty for one that is nobody in particular.
         priority: See ``run_queue.rank``.
         delivery: Of a submitted one.
         attempts: How often a worker got it.
@@ -281,7 +281,7 @@ class Runs:
             raise RunNotFound(run_id)
         return run
 
-    def with_key(self, key: str, digest: str, owner: str = "") -> Run | None:
+    def with_key(self, owner: str, key: str, digest: str) -> Run | None:
         """Return the run that its owner submitted with this key, if it is remembered.
 
         Raises:

@@ -59,7 +59,7 @@ class ConcurrentRuns:
 
     @property
     def full(self) -> bool:
-        """Whether there is none left."""
+        """Whether there is no slot left."""
         return self._limit is not None and self._taken >= self._limit
 
     def enter(self, sharer: Sharer) -> bool:

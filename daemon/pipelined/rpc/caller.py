@@ -28,6 +28,11 @@ class Caller:
         """Whether the runs and files of others are visible to it."""
         return self.role >= Role.ADMIN
 
+    @property
+    def sees_code(self) -> bool:
+        """Whether it may know how deployed code looks inside, from tracebacks for instance."""
+        return self.role >= Role.DEPLOY
+
     def sees(self, run: Run) -> bool:
         """Whether it may know of a run."""
         return self.sees_all or run.owner == self.id

@@ -14,6 +14,7 @@ import grpc.aio
 from pipelined.core import compatibility
 from pipelined.core.compatibility import Installed
 from pipelined.core.shutdown import Shutdown
+from pipelined.rpc.caller import caller
 from pipelined.rpc.messages import requirement_message, timestamp
 from pipelined.rpc.runs import checked_seconds
 from pipelined.rpc.status import unary
@@ -31,6 +32,7 @@ FEATURES = (
     "bundle",
     "environments",
     "drain",
+    "tokens",
 )
 
 
@@ -40,6 +42,7 @@ class DaemonServicer(daemon_pb2_grpc.DaemonServicer):
     Args:
         version: Of the distribution.
         nursery: Says what the nursery is doing.
+        isolation: What keeps workers from the daemon.
         gpus: The models of the machine's GPUs.
         installed: What is installed where the workers run.
         max_message_bytes: The largest message that the server takes.
@@ -51,6 +54,7 @@ class DaemonServicer(daemon_pb2_grpc.DaemonServicer):
         self,
         version: str,
         nursery: Callable[[], daemon_pb2.Nursery],
+        isolation: daemon_pb2.Isolation,
         gpus: Sequence[str],
         installed: Installed,
         max_message_bytes: int,
@@ -59,6 +63,7 @@ class DaemonServicer(daemon_pb2_grpc.DaemonServicer):
     ) -> None:
         self._version = version
         self._nursery = nursery
+        self._isolation = isolation
         self._gpus = gpus
         self._installed = installed
         self._max_message_bytes = max_message_bytes
@@ -83,6 +88,8 @@ class DaemonServicer(daemon_pb2_grpc.DaemonServicer):
             gpus=self._gpus,
             draining=self._shutdown.asked.is_set(),
             not_serving_reason=self._unwell(),
+            caller=daemon_pb2.Caller(id=caller().id, role=caller().role.label),
+            isolation=self._isolation,
         )
 
     @unary

@@ -40,7 +40,7 @@ class DeploymentsServicer(deployments_pb2_grpc.DeploymentsServicer):
     Args:
         deployments: The deployments there are.
         installed: The packages that workers have.
-        audit: Of what changes them.
+        audit: Is told who has changed what.
         idle_seconds: After which an upload of which nothing comes is ended.
     """
 
@@ -57,8 +57,8 @@ class DeploymentsServicer(deployments_pb2_grpc.DeploymentsServicer):
         self, request: AsyncIterator[deployments_pb2.DeployRequest], context: Context
     ) -> deployments_pb2.DeployResponse:
         """Receive a pipeline under a name."""
+        requests = moving(request, self._idle_seconds)
         with self._audit.action("deploy", context) as entry:
-            requests = moving(request, self._idle_seconds)
             header = await _header(requests)
             entry.subject = header.name
             entry.details = {"code_sha256": header.code_sha256.hex(), "digest": header.digest}

@@ -26,7 +26,7 @@ class FilesServicer(files_pb2_grpc.FilesServicer):
 
     Args:
         files: Keeps them.
-        audit: Of what is removed.
+        audit: Is told who has deleted what.
         idle_seconds: After which an upload of which nothing comes is ended.
     """
 

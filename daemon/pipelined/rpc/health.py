@@ -16,6 +16,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from pipelined.core.deployment import Deployment
 from pipelined.core.states import State
+from pipelined.rpc.status import streaming, unary
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Response = health_pb2.HealthCheckResponse
@@ -52,6 +53,7 @@ class Health(health_pb2_grpc.HealthServicer):
             self._deployments[name] = deployment
         self._wake(PREFIX + name)
 
+    @unary
     async def Check(
         self, request: health_pb2.HealthCheckRequest, context: Context
     ) -> health_pb2.HealthCheckResponse:
@@ -61,6 +63,7 @@ class Health(health_pb2_grpc.HealthServicer):
             await context.abort(grpc.StatusCode.NOT_FOUND, "no such service")
         return Response(status=status)
 
+    @streaming
     async def Watch(
         self, request: health_pb2.HealthCheckRequest, context: Context
     ) -> AsyncIterator[health_pb2.HealthCheckResponse]:

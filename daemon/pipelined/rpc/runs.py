@@ -92,12 +92,12 @@ class RunCalls:
         delivery = _checked_delivery(message.delivery)
         digest = await _digest(message, len(request)) if key else ""
         # Before the inputs are validated: the deployment may be another one by now.
-        if key and (run := self._runs.with_key(key, digest, caller().id)) is not None:
+        if key and (run := self._runs.with_key(caller().id, key, digest)) is not None:
             await self._durable.accepted(run)
             return _submitted(run)
         deployment, references = await self._inputs.validated(message, len(request))
         # Nobody else gets in between this and `create`.
-        if key and (run := self._runs.with_key(key, digest, caller().id)) is not None:
+        if key and (run := self._runs.with_key(caller().id, key, digest)) is not None:
             await self._durable.accepted(run)
             return _submitted(run)
         with contextlib.ExitStack() as stack:

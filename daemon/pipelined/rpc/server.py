@@ -6,7 +6,8 @@ One server does not tell which of its sockets a call came in by, so each listene
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -39,6 +40,7 @@ from pipelined.rpc.run_records import SERVICE as RUNS
 from pipelined.rpc.run_records import RunRecords
 from pipelined.rpc.run_records import handler as runs_handler
 from pipelined.rpc.runs import RunCalls
+from pipelined.rpc.status import streaming
 from pipelined_api.limits import MAX_ENVELOPE_BYTES, MAX_MESSAGE_BYTES
 from pipelined_api.v1 import (
     daemon_pb2,
@@ -57,6 +59,7 @@ MAX_METADATA_BYTES = 16 * 2**10
 # A client that pings more often is cut off. Ours pings every 60 s, with calls in flight only.
 MIN_PING_INTERVAL_MS = 20_000
 PACKAGE = daemon_pb2.DESCRIPTOR.package
+HEALTH_PACKAGE = health_pb2.DESCRIPTOR.package
 REFLECTION = "grpc.reflection.v1.ServerReflection"
 
 # What reflection tells of.
@@ -99,6 +102,7 @@ class Servers:
         tokens: CurrentTokens,
         audit: Audit,
         nursery: Callable[[], daemon_pb2.Nursery],
+        isolation: daemon_pb2.Isolation,
         gpus: Sequence[str],
         version: str,
         shutdown: Shutdown,
@@ -110,7 +114,7 @@ class Servers:
         self._servers: list[grpc.aio.Server] = []
         self._deployments = DeploymentsServicer(deployments, installed, audit, upload_idle_seconds)
         self._daemon = DaemonServicer(
-            version, nursery, gpus, installed, MAX_MESSAGE_BYTES, shutdown, unwell
+            version, nursery, isolation, gpus, installed, MAX_MESSAGE_BYTES, shutdown, unwell
         )
         self._environments = EnvironmentsServicer(environments, audit)
         owned = OwnedFiles(files, owners)
@@ -128,7 +132,7 @@ class Servers:
             interceptors=[
                 AccessControl(entrance, self._tokens, self._audit),
                 ApiVersionCheck(PACKAGE),
-                TolerantParsing(PACKAGE),
+                TolerantParsing(PACKAGE, HEALTH_PACKAGE),
             ],
             options=OPTIONS,
         )
@@ -152,9 +156,24 @@ class Servers:
         await asyncio.gather(*(server.stop(grace_seconds) for server in self._servers))
 
 
+class _Reflection:
+    """The library's servicer, with our answer to what is no message."""
+
+    def __init__(self) -> None:
+        self._servicer = reflection.aio.ReflectionServicer(SERVICES)
+
+    @streaming
+    async def ServerReflectionInfo(
+        self, request: AsyncIterator[Any], context: grpc.aio.ServicerContext[Any, Any]
+    ) -> AsyncIterator[Any]:
+        """Answer questions about services and messages."""
+        async for answer in self._servicer.ServerReflectionInfo(request, context):
+            yield answer
+
+
 def _add_reflection(server: grpc.aio.Server) -> None:
     """Serve reflection as v1alpha and as v1, which has the same messages under another name."""
-    servicer = reflection.aio.ReflectionServicer(SERVICES)
+    servicer = _Reflection()
     method = grpc.stream_stream_rpc_method_handler(
         servicer.ServerReflectionInfo,
         reflection_pb2.ServerReflectionRequest.FromString,

@@ -48,7 +48,9 @@ class PartialFile:
 
     def publish(self, target: Path) -> None:
         """Give it its name, durably and read-only."""
-        os.fchmod(self._descriptor, 0o400)
+        # Workers of another user open it anew by descriptor. By its path nobody else can: the
+        # folders are for their owner alone.
+        os.fchmod(self._descriptor, 0o444)
         os.fsync(self._descriptor)
         target.parent.mkdir(mode=0o700, exist_ok=True)
         self._path.rename(target)

@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import MutableMapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pipelined.worker import landlock, privileges
-
-VARIABLE = "PIPELINED_CONFINEMENT"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,27 +20,27 @@ class Confinement:
 
     Attributes:
         paths: Files and folders.
+        readable: Folders in them whose files can still be read. Those of the store of files: a run
+            gets descriptors of its inputs, and what opens their names again opens them anew.
         landlock_abi: Version of Landlock to do it with; 0 for not at all.
     """
 
     paths: tuple[str, ...] = ()
+    readable: tuple[str, ...] = ()
     landlock_abi: int = 0
 
-    def to_text(self) -> str:
-        """As a child process is told."""
-        return json.dumps(asdict(self))
-
     @classmethod
-    def from_text(cls, text: str) -> Confinement:
+    def from_text(cls, text: str) -> Confinement | None:
         """Read ``to_text``."""
+        if not text:
+            return None
         fields = json.loads(text)
-        return cls(tuple(fields["paths"]), int(fields["landlock_abi"]))
+        return cls(tuple(fields["paths"]), tuple(fields["readable"]), int(fields["landlock_abi"]))
 
 
-def take_from(environment: MutableMapping[str, str]) -> Confinement | None:
-    """Return what a process was told by its parent, and leave no trace of it."""
-    text = environment.pop(VARIABLE, None)
-    return None if text is None else Confinement.from_text(text)
+def to_text(confinement: Confinement | None) -> str:
+    """As a child process is told; empty for None."""
+    return "" if confinement is None else json.dumps(asdict(confinement))
 
 
 def confine(confinement: Confinement | None) -> None:
@@ -57,7 +54,9 @@ def confine(confinement: Confinement | None) -> None:
     privileges.drop_capabilities()
     privileges.gain_none()
     if confinement.landlock_abi:
-        landlock.deny([Path(path) for path in confinement.paths], confinement.landlock_abi)
+        landlock.deny(
+            map(Path, confinement.paths), confinement.landlock_abi, map(Path, confinement.readable)
+        )
     # With Landlock workers cannot trace each other anyway, and whoever runs the daemon can look
     # into one with a debugger. Being dumpable does not survive the nursery, whose forks they are.
     privileges.set_dumpable(bool(confinement.landlock_abi))

@@ -91,7 +91,7 @@ def scopes_signals(version: int) -> bool:
     return version >= _SCOPE_ABI
 
 
-def deny(paths: Iterable[Path], version: int) -> None:
+def deny(paths: Iterable[Path], version: int, readable: Iterable[Path] = ()) -> None:
     """Give up these paths for good, and signalling and tracing processes that are there now.
 
     The calling thread does, with all processes that it starts; so it has to be the only one.
@@ -99,6 +99,7 @@ def deny(paths: Iterable[Path], version: int) -> None:
     Args:
         paths: Files and folders, with all that is in them; need not be there yet.
         version: What ``abi`` said, at least LEAST_ABI.
+        readable: Folders in them whose files may still be read.
 
     Raises:
         OSError: The kernel does not do it.
@@ -121,6 +122,9 @@ def deny(paths: Iterable[Path], version: int) -> None:
             # It may have gone, and what nobody can open needs no rule.
             with contextlib.suppress(OSError):
                 _allow(ruleset, path, handled)
+        for path in readable:
+            with contextlib.suppress(OSError):
+                _allow(ruleset, path.resolve(), _READ_FILE)
         _checked(
             _libc.syscall(ctypes.c_long(_RESTRICT_SELF), ctypes.c_int(ruleset), ctypes.c_uint(0))
         )

@@ -1,4 +1,4 @@
-"""Starts a worker by exec in its final environment: ``python -m pipelined.worker.launch FD``.
+"""Starts a worker by exec in its environment: ``python -m pipelined.worker.launch CHANNEL_FD``.
 
 A deployment's variables may make the interpreter or the linker load code (``PYTHONPATH``,
 ``LD_PRELOAD``). So this program, which has none of them, confines the process first, and then
@@ -15,27 +15,28 @@ from collections.abc import Mapping
 from typing import NoReturn
 
 from pipelined.worker import confinement
+from pipelined.worker.confinement import Confinement
 
-VARIABLE = "PIPELINED_WORKER_ENVIRONMENT"
+VARIABLE = "PIPELINED_WORKER"
 
 
 def environment_for(
-    base: Mapping[str, str], worker: Mapping[str, str], confined: confinement.Confinement | None
+    base: Mapping[str, str], worker: Mapping[str, str], confined: Confinement | None
 ) -> dict[str, str]:
     """Return the environment of this program for a worker with that one."""
-    told = {} if confined is None else {confinement.VARIABLE: confined.to_text()}
-    return {**base, **told, VARIABLE: json.dumps(dict(worker))}
+    order = {"environment": dict(worker), "confinement": confinement.to_text(confined)}
+    return {**base, VARIABLE: json.dumps(order)}
 
 
 def main(channel_fd: str) -> NoReturn:
     """Confine this process, and become a worker on the channel."""
-    environment = json.loads(os.environ.pop(VARIABLE))
-    confinement.confine(confinement.take_from(os.environ))
+    order = json.loads(os.environ[VARIABLE])
+    confinement.confine(Confinement.from_text(order["confinement"]))
     # Inherited under the same number once more.
     os.set_inheritable(int(channel_fd), True)
     options = sys.orig_argv[1 : sys.orig_argv.index("-m")]
     command = [sys.executable, *options, "-m", "pipelined.worker", channel_fd]
-    os.execve(sys.executable, command, environment)
+    os.execve(sys.executable, command, order["environment"])
 
 
 if __name__ == "__main__":
