@@ -119,17 +119,17 @@ def test_the_outputs_that_are_oldest_make_room() -> None:
 def test_a_key_stands_for_a_run_as_long_as_that_is_remembered() -> None:
     remembering = Remembering(RunLimits(ttl_seconds=60))
     run = remembering.create(key="k", digest="a")
-    assert remembering.runs.with_key("k", "a", "me") is run
-    assert remembering.runs.with_key("other", "a", "me") is None
+    assert remembering.runs.with_key("me", "k", "a") is run
+    assert remembering.runs.with_key("me", "other", "a") is None
     # Another's key is another key.
-    assert remembering.runs.with_key("k", "b", "you") is None
+    assert remembering.runs.with_key("you", "k", "b") is None
     with pytest.raises(KeyReused) as caught:
-        remembering.runs.with_key("k", "b", "me")
+        remembering.runs.with_key("me", "k", "b")
     assert (caught.value.key, caught.value.run_id) == ("k", run.id)
     remembering.runs.cancelled(run, failure(run))
-    assert remembering.runs.with_key("k", "a", "me") is run
+    assert remembering.runs.with_key("me", "k", "a") is run
     remembering.now += 60
-    assert remembering.runs.with_key("k", "b", "me") is None
+    assert remembering.runs.with_key("me", "k", "b") is None
 
 
 def test_list_filters_and_bounds() -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -117,7 +116,8 @@ class RunQueue:
         self.quiet.set()
         self._slots = slots
         self._most_running = most_running
-        self._idle: deque[Instance] = deque()
+        # The one that was used last is the next: see ``scaler``.
+        self._idle: list[Instance] = []
         self._callers = _Line()
         self._durable = _Line()
         # Places of durable runs that are being written.
@@ -180,7 +180,7 @@ class RunQueue:
         """An instance that is free now, unless others wait for it."""
         if not self._idle or self._first() is not None or not self._enter():
             return None
-        return self._idle.popleft()
+        return self._idle.pop()
 
     async def wait(self, place: float) -> Instance:
         """Wait for the next instance that nobody of a lower rank wants.
@@ -239,10 +239,12 @@ class RunQueue:
         self._slots.leave()
         self._dispatch()
 
-    def withdraw(self, instance: Instance) -> None:
-        """Do not give this instance to anybody."""
-        if instance in self._idle:
-            self._idle.remove(instance)
+    def withdraw(self, instance: Instance) -> bool:
+        """Do not give this instance to anybody; whether it had nothing to do."""
+        if instance not in self._idle:
+            return False
+        self._idle.remove(instance)
+        return True
 
     def refuse_callers(self, error: DomainError) -> None:
         """Tell all callers that they wait in vain."""
@@ -286,7 +288,7 @@ class RunQueue:
         if not self._idle or (waiting := self._first()) is None or not self._enter():
             return False
         self.remove(waiting)
-        waiting.grant(self._idle.popleft())
+        waiting.grant(self._idle.pop())
         return True
 
     def _settle(self) -> None:
@@ -294,6 +296,3 @@ class RunQueue:
             self.quiet.clear()
         else:
             self.quiet.set()
-
-    def _may_have(self) -> int:
-        return self._callers.length + (0 if self._paused else self._durable.length)
