@@ -203,7 +203,7 @@ async def serve(settings: Settings, load: Callable[[], Settings]) -> None:
         stack.push_async_callback(_cancelled, asyncio.create_task(files.keep_swept()))
         await server.start()
 
-        _let_reload(reloading, shutdown, files, runs, nursery, deployments)
+        _let_reload(reloading, shutdown, files, runs, durable, nursery, deployments)
         reloading.on_reload("tokens", partial(asyncio.to_thread, tokens.reload))
         if tls is not None:
             reloading.on_reload("certificates", partial(asyncio.to_thread, tls.reload))
@@ -264,6 +264,7 @@ def _let_reload(
     shutdown: Shutdown,
     files: Files,
     runs: Runs,
+    durable: DurableRuns,
     nursery: Nursery,
     deployments: Deployments,
 ) -> None:
@@ -272,12 +273,16 @@ def _let_reload(
     def keep_versions(settings: Settings) -> None:
         deployments.versions_kept = settings.deployments.versions_kept
 
+    def limit_runs(settings: Settings) -> None:
+        runs.limit(settings.runs.limits())
+        durable.limit(settings.runs.limits())
+
     def drain(settings: Settings) -> None:
         shutdown.seconds = settings.daemon.drain
 
     reloading.on_change("daemon.drain", take=drain)
     reloading.on_change("files", take=lambda s: files.limit(s.files.limits()))
-    reloading.on_change("runs", take=lambda s: runs.limit(s.runs.limits()))
+    reloading.on_change("runs", take=limit_runs)
     reloading.on_change("deployments.versions_kept", take=keep_versions)
     reloading.on_change(
         "weights", "urls", "files.max_size", take=lambda s: nursery.limit(_worker_limits(s))

@@ -146,6 +146,10 @@ class DurableRuns:
         self._pending: dict[str, _Pending] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
+    def limit(self, limits: RunLimits) -> None:
+        """Accept by these limits from now on."""
+        self._bytes.limit = limits.pending_bytes
+
     async def recover(self) -> int:
         """Bring back the runs of earlier daemons; returns how many had not ended.
 

@@ -199,6 +199,7 @@ class Runs:
     def limit(self, limits: RunLimits) -> None:
         """Keep what these allow from now on."""
         self._limits = limits
+        self._make_room()
         self.sweep()
 
     def create(

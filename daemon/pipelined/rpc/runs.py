@@ -33,8 +33,6 @@ from pipelined_api.v1 import runs_pb2
 Context = grpc.aio.ServicerContext[Any, Any]
 # A year: what is beyond it is a mistake, and timers have their limits.
 MAX_SECONDS = 366 * 86400.0
-# Of runs whose callers are not told apart.
-OWNER = ""
 
 
 class RunCalls:
