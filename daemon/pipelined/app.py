@@ -20,6 +20,7 @@ from pipelined.core.runs import Runs, steady_clock
 from pipelined.core.shared_limits import SharedLimits
 from pipelined.gpus import gpu_models
 from pipelined.installed import InstalledPackages
+from pipelined.nursery.leftovers import kill_leftovers
 from pipelined.nursery.limits import Limits
 from pipelined.nursery.supervisor import Nursery, log_output
 from pipelined.nursery.temporary_folders import TemporaryFolders
@@ -74,6 +75,8 @@ async def serve(settings: Settings) -> None:
             journal.add(printed)
 
         folders = TemporaryFolders(directory.path)
+        if left := await asyncio.to_thread(kill_leftovers, folders.owner):
+            log.warning("killed what a daemon before this one has left", processes=left)
         await asyncio.to_thread(folders.remove_stale)
         nursery = Nursery(
             preload=settings.nursery.preload,

@@ -20,11 +20,15 @@ class TemporaryFolders:
         owner: Of them all: only one daemon at a time has it. One that was killed together with its
             workers leaves folders, which the next one with the same owner finds by their names.
             None if there is no such next one.
+
+    Attributes:
+        owner: A name for it, which tells nothing of it.
     """
 
     def __init__(self, owner: Path | None = None) -> None:
         name = os.fsencode(owner.resolve()) if owner is not None else secrets.token_bytes(16)
-        self._prefix = f"pipelined-worker-{hashlib.sha256(name).hexdigest()[:16]}-"
+        self.owner = hashlib.sha256(name).hexdigest()[:16]
+        self._prefix = f"pipelined-worker-{self.owner}-"
 
     def make(self) -> str:
         """Return the path of a new one.
