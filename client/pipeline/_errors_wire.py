@@ -247,6 +247,11 @@ BY_REASON: Mapping[str, Build] = {
     "DEADLINE_EXCEEDED": _plain(errors.DeadlineExceeded),
     "UPLOAD_STALLED": _plain(errors.DeadlineExceeded),
     "QUEUE_FULL": _overloaded,
+    "TOKEN_MISSING": _plain(errors.PermissionDenied),
+    "TOKEN_INVALID": _plain(errors.PermissionDenied),
+    "TOKEN_EXPIRED": _plain(errors.PermissionDenied),
+    "TOKEN_REVOKED": _plain(errors.PermissionDenied),
+    "ROLE_TOO_LOW": _plain(errors.PermissionDenied),
     "WAIT_TOO_LONG": _overloaded,
     "WAITING_RUNS_TOO_LARGE": _overloaded,
 }

@@ -12,6 +12,7 @@ from pipeline._values import decode
 from pipeline.deployment import (
     DaemonInfo,
     Deployment,
+    Drained,
     Environment,
     Failure,
     NurseryInfo,
@@ -220,7 +221,18 @@ def info(message: daemon_pb2.InfoResponse) -> DaemonInfo:
         ),
         max_message_bytes=message.max_message_bytes,
         gpus=tuple(message.gpus),
+        draining=message.draining,
+        not_serving_reason=message.not_serving_reason,
+        caller=message.caller.id,
+        role=message.caller.role,
+        landlock_abi=message.isolation.landlock_abi,
+        worker_user=message.isolation.worker_user,
     )
+
+
+def drained(message: daemon_pb2.DrainResponse) -> Drained:
+    """Read how a drain ended."""
+    return Drained(unfinished_runs=message.unfinished_runs, seconds=message.seconds)
 
 
 def _options(message: deployments_pb2.Deployment) -> Options:

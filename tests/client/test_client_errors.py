@@ -372,5 +372,5 @@ def test_no_address(address: str) -> None:
 
 def test_certificates_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(errors.InvalidInput, match="No such file") as caught:
-        Client("localhost:1", tls=tmp_path / "ca.pem")
-    assert caught.value.field == "tls"
+        Client("localhost:1", ca=tmp_path / "ca.pem")
+    assert caught.value.field == "ca"

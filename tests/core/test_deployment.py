@@ -162,9 +162,11 @@ async def test_no_more_wait_for_the_end_of_a_cooling_than_may_wait(
     with pytest.raises(QueueFull, match=str(QUEUE_LENGTH)) as caught:
         await deployed.run("one-more")
     assert caught.value.retry_after >= 1.0
+    taking = [deployed.deployment.takes_runs]
     # Who leaves makes room.
     held_up[0].cancel()
     await asyncio.wait({held_up[0]})
+    assert [*taking, deployed.deployment.takes_runs] == [False, True]
     another = deployed.run("another")
     await asyncio.sleep(0)
     assert not another.done()

@@ -234,6 +234,13 @@ def info_table(address: str, info: DaemonInfo) -> Table:
         "version": f"{info.version} (API {info.api_version})",
         "process": f"{info.pid}, for {age}",
         "python": info.python_version,
+        "your role": f"{info.role} (token {info.caller})" if info.caller else info.role,
+        "workers": ", ".join(
+            (
+                f"user {info.worker_user}" if info.worker_user else "the daemon's user",
+                f"Landlock {info.landlock_abi}" if info.landlock_abi else "no Landlock",
+            )
+        ),
         "features": ", ".join(info.features),
         "largest message": size(info.max_message_bytes),
         "nursery": f"{nursery.state}, process {nursery.pid}, {nursery.restarts} restarts",
@@ -242,6 +249,7 @@ def info_table(address: str, info: DaemonInfo) -> Table:
         else "",
         "not preloaded": "; ".join(nursery.failed),
         "workers by exec": nursery.exec_reason,
+        "not serving": info.not_serving_reason,
         "memory is watched": nursery.memory_watched,
     }
     table = Table.grid(padding=(0, 2))

@@ -66,6 +66,8 @@ class Deployment:
         self.specification = specification
         self.runs_succeeded = 0
         self.runs_failed = 0
+        # Seconds since the epoch; 0 if nobody has asked for it, or it has been cooled since.
+        self.last_used_at = 0.0
         self._on_change = on_change
         self._instances = [
             Instance(specification, code_path, launcher, self)
@@ -105,7 +107,25 @@ class Deployment:
     @property
     def takes_runs(self) -> bool:
         """Whether a run sent now would be executed, be it after a startup."""
-        return self._closed is None and self.state is not State.FAILED
+        return (
+            self._closed is None
+            and self.state is not State.FAILED
+            and self._queue.waiting < max(1, self._queue_limit)
+            and self._held_up < max(1, self._queue_limit)
+        )
+
+    @property
+    def active_runs(self) -> int:
+        """Runs that wait for an instance or are being executed."""
+        return self._queue.active + self._held_up
+
+    @property
+    def stalled(self) -> bool:
+        """Whether runs wait though nothing that they wait for will come: a bug in the daemon."""
+        if not self._queue.callers or self._life.stopping:
+            return False
+        coming = any(i.state is State.WARM or i.starting for i in self._instances)
+        return self._queue.mismatched or not coming
 
     @property
     def failure(self) -> Failure | None:
@@ -135,9 +155,18 @@ class Deployment:
         return sum(instance.startups for instance in self._instances)
 
     async def warm(
-        self, on_stage: Callable[[Stage], None], seconds_left: float | None = None
+        self,
+        on_stage: Callable[[Stage], None],
+        seconds_left: float | None = None,
+        *,
+        speculative: bool = False,
     ) -> Timeline:
         """Start as many instances as there have to be, reporting stages as they end.
+
+        Args:
+            on_stage: Gets the stages.
+            seconds_left: Until the caller's deadline; None without one.
+            speculative: Nobody has asked for it: it does not count as used.
 
         Raises:
             StartupFailed, WorkerDied, NurseryUnavailable: A startup failed.
@@ -146,6 +175,8 @@ class Deployment:
         """
         await self._admitted()
         life = self._life
+        if not speculative:
+            self.last_used_at = time.time()
         chosen = self._scaler.chosen()
         startups = [instance.begin_startup(seconds_left) for instance in chosen]
         unsubscribe = [instance.listen(on_stage) for instance in chosen]
@@ -298,6 +329,7 @@ class Deployment:
             if not isinstance(self._closed, ShuttingDown):
                 waiting.refuse(self._closed)
             return
+        self.last_used_at = time.time()
         self._queue.add(waiting)
         self._start_for_durable()
 
@@ -329,6 +361,7 @@ class Deployment:
 
     async def _claim(self, seconds_left: float | None, size: int, place: float) -> Instance:
         """Wait for a free instance; the size is that of what waits in memory."""
+        self.last_used_at = time.time()
         if (instance := self._queue.take()) is not None:
             return instance
         try:

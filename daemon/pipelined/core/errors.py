@@ -50,7 +50,8 @@ The edge (``rpc/status.py``) maps each of them to a gRPC status in one table; no
       ├─ FileTooLarge            a file has more bytes than the limit
       ├─ FilesFull               the store of files has no room that it could make
       ├─ UploadStalled           a sender has stopped in the middle of an upload
-      └─ FileDigestMismatch      the content that arrived is not the one that was announced
+      ├─ FileDigestMismatch      the content that arrived is not the one that was announced
+      └─ AccessRefused           who calls may not do this (see core/access.py)
 """
 
 from __future__ import annotations

@@ -66,8 +66,10 @@ class Received:
 class OutputKeeper(Protocol):
     """Keeps the files that workers give back."""
 
-    async def keep(self, descriptor: int, sha256: str, size: int) -> None:
+    async def keep(self, descriptor: int, sha256: str, size: int, run_id: str = "") -> None:
         """Copy the content of an open file, unless it is here; the caller closes it.
+
+        The run is the one that gave it back.
 
         Raises:
             FileTooLarge, FilesFull: There is no room for it.

@@ -78,6 +78,11 @@ class Instance:
         self.startups = 0
 
     @property
+    def starting(self) -> bool:
+        """Whether a startup is in progress, or is about to be tried again."""
+        return self._startup is not None and not self._startup.done()
+
+    @property
     def failures_in_a_row(self) -> int:
         """Startups that failed and workers that died since a run, or a stop, ended well."""
         return self._backoff.failures

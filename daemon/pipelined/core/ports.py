@@ -177,6 +177,12 @@ class DeploymentStore(Protocol):
     async def pointers(self) -> Sequence[Pointer]:
         """All pointers."""
 
+    async def last_uses(self) -> Mapping[tuple[str, int], float]:
+        """By name and version, what ``set_last_uses`` was told of versions that are there."""
+
+    async def set_last_uses(self, uses: Mapping[tuple[str, int], float]) -> None:
+        """Keep when versions were used last; those that are not there are left out."""
+
     async def add(self, specification: Specification, idempotency_key: str) -> None:
         """Keep one more version of its name, durably, before returning.
 

@@ -130,6 +130,23 @@ class RunQueue:
         return self._callers.length + self._durable.length + self._reserved
 
     @property
+    def callers(self) -> int:
+        """How many of them have a caller that waits, too."""
+        return self._callers.length
+
+    @property
+    def active(self) -> int:
+        """How many are executed, or wait for an instance that they may have."""
+        return self.running + self._callers.length + (0 if self._paused else self._durable.length)
+
+    @property
+    def mismatched(self) -> bool:
+        """Whether a caller waits while an instance is free that it may have."""
+        full = self._most_running is not None and self.running >= self._most_running
+        there = bool(self._idle) and self._callers.first() is not None
+        return there and not full and not self._slots.full
+
+    @property
     def idle(self) -> bool:
         """Whether an instance has nothing to do, and nobody waits."""
         return bool(self._idle) and not self.waiting
@@ -275,8 +292,7 @@ class RunQueue:
         return True
 
     def _settle(self) -> None:
-        may_run = self._callers.length + (0 if self._paused else self._durable.length)
-        if self.running or may_run:
+        if self.active:
             self.quiet.clear()
         else:
             self.quiet.set()

@@ -84,7 +84,7 @@ class Run:
         left: Set when the wait has been ended, and the worker told.
         key: Idempotency key, or empty.
         digest: Of what the key was given for.
-        owner: Who asked for it; empty if nobody in particular.
+        owner: Id of the caller that it belongs to; empty for one that is nobody in particular.
         priority: See ``run_queue.rank``.
         delivery: Of a submitted one.
         attempts: How often a worker got it.
@@ -174,12 +174,17 @@ class Runs:
         self._limits = limits
         self._clock = clock
         self._runs: dict[str, Run] = {}
-        # By owner and key.
+        # By owner and key: nobody meets the keys of others.
         self._keys: dict[tuple[str, str], Run] = {}
         # By whether they were submitted, in the order of their ends.
         self._ended: dict[bool, OrderedDict[str, Run]] = {True: OrderedDict(), False: OrderedDict()}
         self._with_outputs: OrderedDict[str, Run] = OrderedDict()
         self._output_bytes = 0
+
+    def limit(self, limits: RunLimits) -> None:
+        """Keep what these allow from now on."""
+        self._limits = limits
+        self.sweep()
 
     def create(
         self,
@@ -287,15 +292,31 @@ class Runs:
             raise KeyReused(key, run.id)
         return run
 
-    def list(self, deployment: str, states: Collection[RunState], limit: int) -> Sequence[Run]:
-        """Return at most so many, the newest first; of any deployment and state where empty."""
+    def list(
+        self,
+        deployment: str,
+        states: Collection[RunState],
+        limit: int,
+        owner: str | None = None,
+    ) -> Sequence[Run]:
+        """Return at most so many, the newest first; of any deployment and state where empty.
+
+        Those of one owner, unless it is None.
+        """
         self.sweep()
         fitting = (
             run
             for run in reversed(self._runs.values())
-            if deployment in ("", run.deployment) and (not states or run.state in states)
+            if deployment in ("", run.deployment)
+            and (not states or run.state in states)
+            and owner in (None, run.owner)
         )
         return [*islice(fitting, limit)]
+
+    def owner_of(self, run_id: str) -> str | None:
+        """Whom a run belongs to; None if it is not remembered."""
+        run = self._runs.get(run_id)
+        return None if run is None else run.owner
 
     def begun(self, run: Run, *, at: float | None = None) -> None:
         """Take note that a worker has got it, now or at a time that has been written."""

@@ -57,9 +57,14 @@ class ConcurrentRuns:
         # Who waits for a slot, and the turns that are left to it before it is the next one's.
         self._line: OrderedDict[Sharer, int] = OrderedDict()
 
+    @property
+    def full(self) -> bool:
+        """Whether there is no slot left."""
+        return self._limit is not None and self._taken >= self._limit
+
     def enter(self, sharer: Sharer) -> bool:
         """Take a slot, or get in line for one."""
-        if self._limit is not None and self._taken >= self._limit:
+        if self.full:
             self._line.setdefault(sharer, sharer.weight)
             return False
         self._taken += 1
@@ -68,7 +73,7 @@ class ConcurrentRuns:
     def leave(self) -> None:
         """Give back a slot; whose turn it is gets it."""
         self._taken -= 1
-        while self._line and (self._limit is None or self._taken < self._limit):
+        while self._line and not self.full:
             sharer = next(iter(self._line))
             turns = self._line[sharer] - 1
             # It enters again, and is in line again if it has more to begin.

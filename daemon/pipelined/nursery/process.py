@@ -21,7 +21,9 @@ from typing import NoReturn
 from pipelined.nursery import hygiene
 from pipelined.nursery.preload import lasting_reason_not_to_fork, other_threads, preload
 from pipelined.nursery.reaping import reap_children
+from pipelined.worker import confinement
 from pipelined.worker.channel import Channel, ChannelClosed, ProtocolError
+from pipelined.worker.confinement import Confinement
 from pipelined.worker.framing import Frame
 from pipelined.worker.offspring import kill_descendants
 from pipelined_api.worker.v1 import worker_pb2
@@ -34,6 +36,7 @@ def main(control_fd: int) -> int:
     """Run a nursery on the control channel ``control_fd``; return its exit code."""
     # Set by its terminal for the daemon, not for the nursery.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    confinement.drop_daemon_privileges()
     control = Channel(socket.socket(fileno=control_fd))
     try:
         order = worker_pb2.ToNursery.FromString(control.receive().header).preload
@@ -63,7 +66,8 @@ def main(control_fd: int) -> int:
                 )
             ).SerializeToString()
         )
-        ForkServer(control, dict(order.environment), worker.run).serve()
+        confined = Confinement.from_text(order.confinement)
+        ForkServer(control, dict(order.environment), worker.run, confined).serve()
     except ChannelClosed:
         return 0
     return 0
@@ -76,14 +80,20 @@ class ForkServer:
         control: The channel to the daemon.
         environment: All variables of the workers.
         work: What a worker does with its channel, to the end of its life; returns the exit code.
+        confined: What the workers are kept from.
     """
 
     def __init__(
-        self, control: Channel, environment: Mapping[str, str], work: Callable[[Channel], int]
+        self,
+        control: Channel,
+        environment: Mapping[str, str],
+        work: Callable[[Channel], int],
+        confined: Confinement | None = None,
     ) -> None:
         self._control = control
         self._environment = environment
         self._work = work
+        self._confined = confined
         self._workers: dict[int, str] = {}
         self._pid, self._parent = os.getpid(), os.getppid()
         self._wakeup, wakeup = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -166,6 +176,7 @@ class ForkServer:
             self._control.close()
             os.close(self._wakeup)
             os.close(self._wakeup_writer)
+            confinement.confine(self._confined)
             code = self._work(Channel(socket.socket(fileno=channel)))
         except BaseException:
             traceback.print_exc()

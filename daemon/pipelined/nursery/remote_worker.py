@@ -10,6 +10,7 @@ import socket
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import structlog
 from google.protobuf.message import DecodeError
@@ -58,7 +59,8 @@ class RemoteWorker:
         limits: Limits,
         folders: TemporaryFolders,
         machine: Machine,
-        files: OutputKeeper | None = None,
+        files: OutputKeeper | None,
+        hurried: asyncio.Future[None],
     ) -> None:
         loop = asyncio.get_running_loop()
         self.id = worker_id
@@ -74,6 +76,8 @@ class RemoteWorker:
         # The one that has not been answered.
         self._run: RemoteRun | None = None
         self._files = files
+        # Done once no worker is given time to end.
+        self._hurried = hurried
         self._reaped = False
         self._last_words = ""
         self._printed: deque[str] = deque(maxlen=_LINES_KEPT)
@@ -191,13 +195,17 @@ class RemoteWorker:
         if not self.exited.done():
             stop = worker_pb2.ToWorker(stop=worker_pb2.Stop())
             self._channel.send(stop.SerializeToString())
-            await asyncio.wait({self.exited}, timeout=grace_seconds)
+            await self._exited_within(grace_seconds)
         if not self.exited.done():
             self.kill(signal.SIGTERM)
-            await asyncio.wait({self.exited}, timeout=min(grace_seconds, _LAST_SECONDS))
+            await self._exited_within(min(grace_seconds, _LAST_SECONDS))
         if not self.exited.done():
             self.kill()
             await asyncio.wait({self.exited})
+
+    async def _exited_within(self, seconds: float) -> None:
+        either: set[asyncio.Future[Any]] = {self.exited, self._hurried}
+        await asyncio.wait(either, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
 
     async def memory(self) -> int:
         """Bytes that it has, with all that it has started (see ``core.ports.Worker``)."""

@@ -12,7 +12,8 @@ from google.protobuf.message import DecodeError
 from pipelined.core.deployment import Deployment
 from pipelined.core.deployments import Deployments
 from pipelined.core.errors import InvalidInput, InvalidRequest
-from pipelined.core.files import FileStore, StoredFile
+from pipelined.core.files import StoredFile
+from pipelined.rpc.owned_files import OwnedFiles
 from pipelined_api.limits import MAX_DIRECTORY_ENTRIES, MAX_FILES_PER_RUN
 from pipelined_api.schema import validate_inputs
 from pipelined_api.v1 import runs_pb2, schema_pb2, values_pb2
@@ -39,7 +40,7 @@ class RunInputs:
         files: What they may refer to.
     """
 
-    def __init__(self, deployments: Deployments, files: FileStore) -> None:
+    def __init__(self, deployments: Deployments, files: OwnedFiles) -> None:
         self._deployments = deployments
         self._files = files
         self._schemas: dict[bytes, schema_pb2.Schema] = {}

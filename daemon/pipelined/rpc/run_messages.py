@@ -7,8 +7,9 @@ from google.rpc import status_pb2
 from pipelined.core.errors import OutputsNotKept
 from pipelined.core.printed import Line
 from pipelined.core.runs import Run, RunState
+from pipelined.rpc.caller import caller
 from pipelined.rpc.messages import timestamp
-from pipelined.rpc.status import reason_in, reason_of, status_of
+from pipelined.rpc.status import reason_in, reason_of, status_of, without_tracebacks
 from pipelined_api.v1 import runs_pb2
 
 # The key of RunsGetResponse.response: the field's number, and that a length follows.
@@ -44,18 +45,19 @@ def run_info(run: Run) -> runs_pb2.RunInfo:
     return message
 
 
-def told(error: Exception, run_id: str) -> bytes:
+def told(error: Exception, run_id: str, *, tracebacks: bool = True) -> bytes:
     """How an error is told to who asks for the run: a serialised status."""
-    return status_of(error, run_id).SerializeToString()
+    return status_of(error, run_id, tracebacks=tracebacks).SerializeToString()
 
 
 def get_response(run: Run, response: bytes | None, *, info_only: bool) -> bytes:
     """A serialised RunsGetResponse; the response of the run, if there is one, in it as it came."""
     message = runs_pb2.RunsGetResponse(run=run_info(run))
     if run.status:
-        message.status = run.status
+        sees_code = caller().sees_code
+        message.status = run.status if sees_code else without_tracebacks(run.status)
     elif run.error is not None:
-        message.status = told(run.error, run.id)
+        message.status = told(run.error, run.id, tracebacks=caller().sees_code)
     elif run.state is RunState.SUCCEEDED and not info_only:
         if response is not None:
             length = _varint(len(response))

@@ -21,6 +21,7 @@ from pipelined.core.durable_runs import DurableRuns
 from pipelined.core.errors import InvalidRequest
 from pipelined.core.run_execution import RunExecution
 from pipelined.core.runs import Delivery, Run, Runs
+from pipelined.rpc.caller import caller
 from pipelined.rpc.messages import checked_key
 from pipelined.rpc.run_inputs import LARGE, RunInputs
 from pipelined.rpc.run_messages import run_info
@@ -93,12 +94,12 @@ class RunCalls:
         delivery = _checked_delivery(message.delivery)
         digest = await _digest(message, len(request)) if key else ""
         # Before the inputs are validated: the deployment may be another one by now.
-        if key and (run := self._runs.with_key(OWNER, key, digest)) is not None:
+        if key and (run := self._runs.with_key(caller().id, key, digest)) is not None:
             await self._durable.accepted(run)
             return _submitted(run)
         deployment, references = await self._inputs.validated(message, len(request))
         # Nobody else gets in between this and `create`.
-        if key and (run := self._runs.with_key(OWNER, key, digest)) is not None:
+        if key and (run := self._runs.with_key(caller().id, key, digest)) is not None:
             await self._durable.accepted(run)
             return _submitted(run)
         with contextlib.ExitStack() as stack:
@@ -140,7 +141,7 @@ class RunCalls:
             submitted=submitted,
             key=key,
             digest=digest,
-            owner=OWNER,
+            owner=caller().id,
             priority=priority,
             delivery=delivery,
             timeout=timeout,

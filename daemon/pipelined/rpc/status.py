@@ -15,8 +15,9 @@ from google.protobuf.message import DecodeError, Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
-from pipelined.core import errors
+from pipelined.core import access, errors
 from pipelined.core.errors import DomainError, Failure, InvalidRequest
+from pipelined.rpc.caller import caller
 from pipelined.rpc.parsing import Malformed
 
 DOMAIN = "pipelined"
@@ -27,6 +28,7 @@ MAX_TEXT = 1024
 MAX_METADATA = 128
 MAX_TRACEBACK = 3072
 # The key under which the trailing metadata of a call has the id of its run.
+_DEBUG_INFO = f"/{error_details_pb2.DebugInfo.DESCRIPTOR.full_name}"
 RUN_ID_METADATA = "pipelined-run-id"
 log = structlog.get_logger()
 
@@ -250,6 +252,19 @@ TABLE: dict[type[DomainError], Mapping] = {
     errors.FileDigestMismatch: Mapping(
         code_pb2.DATA_LOSS, "FILE_DIGEST_MISMATCH", lambda e: {"sha256": e.sha256}
     ),
+    access.TokenMissing: Mapping(code_pb2.UNAUTHENTICATED, "TOKEN_MISSING"),
+    access.TokenInvalid: Mapping(code_pb2.UNAUTHENTICATED, "TOKEN_INVALID"),
+    access.TokenExpired: Mapping(
+        code_pb2.UNAUTHENTICATED, "TOKEN_EXPIRED", lambda e: {"token": e.token_id}
+    ),
+    access.TokenRevoked: Mapping(
+        code_pb2.UNAUTHENTICATED, "TOKEN_REVOKED", lambda e: {"token": e.token_id}
+    ),
+    access.RoleTooLow: Mapping(
+        code_pb2.PERMISSION_DENIED,
+        "ROLE_TOO_LOW",
+        lambda e: {"method": e.method, "needed": e.needed.label, "role": e.role.label},
+    ),
 }
 
 
@@ -266,8 +281,23 @@ def reason_in(status: status_pb2.Status) -> str:
     return info.reason
 
 
-def status_of(error: Exception, run_id: str = "") -> status_pb2.Status:
-    """The google.rpc.Status that tells this error; the id is of the run that failed with it."""
+def without_tracebacks(serialised: bytes) -> bytes:
+    """A serialised status without what those who may not see code may not know."""
+    status = status_pb2.Status.FromString(serialised)
+    kept = [detail for detail in status.details if not detail.type_url.endswith(_DEBUG_INFO)]
+    del status.details[:]
+    status.details.extend(kept)
+    return status.SerializeToString()
+
+
+def status_of(error: Exception, run_id: str = "", *, tracebacks: bool = True) -> status_pb2.Status:
+    """The google.rpc.Status that tells this error.
+
+    Args:
+        error: What happened.
+        run_id: Of the run that failed with it.
+        tracebacks: Whether user code's are told: they have paths of this machine, and its source.
+    """
     if not isinstance(error, DomainError):
         # A bug of ours: the caller is told nothing of it.
         return status_pb2.Status(code=code_pb2.INTERNAL, message="internal error of the daemon")
@@ -292,8 +322,7 @@ def status_of(error: Exception, run_id: str = "") -> status_pb2.Status:
         delay.FromNanoseconds(int(seconds * 1e9))
         details.append(error_details_pb2.RetryInfo(retry_delay=delay))
     failure = getattr(error, "failure", None)
-    if isinstance(failure, Failure) and failure.traceback:
-        # What the user's own code printed: it is theirs to see.
+    if tracebacks and isinstance(failure, Failure) and failure.traceback:
         traceback = _bounded(failure.traceback, MAX_TRACEBACK)
         details.append(error_details_pb2.DebugInfo(detail=traceback))
     status = status_pb2.Status(code=mapping.code, message=_bounded(str(error), MAX_TEXT))
@@ -328,7 +357,7 @@ async def _abort(
         log.error("rpc.internal_error", method=method, exc_info=error)
     trailing = tuple(context.trailing_metadata() or ())
     run_id = next((str(value) for key, value in trailing if key == RUN_ID_METADATA), "")
-    rich = rpc_status.to_status(status_of(error, run_id))
+    rich = rpc_status.to_status(status_of(error, run_id, tracebacks=caller().sees_code))
     await context.abort(rich.code, rich.details, (*trailing, *rich.trailing_metadata))
 
 
