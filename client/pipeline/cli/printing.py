@@ -135,8 +135,10 @@ def deployments_table(
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
     for heading in ("NAME", "VERSION", "STATE"):
         table.add_column(heading, no_wrap=True)
+    # What was not asked for is not shown.
     speed = ["RUNS/S"] if rates is not None else []
-    for heading in ("WORKERS", "RUNS", *speed, "FAILED", "STARTUPS", "AGE"):
+    memory = ["MEMORY"] if rates is None else []
+    for heading in ("WORKERS", *memory, "RUNS", *speed, "FAILED", "STARTUPS", "AGE"):
         table.add_column(heading, no_wrap=True, justify="right")
     table.add_column("FAILURE", no_wrap=True, overflow="ellipsis")
     now = datetime.now(timezone.utc)
@@ -146,6 +148,7 @@ def deployments_table(
             f"v{each.version}",
             Text(each.state, style=_STATE_COLOURS.get(each.state, "")),
             f"{len(each.worker_pids)}/{each.instances}",
+            *([size(sum(each.worker_memory)) if each.worker_pids else ""] if memory else []),
             str(each.runs_succeeded),
             *([f"{rates[index]:.1f}"] if rates is not None else []),
             str(each.runs_failed),
