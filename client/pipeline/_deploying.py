@@ -182,9 +182,9 @@ class Deploying:
         response = await self.get(name)
         return _responses.timeline(response.timeline) if response.HasField("timeline") else None
 
-    async def deployments(self) -> list[Deployment]:
+    async def deployments(self, memory: bool) -> list[Deployment]:
         """See ``Client.list``."""
-        request = deployments_pb2.DeploymentsListRequest()
+        request = deployments_pb2.DeploymentsListRequest(worker_memory=memory)
         response = await self.calls.state(self.transport.stubs.deployments.List, request)
         return [_responses.deployment(message) for message in response.deployments]
 

@@ -66,6 +66,7 @@ def deployment(message: deployments_pb2.Deployment) -> Deployment:
         pointers=tuple(message.pointers),
         options=_options(message),
         secrets=tuple(message.secrets),
+        worker_memory=tuple(message.worker_memory_bytes),
     )
 
 

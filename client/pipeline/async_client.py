@@ -304,9 +304,9 @@ class AsyncClient:
         """Stop the daemon; see :meth:`pipeline.Client.drain`."""
         return await self._operations.drain(seconds)
 
-    async def list(self) -> list[Deployment]:
-        """Ask for all deployments, ordered by name."""
-        return await self._operations.deployments()
+    async def list(self, *, worker_memory: bool = False) -> list[Deployment]:
+        """Ask for all deployments; see :meth:`pipeline.Client.list`."""
+        return await self._operations.deployments(worker_memory)
 
     def _handle(self, info: RunInfo) -> AsyncRun:
         return AsyncRun(self._operations, self._decoded, info.id, info.deployment)

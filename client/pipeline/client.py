@@ -393,6 +393,12 @@ class Client(RunMethods):
         """
         return drive(self._operations.drain(seconds))
 
-    def list(self) -> list[Deployment]:
-        """Ask for all deployments, ordered by name."""
-        return drive(self._operations.deployments())
+    def list(self, *, worker_memory: bool = False) -> list[Deployment]:
+        """Ask for all deployments, ordered by name.
+
+        Args:
+            worker_memory: also for the memory of their workers, which takes the daemon some
+                milliseconds for each.
+
+        """
+        return drive(self._operations.deployments(worker_memory))

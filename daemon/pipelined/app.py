@@ -31,6 +31,7 @@ from pipelined.credentials import find_credentials
 from pipelined.gpus import gpu_models
 from pipelined.installed import InstalledPackages
 from pipelined.isolation import hide_process, isolate
+from pipelined.nursery.leftovers import kill_leftovers
 from pipelined.nursery.limits import Limits
 from pipelined.nursery.supervisor import Nursery, log_output
 from pipelined.nursery.temporary_folders import TemporaryFolders
@@ -122,6 +123,8 @@ async def serve(settings: Settings, load: Callable[[], Settings]) -> None:
         user = isolation.user
         folders = TemporaryFolders(directory.path, None if user is None else user.uid)
         stack.callback(folders.close)
+        if left := await asyncio.to_thread(kill_leftovers, folders.owner):
+            log.warning("killed what a daemon before this one has left", processes=left)
         await asyncio.to_thread(folders.remove_stale)
         nursery = Nursery(
             preload=settings.nursery.preload,

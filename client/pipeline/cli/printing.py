@@ -133,7 +133,7 @@ def deployments_table(deployments: Iterable[Deployment]) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
     for heading in ("NAME", "VERSION", "STATE"):
         table.add_column(heading, no_wrap=True)
-    for heading in ("WORKERS", "RUNS", "FAILED", "STARTUPS", "AGE"):
+    for heading in ("WORKERS", "MEMORY", "RUNS", "FAILED", "STARTUPS", "AGE"):
         table.add_column(heading, no_wrap=True, justify="right")
     table.add_column("FAILURE", no_wrap=True, overflow="ellipsis")
     now = datetime.now(timezone.utc)
@@ -143,6 +143,7 @@ def deployments_table(deployments: Iterable[Deployment]) -> Table:
             f"v{each.version}",
             Text(each.state, style=STATE_COLOURS.get(each.state, "")),
             f"{len(each.worker_pids)}/{each.instances}",
+            size(sum(each.worker_memory)) if each.worker_pids else "",
             str(each.runs_succeeded),
             str(each.runs_failed),
             str(each.startups),

@@ -145,11 +145,13 @@ class Deployment:
     @property
     def worker_pids(self) -> list[int]:
         """Of the live workers."""
-        return [
-            instance.worker.pid
-            for instance in self._instances
-            if instance.worker is not None and not instance.worker.exited.done()
-        ]
+        return [worker.pid for worker in self.workers]
+
+    @property
+    def workers(self) -> list[Worker]:
+        """Those that live."""
+        workers = (instance.worker for instance in self._instances)
+        return [worker for worker in workers if worker is not None and not worker.exited.done()]
 
     @property
     def has_warm_instance(self) -> bool:

@@ -19,7 +19,7 @@ from pipelined.core.errors import Exit, NurseryUnavailable
 from pipelined.core.files import OutputKeeper
 from pipelined.core.printed import Printed
 from pipelined.core.stages import Stage, StageKind
-from pipelined.nursery import messages
+from pipelined.nursery import leftovers, messages
 from pipelined.nursery.environment import read_at_import, scrubbed
 from pipelined.nursery.fork_client import ForkClient, ForkRefused, NurseryDied
 from pipelined.nursery.limits import Limits
@@ -110,6 +110,7 @@ class Nursery:
         self._limits = limits
         self._files = files
         self._folders = TemporaryFolders() if folders is None else folders
+        self._environment[leftovers.VARIABLE] = self._folders.owner
         self._workers: dict[str, RemoteWorker] = {}
         # Of those, the ones that the living nursery has been asked for.
         self._forked: set[str] = set()

@@ -116,7 +116,9 @@ class Servers:
         self._tokens = tokens
         self._audit = audit
         self._servers: list[grpc.aio.Server] = []
-        self._deployments = DeploymentsServicer(deployments, installed, audit, upload_idle_seconds)
+        self._deployments = DeploymentsServicer(
+            deployments, installed, audit, len(gpus), upload_idle_seconds
+        )
         self._daemon = DaemonServicer(
             version,
             nursery,
