@@ -28,7 +28,7 @@ from pipeline._operations import Operations
 from pipeline._transfers import Transfers
 from pipeline._transport import BlockingTransport
 from pipeline.async_stream import AsyncStream
-from pipeline.runs import AsyncRun, LogLine, RunInfo
+from pipeline.runs import AsyncRun, Delivery, LogLine, RunInfo
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -173,14 +173,26 @@ class AsyncClient:
         await self._operations.delete_environment(name)
 
     async def run(
-        self, name: str, /, *inputs: object, timeout: float | None = None, **named: object
+        self,
+        name: str,
+        /,
+        *inputs: object,
+        timeout: float | None = None,
+        priority: int = 0,
+        **named: object,
     ) -> Row:
         """Run a deployment and wait for its outputs; see :meth:`pipeline.Client.run`."""
-        response = await self._operations.run(name, inputs, named, timeout)
+        response = await self._operations.run(name, inputs, named, timeout, priority)
         return await self._decoded(response)
 
     async def stream(
-        self, name: str, /, *inputs: object, timeout: float | None = None, **named: object
+        self,
+        name: str,
+        /,
+        *inputs: object,
+        timeout: float | None = None,
+        priority: int = 0,
+        **named: object,
     ) -> AsyncStream[Row]:
         """Run a deployment and give its outputs as they come; see :meth:`pipeline.Client.stream`.
 
@@ -189,7 +201,9 @@ class AsyncClient:
             async with await client.stream("writer", "a prompt") as parts:
                 async for [token] in parts: ...
         """
-        messages, outputs = await self._operations.begin_stream(name, inputs, named, timeout)
+        messages, outputs = await self._operations.begin_stream(
+            name, inputs, named, timeout, priority
+        )
         return AsyncStream(
             _responses.rows(messages, outputs, self._referred, self._operations.transport.work)
         )
@@ -201,10 +215,14 @@ class AsyncClient:
         *inputs: object,
         timeout: float | None = None,
         idempotency_key: str | None = None,
+        priority: int = 0,
+        delivery: Delivery = "at_most_once",
         **named: object,
     ) -> AsyncRun:
         """Begin a run and do not wait for it; see :meth:`pipeline.Client.submit`."""
-        info = await self._operations.submit(name, inputs, named, timeout, idempotency_key)
+        info = await self._operations.submit(
+            name, inputs, named, timeout, idempotency_key, priority, delivery
+        )
         return self._handle(info)
 
     async def get_run(self, run_id: str) -> AsyncRun:

@@ -8,6 +8,7 @@ import os
 import resource
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib import metadata
 from typing import Any
 
@@ -17,12 +18,14 @@ from pipelined import signals
 from pipelined.condition import STOPPING_SECONDS, Condition
 from pipelined.core.deployment import Deployment
 from pipelined.core.deployments import Deployments
+from pipelined.core.durable_runs import DurableRuns
 from pipelined.core.environments import Environments
 from pipelined.core.errors import DomainError, StorageFailed
 from pipelined.core.file_owners import FileOwners, OwningKeeper
 from pipelined.core.printed import Journal, Printed
 from pipelined.core.rewarming import Rewarming, chosen, rewarm
 from pipelined.core.runs import Runs, steady_clock
+from pipelined.core.shared_limits import SharedLimits
 from pipelined.core.shutdown import Shutdown, first
 from pipelined.credentials import find_credentials
 from pipelined.gpus import gpu_models
@@ -38,18 +41,20 @@ from pipelined.reloading import Reloading
 from pipelined.rpc.auditing import Audit
 from pipelined.rpc.health import Health
 from pipelined.rpc.listener import Listener
+from pipelined.rpc.run_messages import told
 from pipelined.rpc.server import Servers
 from pipelined.rpc.tls import Tls
 from pipelined.settings import Settings
 from pipelined.store.deployments import SqliteDeploymentStore
 from pipelined.store.directory import StateDirectory
 from pipelined.store.files import Files
+from pipelined.store.runs import SqliteRunStore
 from pipelined.store.tokens import TokenFile, WatchedTokens
 
 # How long calls that are being answered may take once every run has ended.
 SERVER_GRACE_SECONDS = 1.0
 # Each of the MAX_FILES_PER_RUN contents of a run is an open file, and runs go in parallel.
-DESCRIPTORS = 16384
+DESCRIPTORS = 65536
 PRUNE_SECONDS = 600.0
 log = structlog.get_logger()
 
@@ -81,11 +86,12 @@ async def serve(settings: Settings, load: Callable[[], Settings]) -> None:
         store = await SqliteDeploymentStore.open(directory)
         stack.push_async_callback(store.close)
         files = await asyncio.to_thread(Files, directory.files, settings.files.limits())
-        stack.push_async_callback(_cancelled, asyncio.create_task(files.keep_swept()))
 
         clock = steady_clock()
         journal = Journal(clock)
-        runs = Runs(journal, settings.runs.limits(), clock)
+        run_store = await asyncio.to_thread(SqliteRunStore, directory.database)
+        stack.push_async_callback(run_store.close)
+        runs = Runs(journal, settings.runs.limits(), clock, run_store)
         owners = FileOwners(store.file_owners())
         await owners.recover()
         stack.push_async_callback(_cancelled, asyncio.create_task(_keep_pruned(owners, files)))
@@ -96,10 +102,7 @@ async def serve(settings: Settings, load: Callable[[], Settings]) -> None:
             audit_log.tokens_changed,
         )
         stack.push_async_callback(_cancelled, asyncio.create_task(tokens.keep_fresh()))
-        reloading.on_reload("tokens", tokens.reload)
         tls = None if credentials.tls is None else Tls(credentials.tls)
-        if tls is not None:
-            reloading.on_reload("certificates", tls.reload)
         stack.push_async_callback(_cancelled, asyncio.create_task(runs.keep_swept()))
 
         def on_output(printed: Printed) -> None:
@@ -121,9 +124,24 @@ async def serve(settings: Settings, load: Callable[[], Settings]) -> None:
             user=user,
         )
         health = Health(condition.unwell, lambda: nursery.starts_workers)
+
+        def on_change(name: str, deployment: Deployment | None) -> None:
+            health.deployment_changed(name, deployment)
+            if deployment is None:
+                journal.forget_deployment(name)
+
         deployments = Deployments(
-            store, nursery, health.deployment_changed, settings.deployments.versions_kept
+            store,
+            nursery,
+            on_change,
+            settings.deployments.versions_kept,
+            SharedLimits(settings.limits.queues()),
+            settings.deployments.worker_idle,
         )
+        durable = DurableRuns(
+            runs, run_store, deployments, files, settings.runs.limits(), clock, told
+        )
+        stack.push_async_callback(durable.close)
         installed = InstalledPackages()
         version = metadata.version("pipelined")
         server = Servers(
@@ -132,6 +150,7 @@ async def serve(settings: Settings, load: Callable[[], Settings]) -> None:
             files,
             owners,
             runs,
+            durable,
             journal,
             installed,
             health,
@@ -143,6 +162,7 @@ async def serve(settings: Settings, load: Callable[[], Settings]) -> None:
             version,
             shutdown,
             condition.unwell,
+            settings.limits.upload_idle,
         )
         stack.push_async_callback(server.stop, None)
         listener = Listener(
@@ -158,16 +178,26 @@ async def serve(settings: Settings, load: Callable[[], Settings]) -> None:
         manager.status("Recovering deployments")
         recovered = await deployments.recover()
         stack.push_async_callback(condition.keep_uses, deployments)
+        pending = await durable.recover()
+        # Not before: what pending runs refer to is held from here on.
+        stack.push_async_callback(_cancelled, asyncio.create_task(files.keep_swept()))
         await server.start()
 
         _let_reload(reloading, shutdown, files, runs, nursery, deployments)
+        reloading.on_reload("tokens", partial(asyncio.to_thread, tokens.reload))
+        if tls is not None:
+            reloading.on_reload("certificates", partial(asyncio.to_thread, tls.reload))
         telling = asyncio.create_task(condition.keep(deployments, health, store.answer))
         stack.push_async_callback(_cancelled, telling)
         await first(condition.ticked.wait(), shutdown.asked.wait(), asyncio.shield(telling))
         if condition.ticked.is_set():
             manager.ready(condition.line(deployments))
             log.info(
-                "ready", addresses=[str(a) for a in bound], version=version, deployments=recovered
+                "ready",
+                addresses=[str(a) for a in bound],
+                version=version,
+                deployments=recovered,
+                pending_runs=pending,
             )
         meanwhile = [
             asyncio.create_task(reloading.keep(manager, lambda: condition.line(deployments))),
@@ -187,6 +217,7 @@ async def serve(settings: Settings, load: Callable[[], Settings]) -> None:
         drained = await shutdown.drain(deployments, nursery.hurry)
         if drained.unfinished:
             log.warning("runs have not ended in time", runs=drained.unfinished)
+        await durable.close()
         await server.stop(SERVER_GRACE_SECONDS)
     log.info("stopped")
 

@@ -13,6 +13,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from pipelined.core.files import FileLimits
 from pipelined.core.rewarming import Rewarming, Warm
 from pipelined.core.runs import RunLimits
+from pipelined.core.scaler import IDLE_SECONDS
+from pipelined.core.shared_limits import QueueLimits
 from pipelined.listening import ListenAddress, parse_listen_address
 from pipelined.units import parse_duration, parse_pinned_size, parse_size
 from pipelined_api.address import default_address
@@ -20,6 +22,7 @@ from pipelined_api.url_hosts import UrlHosts
 
 _FILES = FileLimits()
 _RUNS = RunLimits()
+_QUEUES = QueueLimits()
 
 
 class LogFormat(str, Enum):
@@ -149,6 +152,20 @@ class NurserySettings(Section):
     """Modules, or module:attribute, that it imports; none given: the default list."""
 
 
+class StartupSettings(Section):
+    """What is done once the daemon has started."""
+
+    warm: Annotated[Warm, _text(parse_warm)] = Warm.NONE
+    """Which deployments are warmed: "none"; "recent", those that were in use, most recently used
+    first; "all", and after those the others."""
+    warm_at_most: int = Field(default=8, ge=1)
+    """Of how many versions."""
+
+    def rewarming(self) -> Rewarming:
+        """As the domain has it."""
+        return Rewarming(self.warm, self.warm_at_most)
+
+
 class ConfinementMode(str, Enum):
     """Whether workers are kept from the daemon's state and secrets."""
 
@@ -173,20 +190,6 @@ class WorkerSettings(Section):
     """Another user that they run as; none given: the daemon's own."""
     confinement: Annotated[ConfinementMode, _text(parse_confinement)] = ConfinementMode.AUTO
     """Keep them from the daemon's state: as far as the kernel can, or not at all, or refuse."""
-
-
-class StartupSettings(Section):
-    """What is done once the daemon has started."""
-
-    warm: Annotated[Warm, _text(parse_warm)] = Warm.NONE
-    """Which deployments are warmed: "none"; "recent", those that were in use, most recently used
-    first; "all", and after those the others."""
-    warm_at_most: int = Field(default=8, ge=1)
-    """Of how many versions."""
-
-    def rewarming(self) -> Rewarming:
-        """As the domain has it."""
-        return Rewarming(self.warm, self.warm_at_most)
 
 
 class WeightsSettings(Section):
@@ -218,19 +221,45 @@ class DeploymentSettings(Section):
 
     versions_kept: int = Field(default=10, ge=1)
     """Newest versions of each deployment that are kept."""
+    worker_idle: Duration = IDLE_SECONDS
+    """Seconds after which a worker with nothing to do is stopped, if its deployment has more than
+    its min_instances, and more than one."""
 
 
 class RunSettings(Section):
-    """Runs that have ended."""
+    """What is kept of runs."""
 
     ttl: Duration = _RUNS.ttl_seconds
     """Seconds that a run is remembered after its end."""
     store_size: Size = _RUNS.store_bytes
     """Bytes of the outputs of submitted runs that have ended; the oldest go first."""
+    pending_size: Size = _RUNS.pending_bytes
+    """Bytes of the inputs of all submitted runs that have not ended; they are on disk."""
 
     def limits(self) -> RunLimits:
         """As the domain has them."""
-        return RunLimits(self.ttl, self.store_size)
+        return RunLimits(self.ttl, self.store_size, pending_bytes=self.pending_size)
+
+
+class LimitSettings(Section):
+    """What runs may take of the daemon."""
+
+    queue_length: int = Field(default=_QUEUES.length, ge=1)
+    """Runs that may wait for one deployment."""
+    waiting_size: Size = _QUEUES.waiting_bytes
+    """Bytes of the inputs of all runs that wait in memory."""
+    concurrent_runs: int | None = Field(default=None, ge=1)
+    """Runs that are executed at once; none given: one for each instance."""
+    kill_grace: DurationOrZero = _QUEUES.kill_grace_seconds
+    """Seconds that a worker has to heed a cancellation before it is killed and replaced."""
+    upload_idle: Duration = 60.0
+    """Seconds after which an upload of which nothing comes is ended."""
+
+    def queues(self) -> QueueLimits:
+        """As the domain has them."""
+        return QueueLimits(
+            self.queue_length, self.waiting_size, self.concurrent_runs, self.kill_grace
+        )
 
 
 class UrlSettings(Section):
@@ -248,10 +277,11 @@ class Settings(Section):
     tls: TlsSettings = Field(default_factory=TlsSettings)
     log: LogSettings = Field(default_factory=LogSettings)
     nursery: NurserySettings = Field(default_factory=NurserySettings)
-    workers: WorkerSettings = Field(default_factory=WorkerSettings)
     startup: StartupSettings = Field(default_factory=StartupSettings)
+    workers: WorkerSettings = Field(default_factory=WorkerSettings)
     weights: WeightsSettings = Field(default_factory=WeightsSettings)
     files: FileSettings = Field(default_factory=FileSettings)
     deployments: DeploymentSettings = Field(default_factory=DeploymentSettings)
     runs: RunSettings = Field(default_factory=RunSettings)
+    limits: LimitSettings = Field(default_factory=LimitSettings)
     urls: UrlSettings = Field(default_factory=UrlSettings)

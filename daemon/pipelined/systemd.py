@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -119,8 +120,8 @@ def remove(step: Step) -> None:
 
 
 def is_in_a_home(executable: Path) -> bool:
-    """Whether a service of the system would not see it as it is hardened."""
-    paths = {executable, executable.resolve()}
+    """Whether it, or the Python that runs it, is where a hardened service sees nothing."""
+    paths = {executable, executable.resolve(), Path(sys.prefix), Path(sys.base_prefix)}
     return any(path.is_relative_to(home) for path in paths for home in _HOMES)
 
 

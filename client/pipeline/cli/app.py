@@ -22,6 +22,7 @@ from pipeline.cli.options import (
     Key,
     Name,
     OutputDir,
+    Priority,
     Timeout,
     Tls,
     TokenFile,
@@ -172,6 +173,7 @@ def run(
     inputs: Inputs = None,
     json: Json = False,
     timeout: Timeout = None,
+    priority: Priority = 0,
     output_dir: OutputDir = Path(),
     address: Address = None,
 ) -> None:
@@ -191,10 +193,10 @@ def run(
         names = printing.names(schema.outputs)
         values = arguments.parse(schema, inputs or [])
         if printing.streams(schema):
-            with closing(client._stream(name, (), values, timeout)) as messages:
+            with closing(client._stream(name, (), values, timeout, priority)) as messages:
                 printing.print_stream(client, names, bars.until(messages), output_dir, as_json=json)
             return
-        response = client._run(name, (), values, timeout)
+        response = client._run(name, (), values, timeout, priority)
         bars.close()
         printing.print_outputs(client, name, names, response, output_dir, as_json=json)
 

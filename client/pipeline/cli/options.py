@@ -71,6 +71,12 @@ Timeout = Annotated[
     float | None,
     typer.Option("--timeout", metavar="SECONDS", min=0.0, help="Give up after so long."),
 ]
+Priority = Annotated[
+    int,
+    typer.Option(
+        "--priority", min=-10, max=10, help="From -10 to 10; the higher, the sooner its turn."
+    ),
+]
 Inputs = Annotated[
     list[str] | None,
     typer.Argument(

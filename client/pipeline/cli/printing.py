@@ -158,7 +158,7 @@ def deployments_table(
 
 def runs_table(found: Iterable[RunInfo]) -> Table:
     """Make the table of ``pipeline runs``."""
-    table = _plain_table("RUN", "DEPLOYMENT", "STATE", "AGE", "TOOK", "FAILURE")
+    table = _plain_table("RUN", "DEPLOYMENT", "STATE", "AGE", "TOOK", "ATTEMPTS", "FAILURE")
     now = datetime.now(timezone.utc)
     for each in found:
         lines = each.message.splitlines()
@@ -168,6 +168,7 @@ def runs_table(found: Iterable[RunInfo]) -> Table:
             Text(each.state, style=_RUN_COLOURS.get(each.state, "")),
             _age((now - each.created_at).total_seconds()),
             duration(each.execution_seconds) if each.execution_seconds else "",
+            str(each.attempts),
             Text(f"{each.reason} {lines[0] if lines else ''}".strip()),
         )
     return table
@@ -249,6 +250,7 @@ def info_table(address: str, info: DaemonInfo) -> Table:
         "not preloaded": "; ".join(nursery.failed),
         "workers by exec": nursery.exec_reason,
         "not serving": info.not_serving_reason,
+        "memory is watched": nursery.memory_watched,
     }
     table = Table.grid(padding=(0, 2))
     for label, text in rows.items():

@@ -221,8 +221,6 @@ def serve(
         "runs.store_size": run_store_size,
         "urls.allow_hosts": allow_url_host or None,
     }
-    if config is not None:
-        config = config.absolute()
 
     def load() -> Settings:
         return configuration.load(config or configuration.default_file(), given)

@@ -44,16 +44,17 @@ def install(
         _carry_out(steps, dry_run=dry_run, force=force)
     except SystemdError as error:
         _fail(str(error))
+    if dry_run or prefix != Path("/"):
+        return
     if scope is Scope.SYSTEM and systemd.is_in_a_home(executable):
         typer.echo(
-            f"pipelined: {executable} is in a home, which the unit lets the service read; the user "
-            "'pipelined' has to be allowed to, too",
+            f"pipelined: {executable}, or its Python, is in a home, which the unit lets the "
+            "service read; the user 'pipelined' has to be allowed to, too",
             err=True,
         )
-    if not dry_run and prefix == Path("/"):
-        typer.echo("Next:")
-        for command in _next(scope):
-            typer.echo(f"  {command}")
+    typer.echo("Next:")
+    for command in _next(scope):
+        typer.echo(f"  {command}")
 
 
 @commands.command()

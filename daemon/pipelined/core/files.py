@@ -97,8 +97,12 @@ class FileStore(OutputKeeper, Protocol):
     def status(self, sha256: str) -> FileStatus:
         """What is here of a content; counts as a use of it."""
 
-    def hold(self, sha256: str, name: str = "") -> AbstractContextManager[StoredFile]:
+    def hold(
+        self, sha256: str, name: str = "", *, expired_too: bool = False
+    ) -> AbstractContextManager[StoredFile]:
         """Keep a content from being removed inside a ``with``; counts as a use of it.
+
+        One whose time is over counts as gone, unless it was held when the daemon ended.
 
         Raises:
             FileMissing: It is not here; the name is for the message.

@@ -89,16 +89,18 @@ class ForkClient:
         self._channel = AsyncChannel(ours, self._on_frame, self._on_closed)
         self._output = OutputReader(read_end, on_lines)
         try:
-            # It waits until the new program runs, so not on the loop's thread.
-            self.pid = await self._loop.run_in_executor(
-                None,
-                spawn,
-                "pipelined.nursery",
-                theirs.fileno(),
-                write_end,
-                of_nursery(environment),
-                user,
-            )
+            with self._reaper.starting():
+                # It waits until the new program runs, so not on the loop's thread.
+                self.pid = await self._loop.run_in_executor(
+                    None,
+                    spawn,
+                    "pipelined.nursery",
+                    theirs.fileno(),
+                    write_end,
+                    of_nursery(environment),
+                    user,
+                )
+                self._reaper.expect(self.pid, self._on_reaped)
         except BaseException:
             self._channel.close()
             self._output.close()
@@ -110,7 +112,6 @@ class ForkClient:
             modules=preload, environment=environment, confinement=to_text(confinement)
         )
         self._channel.send(worker_pb2.ToNursery(preload=order).SerializeToString())
-        self._reaper.expect(self.pid, self._on_reaped)
 
     async def fork(self, worker_id: str, channel: int, output: int) -> int:
         """Fork a worker and return its process id.

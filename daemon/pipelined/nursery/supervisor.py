@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import itertools
+import math
 import os
 import socket
 import time
@@ -21,6 +23,7 @@ from pipelined.nursery import messages
 from pipelined.nursery.environment import read_at_import, scrubbed
 from pipelined.nursery.fork_client import ForkClient, ForkRefused, NurseryDied
 from pipelined.nursery.limits import Limits
+from pipelined.nursery.machine import Machine
 from pipelined.nursery.preload import DEFAULT_PRELOAD
 from pipelined.nursery.reaping import Reaper, exists
 from pipelined.nursery.remote_worker import RemoteWorker
@@ -45,6 +48,8 @@ _FORK_ATTEMPTS = 4
 # A worker that has not said hello by then never will.
 _HELLO_SECONDS = 60.0
 _STOP_GRACE_SECONDS = 2.0
+# For so long a refusal of the system is taken for its last word, unless it starts something.
+_REFUSAL_SECONDS = 10.0
 _DEFAULT_LIMITS = Limits()
 # Of the lines that are read at once.
 _LINES_LOGGED = 200
@@ -109,8 +114,9 @@ class Nursery:
         # Set while launches need not wait: a nursery is ready, or workers are started by exec.
         self._settled = asyncio.Event()
         self._exec_reason = ""
-        # The system has refused to start the process that was wanted last.
-        self._refused = False
+        # The system has refused to start a nursery, and when it last refused to start a worker.
+        self._nursery_refused = False
+        self._worker_refused_at = -math.inf
         self._restarts = 0
         self._state = daemon_pb2.Nursery.STATE_PRELOADING
 
@@ -120,6 +126,12 @@ class Nursery:
         loop = asyncio.get_running_loop()
         self._stopping: asyncio.Future[None] = loop.create_future()
         self._hurried: asyncio.Future[None] = loop.create_future()
+        self._machine = Machine()
+        if self._machine.groups is not None:
+            log.info("memory of workers is limited by control groups")
+        else:
+            reason = self._machine.not_delegated
+            log.info("memory of workers is watched, not limited by control groups", reason=reason)
         self._keeping = asyncio.create_task(self._keep(), name="nursery")
 
     async def stop(self) -> None:
@@ -135,6 +147,7 @@ class Nursery:
         )
         if self._client is not None:
             await self._client.stop()
+        self._machine.close()
         self._reaper.close()
 
     def hurry(self) -> None:
@@ -146,10 +159,11 @@ class Nursery:
     def starts_workers(self) -> bool:
         """Whether a worker that is asked for now will come to be, as far as is known.
 
-        Not while the daemon stops, nor while the system refuses to start processes for it: until
-        one has been started again, be it the nursery that is tried for now and then.
+        Not while the daemon stops, nor while the system refuses a nursery, which is tried for again
+        and again, nor shortly after it has refused a worker.
         """
-        return not self._stopping.done() and not self._refused
+        refused = time.monotonic() - self._worker_refused_at < _REFUSAL_SECONDS
+        return not self._stopping.done() and not self._nursery_refused and not refused
 
     def limit(self, limits: Limits) -> None:
         """Let workers that are started from now on have these."""
@@ -166,6 +180,7 @@ class Nursery:
             failed=self._preloaded.failed,
             exec_reason=self._exec_reason,
             restarts=self._restarts,
+            memory_watched=self._machine.not_delegated,
         )
 
     async def settled(self) -> None:
@@ -221,12 +236,15 @@ class Nursery:
                 # If it has been forked after all, it ends by itself, and its end is reported.
                 worker.abandon()
                 raise
+        self._worker_refused_at = -math.inf
         self._process_started(worker, pid)
         return worker
 
     async def _exec(self, environment: Mapping[str, str]) -> RemoteWorker:
         self._check_stopping()
         worker, channel, output = self._new_worker()
+        starting = contextlib.ExitStack()
+        starting.enter_context(self._reaper.starting())
 
         def started(spawning: asyncio.Future[int]) -> None:
             channel.close()
@@ -235,6 +253,7 @@ class Nursery:
                 self._worker_exited(worker.id, Exit())
             else:
                 self._process_started(worker, spawning.result())
+            starting.close()
 
         # It waits until the new program runs, so not on the loop's thread.
         spawning = asyncio.get_running_loop().run_in_executor(
@@ -249,9 +268,9 @@ class Nursery:
         spawning.add_done_callback(started)
         try:
             await asyncio.shield(spawning)
-            self._refused = False
+            self._worker_refused_at = -math.inf
         except (OSError, ValueError) as error:
-            self._refused = True
+            self._worker_refused_at = time.monotonic()
             # Not its text, which names the program's path.
             reason = getattr(error, "strerror", None) or type(error).__name__
             raise NurseryUnavailable(f"the process cannot be started: {reason}") from None
@@ -265,10 +284,22 @@ class Nursery:
             raise NurseryUnavailable("the daemon is stopping")
 
     def _new_worker(self) -> tuple[RemoteWorker, socket.socket, io.FileIO]:
-        """Return a worker that has no process yet, and what its process is to be given."""
+        """Return a worker that has no process yet, and what its process is to be given.
+
+        Raises:
+            NurseryUnavailable: The system has no more sockets or pipes for it.
+        """
         worker_id = f"worker-{next(self._numbers)}"
-        ours, theirs = socket_pair()
-        read_end, write_end = os.pipe2(os.O_CLOEXEC)
+        with contextlib.ExitStack() as made:
+            try:
+                ours, theirs = (made.enter_context(end) for end in socket_pair())
+                read_end, write_end = os.pipe2(os.O_CLOEXEC)
+            except OSError as error:
+                self._worker_refused_at = time.monotonic()
+                raise NurseryUnavailable(
+                    f"the process cannot be started: {error.strerror}"
+                ) from None
+            made.pop_all()
         worker = RemoteWorker(
             worker_id,
             ours,
@@ -276,6 +307,7 @@ class Nursery:
             self._on_output,
             self._limits,
             self._folders,
+            self._machine,
             self._files,
             self._hurried,
         )
@@ -313,6 +345,8 @@ class Nursery:
         worker = self._workers.pop(worker_id, None)
         if worker is not None:
             self._reaper.forget(worker.pid)
+            # Before anybody is told: whoever is has nothing of it left to mind.
+            self._reaper.kill_orphans()
             worker.process_ended(exit_)
 
     async def _keep(self) -> None:
@@ -330,11 +364,11 @@ class Nursery:
                     self._user,
                 )
             except OSError as error:
-                self._refused = True
+                self._nursery_refused = True
                 self._nursery_died(Exit())
                 log.error("the nursery cannot be started", reason=error.strerror)
             else:
-                self._refused = False
+                self._nursery_refused = False
                 self._client = client
                 await self._until(client.preloaded, _PRELOAD_SECONDS)
                 if client.preloaded.done() and not client.exited.done():

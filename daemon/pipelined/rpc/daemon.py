@@ -32,8 +32,8 @@ FEATURES = (
     "logs",
     "bundle",
     "environments",
-    "tokens",
     "drain",
+    "tokens",
 )
 
 
@@ -90,10 +90,10 @@ class DaemonServicer(daemon_pb2_grpc.DaemonServicer):
             nursery=self._nursery(),
             max_message_bytes=self._max_message_bytes,
             gpus=self._gpus,
-            caller=daemon_pb2.Caller(id=caller().id, role=caller().role.label),
-            isolation=self._isolation,
             draining=self._shutdown.asked.is_set(),
             not_serving_reason=self._unwell(),
+            caller=daemon_pb2.Caller(id=caller().id, role=caller().role.label),
+            isolation=self._isolation,
         )
 
     @unary

@@ -17,6 +17,7 @@ from pipelined.core.specification import MAX_SCHEMA_BYTES, validate
 from pipelined.core.stages import Stage
 from pipelined.core.states import State
 from pipelined.rpc.auditing import Audit
+from pipelined.rpc.idle_streams import moving
 from pipelined.rpc.messages import (
     checked_key,
     deployment_message,
@@ -34,9 +35,19 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class DeploymentsServicer(deployments_pb2_grpc.DeploymentsServicer):
-    """Implements pipelined.v1.Deployments; the .proto file says what each method does."""
+    """Implements pipelined.v1.Deployments; the .proto file says what each method does.
 
-    def __init__(self, deployments: Deployments, installed: Installed, audit: Audit) -> None:
+    Args:
+        deployments: The deployments there are.
+        installed: The packages that workers have.
+        audit: Is told who has changed what.
+        idle_seconds: After which an upload of which nothing comes is ended.
+    """
+
+    def __init__(
+        self, deployments: Deployments, installed: Installed, audit: Audit, idle_seconds: float
+    ) -> None:
+        self._idle_seconds = idle_seconds
         self._deployments = deployments
         self._installed = installed
         self._audit = audit
@@ -46,8 +57,9 @@ class DeploymentsServicer(deployments_pb2_grpc.DeploymentsServicer):
         self, request: AsyncIterator[deployments_pb2.DeployRequest], context: Context
     ) -> deployments_pb2.DeployResponse:
         """Receive a pipeline under a name."""
+        requests = moving(request, self._idle_seconds)
         with self._audit.action("deploy", context) as entry:
-            header = await _header(request)
+            header = await _header(requests)
             entry.subject = header.name
             entry.details = {"code_sha256": header.code_sha256.hex(), "digest": header.digest}
             key = checked_key(header.idempotency_key)
@@ -56,7 +68,7 @@ class DeploymentsServicer(deployments_pb2_grpc.DeploymentsServicer):
             # Looks into the folders of installed packages.
             warnings = await asyncio.to_thread(_check, header, self._installed)
             deployment, created = await self._deployments.deploy(
-                specification, _chunks(request), key
+                specification, _chunks(requests), key
             )
             entry.details["version"] = str(deployment.specification.version)
             entry.details["created"] = str(created).lower()

@@ -11,6 +11,7 @@ import grpc.aio
 from pipelined.core.errors import InvalidRequest
 from pipelined.core.files import checked_digest
 from pipelined.rpc.auditing import Audit
+from pipelined.rpc.idle_streams import moving
 from pipelined.rpc.owned_files import OwnedFiles
 from pipelined.rpc.status import streaming, unary
 from pipelined_api.limits import FILE_CHUNK_BYTES
@@ -21,20 +22,28 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class FilesServicer(files_pb2_grpc.FilesServicer):
-    """Implements pipelined.v1.Files; the .proto file says what each method does."""
+    """Implements pipelined.v1.Files; the .proto file says what each method does.
 
-    def __init__(self, files: OwnedFiles, audit: Audit) -> None:
+    Args:
+        files: Keeps them.
+        audit: Is told who has deleted what.
+        idle_seconds: After which an upload of which nothing comes is ended.
+    """
+
+    def __init__(self, files: OwnedFiles, audit: Audit, idle_seconds: float) -> None:
         self._files = files
         self._audit = audit
+        self._idle_seconds = idle_seconds
 
     @unary
     async def Upload(
         self, request: AsyncIterator[files_pb2.UploadRequest], context: Context
     ) -> files_pb2.UploadResponse:
         """Receive a content."""
-        header = await _header(request)
+        requests = moving(request, self._idle_seconds)
+        header = await _header(requests)
         received = await self._files.receive(
-            _chunks(request), checked_digest(header.sha256), header.size, header.offset
+            _chunks(requests), checked_digest(header.sha256), header.size, header.offset
         )
         return files_pb2.UploadResponse(existed=received.existed, written_bytes=received.written)
 

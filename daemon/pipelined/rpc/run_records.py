@@ -12,6 +12,7 @@ import grpc.aio
 
 from pipelined.core.access import Role, RoleTooLow
 from pipelined.core.deployments import Deployments
+from pipelined.core.durable_runs import DurableRuns
 from pipelined.core.errors import InvalidRequest, RunNotFound
 from pipelined.core.printed import Journal
 from pipelined.core.run_execution import RunExecution
@@ -37,11 +38,18 @@ class RunRecords:
         execution: Carries them out.
         journal: Keeps what they print.
         deployments: The deployments there are.
+        durable: Has the outputs of those that were submitted.
     """
 
     def __init__(
-        self, runs: Runs, execution: RunExecution, journal: Journal, deployments: Deployments
+        self,
+        runs: Runs,
+        execution: RunExecution,
+        journal: Journal,
+        deployments: Deployments,
+        durable: DurableRuns,
     ) -> None:
+        self._durable = durable
         self._runs = runs
         self._execution = execution
         self._journal = journal
@@ -55,7 +63,8 @@ class RunRecords:
         if seconds and not run.ended.is_set():
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(run.ended.wait(), seconds)
-        return get_response(run, info_only=request.info_only)
+        response = None if request.info_only else await self._durable.response(run)
+        return get_response(run, response, info_only=request.info_only)
 
     @unary
     async def list(

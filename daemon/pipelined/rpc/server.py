@@ -16,6 +16,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from pipelined.core.compatibility import Installed
 from pipelined.core.deployments import Deployments
+from pipelined.core.durable_runs import DurableRuns
 from pipelined.core.environments import Environments
 from pipelined.core.file_owners import FileOwners
 from pipelined.core.files import FileStore
@@ -94,6 +95,7 @@ class Servers:
         files: FileStore,
         owners: FileOwners,
         runs: Runs,
+        durable: DurableRuns,
         journal: Journal,
         installed: Installed,
         health: Health,
@@ -105,20 +107,21 @@ class Servers:
         version: str,
         shutdown: Shutdown,
         unwell: Callable[[], str],
+        upload_idle_seconds: float,
     ) -> None:
         self._tokens = tokens
         self._audit = audit
         self._servers: list[grpc.aio.Server] = []
-        self._deployments = DeploymentsServicer(deployments, installed, audit)
+        self._deployments = DeploymentsServicer(deployments, installed, audit, upload_idle_seconds)
         self._daemon = DaemonServicer(
             version, nursery, isolation, audit, gpus, installed, MAX_MESSAGE_BYTES, shutdown, unwell
         )
         self._environments = EnvironmentsServicer(environments, audit)
         owned = OwnedFiles(files, owners)
-        self._files = FilesServicer(owned, audit)
-        execution = RunExecution(runs)
-        calls = RunCalls(RunInputs(deployments, owned), runs, execution)
-        self._runs = runs_handler(calls, RunRecords(runs, execution, journal, deployments))
+        self._files = FilesServicer(owned, audit, upload_idle_seconds)
+        execution = RunExecution(runs, durable)
+        calls = RunCalls(RunInputs(deployments, owned), runs, execution, durable)
+        self._runs = runs_handler(calls, RunRecords(runs, execution, journal, deployments, durable))
         self._health = health
 
     def add(self, listen: ListenAddress) -> grpc.aio.Server:

@@ -28,6 +28,7 @@ MAX_TEXT = 1024
 MAX_METADATA = 128
 MAX_TRACEBACK = 3072
 # The key under which the trailing metadata of a call has the id of its run.
+_DEBUG_INFO = f"/{error_details_pb2.DebugInfo.DESCRIPTOR.full_name}"
 RUN_ID_METADATA = "pipelined-run-id"
 log = structlog.get_logger()
 
@@ -52,8 +53,14 @@ class Mapping:
     bad_field: Callable[[Any], str] = lambda error: ""
 
 
+def _run(error: errors.RunFailed) -> dict[str, str]:
+    return {"node": error.failure.node, "type": error.failure.type, "run_id": error.run_id}
+
+
 def _exit(error: errors.WorkerDied) -> dict[str, str]:
     fields = {"signal": error.exit.signal or "", "run_id": error.run_id}
+    if error.exit.limit:
+        fields["limit"] = f"{error.exit.limit:.15g}"
     if error.exit.exit_code is not None:
         fields["exit_code"] = str(error.exit.exit_code)
     return fields
@@ -164,11 +171,9 @@ TABLE: dict[type[DomainError], Mapping] = {
     ),
     errors.StartupFailed: Mapping(code_pb2.FAILED_PRECONDITION, "STARTUP_FAILED", _startup),
     errors.StartupOutOfMemory: Mapping(code_pb2.RESOURCE_EXHAUSTED, "OUT_OF_MEMORY", _startup),
-    errors.RunFailed: Mapping(
-        code_pb2.INTERNAL,
-        "RUN_FAILED",
-        lambda e: {"node": e.failure.node, "type": e.failure.type, "run_id": e.run_id},
-    ),
+    errors.RunFailed: Mapping(code_pb2.INTERNAL, "RUN_FAILED", _run),
+    errors.RunOutOfMemory: Mapping(code_pb2.RESOURCE_EXHAUSTED, "RUN_OUT_OF_MEMORY", _run),
+    errors.DeviceOutOfMemory: Mapping(code_pb2.RESOURCE_EXHAUSTED, "DEVICE_OUT_OF_MEMORY", _run),
     errors.RunNotFound: Mapping(
         code_pb2.NOT_FOUND, "RUN_NOT_FOUND", lambda e: {"run_id": e.run_id}
     ),
@@ -179,6 +184,11 @@ TABLE: dict[type[DomainError], Mapping] = {
         code_pb2.DEADLINE_EXCEEDED,
         "DEADLINE_EXCEEDED",
         lambda e: {"run_id": e.run_id, "seconds": f"{e.seconds:g}"},
+    ),
+    errors.RunInterrupted: Mapping(
+        code_pb2.ABORTED,
+        "RUN_INTERRUPTED",
+        lambda e: {"run_id": e.run_id, "attempts": str(e.attempts)},
     ),
     errors.OutputsNotKept: Mapping(
         code_pb2.NOT_FOUND, "OUTPUTS_NOT_KEPT", lambda e: {"run_id": e.run_id}
@@ -199,11 +209,22 @@ TABLE: dict[type[DomainError], Mapping] = {
         lambda e: {"size": str(e.size), "limit": str(e.limit), "run_id": e.run_id},
     ),
     errors.WorkerDied: Mapping(code_pb2.UNAVAILABLE, "WORKER_DIED", _exit),
+    errors.WorkerOutOfMemory: Mapping(code_pb2.RESOURCE_EXHAUSTED, "WORKER_OUT_OF_MEMORY", _exit),
+    errors.HostOutOfMemory: Mapping(code_pb2.RESOURCE_EXHAUSTED, "HOST_OUT_OF_MEMORY", _exit),
+    errors.CpuTimeExceeded: Mapping(code_pb2.RESOURCE_EXHAUSTED, "CPU_TIME_EXCEEDED", _exit),
     errors.NurseryUnavailable: Mapping(code_pb2.UNAVAILABLE, "NURSERY_UNAVAILABLE"),
     errors.QueueFull: Mapping(
         code_pb2.RESOURCE_EXHAUSTED,
         "QUEUE_FULL",
         lambda e: {"deployment": e.deployment, "limit": str(e.limit)},
+    ),
+    errors.WaitTooLong: Mapping(
+        code_pb2.RESOURCE_EXHAUSTED, "WAIT_TOO_LONG", lambda e: {"deployment": e.deployment}
+    ),
+    errors.WaitingRunsTooLarge: Mapping(
+        code_pb2.RESOURCE_EXHAUSTED,
+        "WAITING_RUNS_TOO_LARGE",
+        lambda e: {"size": str(e.size), "limit": str(e.limit)},
     ),
     errors.ShuttingDown: Mapping(code_pb2.UNAVAILABLE, "DRAINING"),
     errors.StorageFailed: Mapping(
@@ -224,6 +245,9 @@ TABLE: dict[type[DomainError], Mapping] = {
         code_pb2.RESOURCE_EXHAUSTED,
         "FILES_FULL",
         lambda e: {"size": str(e.size), "limit": str(e.limit)},
+    ),
+    errors.UploadStalled: Mapping(
+        code_pb2.DEADLINE_EXCEEDED, "UPLOAD_STALLED", lambda e: {"seconds": f"{e.seconds:g}"}
     ),
     errors.FileDigestMismatch: Mapping(
         code_pb2.DATA_LOSS, "FILE_DIGEST_MISMATCH", lambda e: {"sha256": e.sha256}
@@ -247,6 +271,23 @@ TABLE: dict[type[DomainError], Mapping] = {
 def reason_of(error: Exception) -> str:
     """ErrorInfo.reason of an error; empty if it is a bug of ours."""
     return TABLE[type(error)].reason if isinstance(error, DomainError) else ""
+
+
+def reason_in(status: status_pb2.Status) -> str:
+    """ErrorInfo.reason of what is told; empty if it has none."""
+    info = error_details_pb2.ErrorInfo()
+    for detail in status.details:
+        detail.Unpack(info)
+    return info.reason
+
+
+def without_tracebacks(serialised: bytes) -> bytes:
+    """A serialised status without what those who may not see code may not know."""
+    status = status_pb2.Status.FromString(serialised)
+    kept = [detail for detail in status.details if not detail.type_url.endswith(_DEBUG_INFO)]
+    del status.details[:]
+    status.details.extend(kept)
+    return status.SerializeToString()
 
 
 def status_of(error: Exception, run_id: str = "", *, tracebacks: bool = True) -> status_pb2.Status:

@@ -174,9 +174,12 @@ class Files:
         return FileStatus(present=False, size=0, received=0)
 
     @contextlib.contextmanager
-    def hold(self, sha256: str, name: str = "") -> Iterator[StoredFile]:
+    def hold(
+        self, sha256: str, name: str = "", *, expired_too: bool = False
+    ) -> Iterator[StoredFile]:
         """See FileStore."""
-        if (entry := self._find(sha256)) is None:
+        entry = self._whole.get(sha256) if expired_too else self._find(sha256)
+        if entry is None:
             raise FileMissing(sha256, name)
         self._held[sha256] += 1
         self._use(self._path(sha256), entry)

@@ -1,4 +1,4 @@
-"""Starts a worker by exec in its final environment: ``python -m pipelined.worker.launch FD``.
+"""Starts a worker by exec in its environment: ``python -m pipelined.worker.launch CHANNEL_FD``.
 
 A deployment's variables may make the interpreter or the linker load code (``PYTHONPATH``,
 ``LD_PRELOAD``). So this program, which has none of them, confines the process first, and then

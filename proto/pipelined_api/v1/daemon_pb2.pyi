@@ -122,6 +122,58 @@ class InfoResponse(_message.Message):
 Global___InfoResponse: _TypeAlias = InfoResponse  # noqa: Y015
 
 @_typing.final
+class DrainRequest(_message.Message):
+    """Asks for the end of the daemon."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SECONDS_FIELD_NUMBER: _builtins.int
+    seconds: _builtins.float
+    """How long runs may take to end, at most a year; what the daemon is configured with if it is
+    absent. Where the daemon is stopping already, the sooner end counts.
+    """
+    def __init__(
+        self,
+        *,
+        seconds: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_seconds", b"_seconds", "seconds", b"seconds"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seconds", b"_seconds", "seconds", b"seconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__seconds: _TypeAlias = _typing.Literal["seconds"]  # noqa: Y015
+    _WhichOneofArgType__seconds: _TypeAlias = _typing.Literal["_seconds", b"_seconds"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__seconds) -> _WhichOneofReturnType__seconds | None: ...
+
+Global___DrainRequest: _TypeAlias = DrainRequest  # noqa: Y015
+
+@_typing.final
+class DrainResponse(_message.Message):
+    """How it went."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UNFINISHED_RUNS_FIELD_NUMBER: _builtins.int
+    SECONDS_FIELD_NUMBER: _builtins.int
+    unfinished_runs: _builtins.int
+    """Runs that were waiting or being executed when the time was over."""
+    seconds: _builtins.float
+    """How long it took."""
+    def __init__(
+        self,
+        *,
+        unfinished_runs: _builtins.int = ...,
+        seconds: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["seconds", b"seconds", "unfinished_runs", b"unfinished_runs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DrainResponse: _TypeAlias = DrainResponse  # noqa: Y015
+
+@_typing.final
 class Caller(_message.Message):
     """Who makes a call."""
 
@@ -176,58 +228,6 @@ class Isolation(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Isolation: _TypeAlias = Isolation  # noqa: Y015
-
-@_typing.final
-class DrainRequest(_message.Message):
-    """Asks for the end of the daemon."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    SECONDS_FIELD_NUMBER: _builtins.int
-    seconds: _builtins.float
-    """How long runs may take to end, at most a year; what the daemon is configured with if it is
-    absent. Where the daemon is stopping already, the sooner end counts.
-    """
-    def __init__(
-        self,
-        *,
-        seconds: _builtins.float | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_seconds", b"_seconds", "seconds", b"seconds"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seconds", b"_seconds", "seconds", b"seconds"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__seconds: _TypeAlias = _typing.Literal["seconds"]  # noqa: Y015
-    _WhichOneofArgType__seconds: _TypeAlias = _typing.Literal["_seconds", b"_seconds"]  # noqa: Y015
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__seconds) -> _WhichOneofReturnType__seconds | None: ...
-
-Global___DrainRequest: _TypeAlias = DrainRequest  # noqa: Y015
-
-@_typing.final
-class DrainResponse(_message.Message):
-    """How it went."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    UNFINISHED_RUNS_FIELD_NUMBER: _builtins.int
-    SECONDS_FIELD_NUMBER: _builtins.int
-    unfinished_runs: _builtins.int
-    """Runs that were waiting or being executed when the time was over."""
-    seconds: _builtins.float
-    """How long it took."""
-    def __init__(
-        self,
-        *,
-        unfinished_runs: _builtins.int = ...,
-        seconds: _builtins.float = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["seconds", b"seconds", "unfinished_runs", b"unfinished_runs"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___DrainResponse: _TypeAlias = DrainResponse  # noqa: Y015
 
 @_typing.final
 class CheckRequirementsRequest(_message.Message):
@@ -369,6 +369,7 @@ class Nursery(_message.Message):
     EXEC_REASON_FIELD_NUMBER: _builtins.int
     RESTARTS_FIELD_NUMBER: _builtins.int
     FAILED_FIELD_NUMBER: _builtins.int
+    MEMORY_WATCHED_FIELD_NUMBER: _builtins.int
     state: Global___Nursery.State.ValueType
     pid: _builtins.int
     preload_seconds: _builtins.float
@@ -377,6 +378,8 @@ class Nursery(_message.Message):
     """Why workers are started by exec instead of fork; empty if they are forked."""
     restarts: _builtins.int
     """Nurseries started after the first one."""
+    memory_watched: _builtins.str
+    """Why the memory of workers that have a limit is watched; empty if control groups hold them to it."""
     @_builtins.property
     def preloaded(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The modules of the preload list that were imported."""
@@ -395,10 +398,11 @@ class Nursery(_message.Message):
         exec_reason: _builtins.str = ...,
         restarts: _builtins.int = ...,
         failed: _abc.Iterable[_builtins.str] | None = ...,
+        memory_watched: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["exec_reason", b"exec_reason", "failed", b"failed", "pid", b"pid", "preload_seconds", b"preload_seconds", "preloaded", b"preloaded", "restarts", b"restarts", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["exec_reason", b"exec_reason", "failed", b"failed", "memory_watched", b"memory_watched", "pid", b"pid", "preload_seconds", b"preload_seconds", "preloaded", b"preloaded", "restarts", b"restarts", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
