@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -211,8 +212,8 @@ async def test_mutual_tls(
     monkeypatch.setenv("PIPELINED_CA", str(one.ca))
     monkeypatch.setenv("PIPELINED_CERT", str(one.client_cert))
     monkeypatch.setenv("PIPELINED_KEY", str(one.client_key))
-    async with AsyncClient(secure.address, token=secure.token) as client:
-        assert (await client.info()).role == "run"
+    async with AsyncClient(secure.address, token=secure.token) as connected:
+        assert (await connected.info()).role == "run"
     # They are not for sockets.
     with Client(secure.daemon.address) as client:
         assert client.info().role == "admin"
@@ -250,7 +251,8 @@ async def test_certificates_are_replaced_while_it_serves(
         async with grpc.aio.secure_channel(address, credentials, options=options) as channel:
             try:
                 # Nothing is served: a handshake that succeeded is enough.
-                await channel.unary_unary("/no.Service/Method")(b"")
+                call: Any = channel.unary_unary("/no.Service/Method")
+                await call(b"")
             except grpc.aio.AioRpcError as error:
                 return error.code() is grpc.StatusCode.UNIMPLEMENTED
         return False
