@@ -176,7 +176,8 @@ class _Reflection:
     """The library's servicer, with our answer to what is no message."""
 
     def __init__(self) -> None:
-        self._servicer = reflection.aio.ReflectionServicer(SERVICES)
+        # Annotated as a coroutine; it is a generator.
+        self._servicer: Any = reflection.aio.ReflectionServicer(SERVICES)
 
     @streaming
     async def ServerReflectionInfo(
