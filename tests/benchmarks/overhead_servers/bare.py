@@ -1,0 +1,34 @@
+"""An echo in grpc.aio and nothing else: parses the request, and serialises the response."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+import own_messages
+import serving
+
+from pipelined_api.v1 import runs_pb2, runs_pb2_grpc
+
+
+class Echo(runs_pb2_grpc.RunsServicer):
+    async def Run(  # type: ignore[override]  # the stub knows the blocking kind only
+        self, request: runs_pb2.RunRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> runs_pb2.RunResponse:
+        return runs_pb2.RunResponse(outputs=request.inputs)
+
+
+async def main(folder: Path) -> None:
+    server = grpc.aio.server(options=serving.GRPC_OPTIONS)
+    runs_pb2_grpc.add_RunsServicer_to_server(Echo(), server)
+    server.add_insecure_port(f"unix:{folder}/socket")
+    await server.start()
+    own_messages.requests(folder)
+    serving.ready(folder, "grpc", f"unix:{folder}/socket", own_messages.METHOD)
+    await server.wait_for_termination()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(serving.folder()))
