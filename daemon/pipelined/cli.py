@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
@@ -228,13 +227,15 @@ def serve(
     )
     configure(log_format, debug=debug)
     # Imported late, so that --help does not wait for gRPC.
+    import uvloop
+
     from pipelined.app import serve as serve_daemon
     from pipelined.core.errors import StorageFailed
     from pipelined.rpc.listener import ListenError
     from pipelined.store.directory import StateDirectoryError
 
     try:
-        asyncio.run(serve_daemon(settings))
+        uvloop.run(serve_daemon(settings))
     except (ListenError, StateDirectoryError, StorageFailed) as error:
         typer.echo(f"pipelined: {error}", err=True)
         raise typer.Exit(1) from None
