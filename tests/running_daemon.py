@@ -52,7 +52,8 @@ class RunningDaemon:
         options: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        self._environment = {**os.environ, **(environment or {})}
+        # Without the configuration file of whoever runs the tests.
+        self._environment = {**os.environ, "PIPELINED_CONFIG": "", **(environment or {})}
         self.state_dir = folder / "state"
         self.log_path = folder / "daemon.log"
         # Sockets have short names: the folder of a test does not fit into one.

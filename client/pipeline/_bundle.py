@@ -3,7 +3,7 @@
 ::
 
     header, code = prepare(Path("folder"), None, name=None, environment=None, instances=None,
-                           allow_differing=False, idempotency_key=key)
+                           options={}, allow_differing=False, idempotency_key=key)
 
 The module that makes the graph is imported here once, in a process of its own and from an unpacked
 copy, to tell the daemon what the graph takes and gives.
@@ -25,6 +25,7 @@ from pathlib import Path
 from pipeline import errors
 from pipeline._bundle_files import Archive, archive, unpack
 from pipeline._graph.targets import split
+from pipeline._options import DeployOptions, checked_secrets, options_message
 from pipeline._project import PROJECT_FILE, read_project
 from pipelined_api.v1 import deployments_pb2, schema_pb2
 
@@ -55,15 +56,17 @@ def prepare(
     name: str | None,
     environment: Mapping[str, str] | None,
     instances: int | None,
+    options: DeployOptions,
     allow_differing: bool,
     idempotency_key: str,
 ) -> tuple[deployments_pb2.DeployHeader, bytes]:
     """Make the header and the code for ``Deployments.Deploy``.
 
-    What is None is taken from ``pipeline.yaml``, whose environment is added to the one given.
+    What is None or not among the options is taken from ``pipeline.yaml``, whose environment is
+    added to the one given.
 
     Raises:
-        errors.InvalidInput: folder, target, name, or ``pipeline.yaml``.
+        errors.InvalidInput: folder, target, name, an option, or ``pipeline.yaml``.
         errors.GraphError: the target makes no graph here.
 
     """
@@ -80,6 +83,10 @@ def prepare(
         raise errors.InvalidInput(
             f"the deployment has no name: give one, or write name in {PROJECT_FILE}", field="name"
         )
+    given: DeployOptions = {**project.options(instances), **options}
+    if instances is None and not options.keys() & {"min_instances", "max_instances"}:
+        instances = project.instances
+    wanted = options_message(instances, given)
     described = describe(bundle, target)
     header = deployments_pb2.DeployHeader(
         name=name,
@@ -90,7 +97,8 @@ def prepare(
         code_sha256=bundle.sha256,
         python_version=platform.python_version(),
         environment={**project.environment, **(environment or {})},
-        instances=project.instances if instances is None else instances,
+        options=wanted,
+        secrets=checked_secrets(options),
         idempotency_key=idempotency_key,
         target=target,
         topology=described.topology,

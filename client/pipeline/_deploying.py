@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pipeline import _requests, _responses, errors
 from pipeline._calls import STATE_CALL_SECONDS, Calls
+from pipeline._options import DeployOptions, checked_secrets, options_message
 from pipeline._requirements import RequirementStatus, requirement_status
 from pipelined_api.v1 import daemon_pb2, deployments_pb2, environments_pb2, schema_pb2
 
@@ -35,9 +36,10 @@ class Deploying:
         graph: Graph,
         name: str,
         environment: Mapping[str, str] | None,
-        instances: int,
+        instances: int | None,
         requirements: Sequence[str],
         allow_differing: bool,
+        options: DeployOptions,
     ) -> tuple[Deployment, list[str]]:
         """Return the deployment and what is to be warned about."""
         # These import cloudpickle and pydantic, which only deploying needs.
@@ -50,10 +52,8 @@ class Deploying:
                 f"{type(graph).__name__}",
                 field="graph",
             )
-        if instances < 1:
-            raise errors.InvalidInput(
-                f"instances {instances} is below 1", field="instances", bound="ge=1"
-            )
+        wanted = options_message(instances, options)
+        secrets = checked_secrets(options)
 
         code, packages = await self.transport.work(lambda: pack(graph))
         header = _requests.deploy_header(
@@ -62,7 +62,8 @@ class Deploying:
             packages,
             name,
             environment=environment,
-            instances=instances,
+            options=wanted,
+            secrets=secrets,
             requirements=requirements,
             allow_differing=allow_differing,
             # One key for all attempts: a second one does not make a second version.
@@ -78,6 +79,7 @@ class Deploying:
         environment: Mapping[str, str] | None,
         instances: int | None,
         allow_differing: bool,
+        options: DeployOptions,
     ) -> tuple[Deployment, list[str]]:
         """Return the deployment and what is to be warned about."""
         # Imports yaml and packaging, which only this needs.
@@ -90,6 +92,7 @@ class Deploying:
                 name=name,
                 environment=environment,
                 instances=instances,
+                options=options,
                 allow_differing=allow_differing,
                 idempotency_key=uuid.uuid4().hex,
             )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import pydantic
 import yaml  # type: ignore[import-untyped]  # it has no types
 from packaging.requirements import InvalidRequirement, Requirement
 
 from pipeline import errors
+from pipeline._options import DeployOptions
 
 __all__ = ["PROJECT_FILE", "Project", "parse_project", "read_project"]
 
@@ -26,7 +27,9 @@ class Project(pydantic.BaseModel):
         name: of the deployment; None if it has to be given otherwise.
         requirements: what has to be installed where it runs, as in a requirements file (PEP 508).
         environment: variables for its workers.
-        instances: workers that run it at once.
+        instances: short for both of the next two.
+        min_instances, max_instances, memory, threads, gpus, cpu_seconds, open_files, queue_length,
+            concurrent_runs: see ``DeployOptions``.
 
     """
 
@@ -36,7 +39,24 @@ class Project(pydantic.BaseModel):
     name: str | None = None
     requirements: Annotated[list[str], pydantic.Field(max_length=1000)] = []
     environment: dict[str, str] = {}
-    instances: int = pydantic.Field(1, ge=1)
+    instances: int | None = pydantic.Field(None, ge=1)
+    min_instances: int | None = pydantic.Field(None, ge=0)
+    max_instances: int | None = pydantic.Field(None, ge=1)
+    memory: str | int | None = None
+    threads: int | None = pydantic.Field(None, ge=1)
+    gpus: int | list[int | str] | None = None
+    cpu_seconds: float | None = pydantic.Field(None, gt=0)
+    open_files: int | None = pydantic.Field(None, ge=1)
+    queue_length: int | None = pydantic.Field(None, ge=0)
+    concurrent_runs: int | None = pydantic.Field(None, ge=1)
+
+    def options(self, instances: int | None) -> DeployOptions:
+        """Return those that it gives; no numbers of workers if ``instances`` has them."""
+        given = self.model_dump(include=set(DeployOptions.__annotations__), exclude_none=True)
+        if instances is not None:
+            given.pop("min_instances", None)
+            given.pop("max_instances", None)
+        return cast(DeployOptions, given)
 
     @pydantic.field_validator("requirements")
     @classmethod

@@ -15,6 +15,7 @@ from pipeline.deployment import (
     Environment,
     Failure,
     NurseryInfo,
+    Options,
     Pointer,
 )
 from pipeline.runs import LogLine, RunInfo
@@ -61,6 +62,8 @@ def deployment(message: deployments_pb2.Deployment) -> Deployment:
         runs_failed=message.runs_failed,
         startups=message.startups,
         pointers=tuple(message.pointers),
+        options=_options(message),
+        secrets=tuple(message.secrets),
     )
 
 
@@ -211,6 +214,27 @@ def info(message: daemon_pb2.InfoResponse) -> DaemonInfo:
         ),
         max_message_bytes=message.max_message_bytes,
         gpus=tuple(message.gpus),
+    )
+
+
+def _options(message: deployments_pb2.Deployment) -> Options:
+    options = message.options
+    if not message.HasField("options"):
+        # An older daemon has nothing else.
+        return Options(0, message.instances)
+    gpus: int | tuple[str, ...] | None = None
+    if options.HasField("gpus"):
+        gpus = tuple(options.gpus.devices) or options.gpus.count
+    return Options(
+        min_instances=options.min_instances,
+        max_instances=options.max_instances,
+        memory_bytes=options.memory_bytes or None,
+        threads=options.threads or None,
+        gpus=gpus,
+        cpu_seconds=options.cpu_seconds or None,
+        open_files=options.open_files or None,
+        queue_length=options.queue_length if options.HasField("queue_length") else None,
+        concurrent_runs=options.concurrent_runs or None,
     )
 
 

@@ -30,7 +30,10 @@ from pipeline.async_stream import AsyncStream
 from pipeline.runs import AsyncRun, LogLine, RunInfo
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from pipeline._graph.graph import Graph
+    from pipeline._options import DeployOptions
     from pipeline._requirements import RequirementStatus
     from pipeline._responses import Row
     from pipeline.deployment import DaemonInfo, Deployment, Environment, Pointer
@@ -106,13 +109,14 @@ class AsyncClient:
         name: str,
         *,
         environment: Mapping[str, str] | None = None,
-        instances: int = 1,
+        instances: int | None = None,
         requirements: Sequence[str] = (),
         allow_differing: bool = False,
+        **options: Unpack[DeployOptions],
     ) -> Deployment:
         """Make a graph runnable under a name; see :meth:`pipeline.Client.deploy`."""
         deployment, texts = await self._operations.deploy(
-            graph, name, environment, instances, requirements, allow_differing
+            graph, name, environment, instances, requirements, allow_differing, options
         )
         for text in texts:
             warnings.warn(text, errors.DeploymentWarning, stacklevel=2)
@@ -127,10 +131,11 @@ class AsyncClient:
         environment: Mapping[str, str] | None = None,
         instances: int | None = None,
         allow_differing: bool = False,
+        **options: Unpack[DeployOptions],
     ) -> Deployment:
         """Make the graph of a folder runnable; see :meth:`pipeline.Client.deploy_folder`."""
         deployment, texts = await self._operations.deploy_folder(
-            folder, target, name, environment, instances, allow_differing
+            folder, target, name, environment, instances, allow_differing, options
         )
         for text in texts:
             warnings.warn(text, errors.DeploymentWarning, stacklevel=2)

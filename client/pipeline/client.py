@@ -25,7 +25,10 @@ from pipeline._run_methods import RunMethods
 from pipeline._transport import BlockingTransport, drive
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from pipeline._graph.graph import Graph
+    from pipeline._options import DeployOptions
     from pipeline._requirements import RequirementStatus
     from pipeline.deployment import DaemonInfo, Deployment, Environment, Pointer
     from pipeline.objects.files import File
@@ -99,9 +102,10 @@ class Client(RunMethods):
         name: str,
         *,
         environment: Mapping[str, str] | None = None,
-        instances: int = 1,
+        instances: int | None = None,
         requirements: Sequence[str] = (),
         allow_differing: bool = False,
+        **options: Unpack[DeployOptions],
     ) -> Deployment:
         """Make a graph runnable under a name; its code is stored, and not run yet.
 
@@ -113,21 +117,27 @@ class Client(RunMethods):
             graph: from ``Pipeline.get_pipeline()``.
             name: letters, digits, ``.``, ``_`` and ``-``, starting with a letter or a digit.
             environment: variables for its workers.
-            instances: workers that run it at once.
+            instances: workers that run it at once: both ``min_instances`` and ``max_instances``.
             requirements: what the daemon has to have besides what the code imports, as PEP 508
                 has it.
             allow_differing: warn about requirements that are not met, instead of refusing.
+            options: ``min_instances`` that are started at once and kept (0), ``max_instances`` that
+                there may be (1); of each worker ``memory`` (such as ``"4GiB"``), ``threads``,
+                ``gpus`` (how many, or a list of which), ``open_files`` and the ``cpu_seconds`` of
+                one run; ``queue_length`` and ``concurrent_runs``; and ``secrets``, variables whose
+                values are never shown again.
 
         Raises:
             errors.SerialisationError: the graph cannot be pickled, or has too much code.
             errors.Incompatible: the daemon's Python differs, it lacks a package, or it does not
                 meet a requirement.
-            errors.InvalidInput: the name, the environment, the instances or a requirement.
+            errors.InvalidInput: the name, the environment, a requirement or an option.
+            TypeError: there is no such option.
 
         """
         deployment, texts = drive(
             self._operations.deploy(
-                graph, name, environment, instances, requirements, allow_differing
+                graph, name, environment, instances, requirements, allow_differing, options
             )
         )
         for text in texts:
@@ -143,6 +153,7 @@ class Client(RunMethods):
         environment: Mapping[str, str] | None = None,
         instances: int | None = None,
         allow_differing: bool = False,
+        **options: Unpack[DeployOptions],
     ) -> Deployment:
         """Make the graph of a folder runnable under a name; nothing is pickled.
 
@@ -156,6 +167,7 @@ class Client(RunMethods):
             name: of the deployment.
             environment: variables for its workers, besides those of ``pipeline.yaml``.
             instances: workers that run it at once.
+            options: as those of ``deploy``.
             allow_differing: warn about packages that the folder requires and that the daemon lacks
                 or has in other versions, instead of refusing.
 
@@ -167,7 +179,7 @@ class Client(RunMethods):
         """
         deployment, texts = drive(
             self._operations.deploy_folder(
-                folder, target, name, environment, instances, allow_differing
+                folder, target, name, environment, instances, allow_differing, options
             )
         )
         for text in texts:

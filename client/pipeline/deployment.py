@@ -11,7 +11,15 @@ from pipeline.schema import DeploymentSchema
 if TYPE_CHECKING:
     from pipeline._requirements import RequirementStatus
 
-__all__ = ["DaemonInfo", "Deployment", "Environment", "Failure", "NurseryInfo", "Pointer"]
+__all__ = [
+    "DaemonInfo",
+    "Deployment",
+    "Environment",
+    "Failure",
+    "NurseryInfo",
+    "Options",
+    "Pointer",
+]
 
 
 @dataclass(frozen=True)
@@ -33,6 +41,34 @@ class Failure:
 
 
 @dataclass(frozen=True)
+class Options:
+    """How many workers a deployment has, and what each may take; None is no limit of its own.
+
+    Attributes:
+        min_instances: workers that are started when it is deployed, and kept.
+        max_instances: workers that there may be.
+        memory_bytes: that a worker may have of the host.
+        threads: of a parallel operation in a worker.
+        gpus: that each worker sees: how many, or which.
+        cpu_seconds: time on processors that one run may take.
+        open_files: that a worker may have at once.
+        queue_length: runs that may wait for a worker.
+        concurrent_runs: runs that are executed at once.
+
+    """
+
+    min_instances: int = 0
+    max_instances: int = 1
+    memory_bytes: int | None = None
+    threads: int | None = None
+    gpus: int | tuple[str, ...] | None = None
+    cpu_seconds: float | None = None
+    open_files: int | None = None
+    queue_length: int | None = None
+    concurrent_runs: int | None = None
+
+
+@dataclass(frozen=True)
 class Deployment:
     """A named, versioned pipeline, as it was when the daemon was asked.
 
@@ -43,7 +79,7 @@ class Deployment:
         digest: hexadecimal digest of the graph's topology, constants and code.
         schema: what it takes and gives; ``schema()`` is the JSON Schema of that.
         created_at: when this version was deployed, in UTC.
-        instances: workers that run it at once.
+        instances: workers that there may be.
         environment: names of the environment variables that it sets; values are never shown.
         failure: in state ``"failed"``, why.
         worker_pids: live worker processes.
@@ -51,6 +87,8 @@ class Deployment:
         runs_failed: runs that did not.
         startups: startups in the life of the daemon.
         pointers: that name this version, such as ``"prod"`` for ``NAME:prod``.
+        options: that hold for its workers.
+        secrets: names of its secrets; nothing shows their values.
 
     """
 
@@ -68,6 +106,8 @@ class Deployment:
     runs_failed: int = 0
     startups: int = 0
     pointers: tuple[str, ...] = ()
+    options: Options = Options()
+    secrets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -46,21 +46,21 @@ async def serve(settings: Settings) -> None:
     _allow_descriptors()
     stop = _stop_on_signals()
     async with contextlib.AsyncExitStack() as stack:
-        directory = stack.enter_context(StateDirectory(settings.state_directory))
+        directory = stack.enter_context(StateDirectory(settings.daemon.state_directory))
         store = await SqliteDeploymentStore.open(directory)
         stack.push_async_callback(store.close)
-        files = await asyncio.to_thread(Files, directory.files, settings.files)
+        files = await asyncio.to_thread(Files, directory.files, settings.files.limits())
         stack.push_async_callback(_cancelled, asyncio.create_task(files.keep_swept()))
 
         limits = Limits(
-            pinned_bytes=settings.pinned_bytes,
-            device_bytes=settings.device_bytes,
-            url_hosts=settings.url_hosts,
-            url_bytes=settings.files.file_bytes,
+            pinned_bytes=settings.weights.pinned_memory,
+            device_bytes=settings.weights.device_memory,
+            url_hosts=settings.urls.allow_hosts,
+            url_bytes=settings.files.max_size,
         )
         clock = steady_clock()
         journal = Journal(clock)
-        runs = Runs(journal, settings.runs, clock)
+        runs = Runs(journal, settings.runs.limits(), clock)
         stack.push_async_callback(_cancelled, asyncio.create_task(runs.keep_swept()))
 
         def on_output(printed: Printed) -> None:
@@ -70,14 +70,16 @@ async def serve(settings: Settings) -> None:
         folders = TemporaryFolders(directory.path)
         await asyncio.to_thread(folders.remove_stale)
         nursery = Nursery(
-            preload=settings.preload,
+            preload=settings.nursery.preload,
             on_output=on_output,
             limits=limits,
             files=files,
             folders=folders,
         )
         health = Health()
-        deployments = Deployments(store, nursery, health.deployment_changed, settings.versions_kept)
+        deployments = Deployments(
+            store, nursery, health.deployment_changed, settings.deployments.versions_kept
+        )
         installed = InstalledPackages()
         version = metadata.version("pipelined")
         server = create_server(
@@ -94,7 +96,7 @@ async def serve(settings: Settings) -> None:
         )
         stack.push_async_callback(server.stop, None)
         listener = stack.enter_context(contextlib.closing(Listener()))
-        bound = [listener.bind(server, address) for address in settings.addresses]
+        bound = [listener.bind(server, address) for address in settings.daemon.addresses]
 
         # The imports take seconds: they begin before the rest, and nobody waits for them here.
         await nursery.start()
@@ -105,10 +107,10 @@ async def serve(settings: Settings) -> None:
         log.info("ready", addresses=[str(a) for a in bound], version=version, deployments=recovered)
 
         await stop.wait()
-        log.info("draining", seconds=settings.drain_seconds)
+        log.info("draining", seconds=settings.daemon.drain)
         health.daemon_serving(False)
         stop.clear()
-        await _drain(deployments, stop, settings.drain_seconds)
+        await _drain(deployments, stop, settings.daemon.drain)
         await server.stop(SERVER_GRACE_SECONDS)
     log.info("stopped")
 

@@ -1,42 +1,39 @@
-"""What the operator can choose."""
+"""What the operator can choose: one section of the configuration file after the other."""
 
 from __future__ import annotations
 
 import os
-import re
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from enum import Enum
 from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from pipelined.core.files import FileLimits
 from pipelined.core.runs import RunLimits
-from pipelined_api.address import Address
+from pipelined.units import parse_duration, parse_pinned_size, parse_size
+from pipelined_api.address import Address, default_address, parse_address
+from pipelined_api.url_hosts import UrlHosts
 
-DEFAULT_PINNED_BYTES = 256 << 20
-DEFAULT_VERSIONS_KEPT = 10
-# Four buffers of a page each, with what reading past the page cache needs beside it: with less the
-# loader cannot read and copy at the same time (csrc/weights/cuda/loading_device.hpp).
-LEAST_PINNED_BYTES = 48 << 10
-# As 64-bit integers have it; nobody has more.
-_MOST_BYTES = (1 << 63) - 1
-_SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_DURATION = re.compile(r"\s*(\d*\.?\d+)\s*([smhd]?)\s*")
-_SIZE = re.compile(r"\s*\d*\.?\d+\s*[a-z]*\s*", re.IGNORECASE)
+_FILES = FileLimits()
+_RUNS = RunLimits()
 
 
-class InvalidSize(ValueError):
-    """An amount of memory that is none, or out of its bounds; the text says which."""
+class LogFormat(str, Enum):
+    """How a line of the log looks."""
+
+    CONSOLE = "console"
+    JSON = "json"
 
 
-class InvalidDuration(ValueError):
-    """A time that is none; the text says which."""
-
-
-def parse_duration(text: str) -> float:
-    """Return the seconds of a time such as "90s", "12h", "7d" or "3600". Raises InvalidDuration."""
-    found = _DURATION.fullmatch(text)
-    if found is None or (seconds := float(found[1]) * _SECONDS[found[2]]) <= 0:
-        raise InvalidDuration(f"{text!r} is not a time such as 90s, 15m, 12h or 7d")
-    return seconds
+def parse_log_format(text: str) -> LogFormat:
+    """Return the format that is called so. Raises ValueError, which names them all."""
+    try:
+        return LogFormat(text)
+    except ValueError:
+        known = ", ".join(known.value for known in LogFormat)
+        raise ValueError(f"{text!r} is none of: {known}") from None
 
 
 def default_state_directory() -> Path:
@@ -47,59 +44,135 @@ def default_state_directory() -> Path:
     return Path(home).expanduser() / "pipelined"
 
 
-def parse_device_memory(text: str) -> int:
-    """Return the bytes of a size such as "2GiB", "1.5GB" or "1000000". Raises InvalidSize."""
-    from pydantic import ByteSize, TypeAdapter, ValidationError
+def _number(parse: Callable[[str], Any]) -> BeforeValidator:
+    """Take numbers and texts, but nothing else that has a text: True, for one."""
 
-    try:
-        # Pydantic stops at what it does not understand: "1,5GB" would be one byte.
-        if _SIZE.fullmatch(text) is None:
-            raise InvalidSize(f"{text!r} is not a size such as 256MiB, 1.5GB or 1000000")
-        size = int(TypeAdapter(ByteSize).validate_python(text))
-    except ValidationError:
-        raise InvalidSize(f"{text!r} has a unit that is not known: use MiB, GB, …") from None
-    if size <= 0:
-        raise InvalidSize(f"{text!r} is not more than nothing")
-    if size > _MOST_BYTES:
-        raise InvalidSize(f"{text!r} is more memory than there can be")
-    return size
+    def parsed(value: object) -> object:
+        if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+            raise ValueError(f"{value!r} is neither a number nor a text")
+        return parse(str(value))
+
+    return BeforeValidator(parsed)
 
 
-def parse_pinned_memory(text: str) -> int:
-    """Return the bytes of a size, as ``parse_device_memory``, that the loader can work with."""
-    size = parse_device_memory(text)
-    if size < LEAST_PINNED_BYTES:
-        raise InvalidSize(
-            f"{text!r} is less than {LEAST_PINNED_BYTES >> 10}KiB, without which nothing can be "
-            "loaded onto a device"
-        )
-    return size
+def _text(parse: Callable[[str], Any]) -> BeforeValidator:
+    return BeforeValidator(lambda value: parse(value) if isinstance(value, str) else value)
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """How a daemon is to run.
+def _sequence(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
 
-    Attributes:
-        addresses: Where it listens; at least one.
-        state_directory: Where deployments are kept.
-        preload: Modules that the nursery imports; None for the default list.
-        drain_seconds: How long runs in progress may take to end when the daemon stops.
-        pinned_bytes: Host memory that each worker may pin to load weights onto devices.
-        device_bytes: What each worker's weights may take of each device; None for all that it has.
-        files: What may be kept of uploaded files and of those that runs give back.
-        versions_kept: Newest versions of each deployment that are kept; at least 1.
-        runs: What may be kept of runs that have ended.
-        url_hosts: Where workers may fetch files from by their URL.
-    """
 
-    addresses: tuple[Address, ...]
-    state_directory: Path = field(default_factory=default_state_directory)
-    preload: tuple[str, ...] | None = None
-    drain_seconds: float = 30.0
-    pinned_bytes: int = DEFAULT_PINNED_BYTES
-    device_bytes: int | None = None
-    files: FileLimits = field(default_factory=FileLimits)
-    versions_kept: int = DEFAULT_VERSIONS_KEPT
-    runs: RunLimits = field(default_factory=RunLimits)
-    url_hosts: tuple[str, ...] = ()
+def _url_hosts(entries: object) -> object:
+    if isinstance(entries, (list, tuple)) and all(isinstance(entry, str) for entry in entries):
+        return UrlHosts(list(entries)).entries
+    return entries
+
+
+Size = Annotated[int, _number(parse_size)]
+Duration = Annotated[float, _number(parse_duration)]
+DurationOrZero = Annotated[float, _number(lambda text: parse_duration(text, least=-1e-9))]
+ListenAddress = Annotated[Address, _text(parse_address)]
+AbsolutePath = Annotated[Path, _text(lambda text: Path(text).expanduser().absolute())]
+Texts = Annotated[tuple[str, ...], BeforeValidator(_sequence)]
+
+
+class Section(BaseModel):
+    """One table of the configuration file. A key that is not known is an error."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True
+    )
+
+
+class DaemonSettings(Section):
+    """The process as a whole."""
+
+    addresses: Annotated[
+        tuple[ListenAddress, ...], BeforeValidator(_sequence), Field(min_length=1)
+    ] = Field(default_factory=lambda: (parse_address(default_address()),))
+    """Where it listens."""
+    state_directory: AbsolutePath = Field(default_factory=default_state_directory)
+    """Where deployments, runs and files are kept."""
+    drain: DurationOrZero = 30.0
+    """Seconds that runs in progress may take to end when the daemon stops."""
+
+
+class LogSettings(Section):
+    """The log on stderr."""
+
+    format: Annotated[LogFormat, _text(parse_log_format)] = LogFormat.CONSOLE
+    """How a line looks."""
+    debug: bool = False
+    """Log more: also what libraries have to say."""
+
+
+class NurserySettings(Section):
+    """The process that workers are forked from."""
+
+    preload: Texts | None = None
+    """Modules, or module:attribute, that it imports; none given: the default list."""
+
+
+class WeightsSettings(Section):
+    """What the loader may take, in bytes."""
+
+    pinned_memory: Annotated[int, _number(parse_pinned_size)] = 256 << 20
+    """Host memory that each worker may pin to load weights onto devices."""
+    device_memory: Size | None = None
+    """What each worker's weights may take of each device; none given: all that it has."""
+
+
+class FileSettings(Section):
+    """Uploaded files, and those that runs give back."""
+
+    max_size: Size = _FILES.file_bytes
+    """Bytes of one file."""
+    store_size: Size = _FILES.store_bytes
+    """Bytes of all files together; the least recently used go first."""
+    ttl: Duration = _FILES.ttl_seconds
+    """Seconds that a file is kept after its last use."""
+
+    def limits(self) -> FileLimits:
+        """As the domain has them."""
+        return FileLimits(self.max_size, self.store_size, self.ttl)
+
+
+class DeploymentSettings(Section):
+    """Deployments."""
+
+    versions_kept: int = Field(default=10, ge=1)
+    """Newest versions of each deployment that are kept."""
+
+
+class RunSettings(Section):
+    """Runs that have ended."""
+
+    ttl: Duration = _RUNS.ttl_seconds
+    """Seconds that a run is remembered after its end."""
+    store_size: Size = _RUNS.store_bytes
+    """Bytes of the outputs of submitted runs that have ended; the oldest go first."""
+
+    def limits(self) -> RunLimits:
+        """As the domain has them."""
+        return RunLimits(self.ttl, self.store_size)
+
+
+class UrlSettings(Section):
+    """Files by URL."""
+
+    allow_hosts: Annotated[Texts, BeforeValidator(_url_hosts)] = ()
+    """Where workers may fetch files from: HOST or HOST:PORT; * is any public host."""
+
+
+class Settings(Section):
+    """How a daemon is to run: the whole configuration file."""
+
+    daemon: DaemonSettings = Field(default_factory=DaemonSettings)
+    log: LogSettings = Field(default_factory=LogSettings)
+    nursery: NurserySettings = Field(default_factory=NurserySettings)
+    weights: WeightsSettings = Field(default_factory=WeightsSettings)
+    files: FileSettings = Field(default_factory=FileSettings)
+    deployments: DeploymentSettings = Field(default_factory=DeploymentSettings)
+    runs: RunSettings = Field(default_factory=RunSettings)
+    urls: UrlSettings = Field(default_factory=UrlSettings)

@@ -108,7 +108,7 @@ def client(daemon: RunningDaemon) -> Iterator[Client]:
 
 def test_deploy_describes_the_deployment(client: Client) -> None:
     graph = speaking()
-    deployment = client.deploy(graph, "describe", environment={"A": "secret"}, instances=2)
+    deployment = client.deploy(graph, "describe", environment={"A": "secret"}, max_instances=2)
     assert (deployment.name, deployment.version, deployment.state) == ("describe", 1, "cold")
     assert deployment.digest == graph.digest()
     assert deployment.schema.wire() == graph.schema()

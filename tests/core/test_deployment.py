@@ -13,6 +13,7 @@ import pytest
 from pipeline import Graph, _values
 from pipelined.core.deployment import QUEUE_LIMIT, Deployment
 from pipelined.core.errors import DeploymentCooled, DeploymentDeleted, DomainError, QueueFull
+from pipelined.core.options import Options
 from pipelined.core.specification import Code, Specification
 from pipelined.core.states import State
 from pipelined_api.v1 import runs_pb2
@@ -49,7 +50,7 @@ class Deployed:
             schema=b"",
             code=Code("CODE_FORMAT_CLOUDPICKLE", len(code), hashlib.sha256(code).hexdigest()),
             environment={},
-            instances=instances,
+            options=Options(instances, instances),
             created_at=0.0,
         )
         self.deployment = Deployment(specification, path, nursery.nursery, self._changed)

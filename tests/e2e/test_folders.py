@@ -294,6 +294,7 @@ def test_code_that_is_no_archive_fails_the_startup(client: Client, tmp_path: Pat
         name="damaged",
         environment=None,
         instances=None,
+        options={},
         allow_differing=False,
         idempotency_key="",
     )

@@ -18,11 +18,11 @@ from safetensors.torch import save_file
 from pipeline import Client, Graph, Pipeline, Variable, _values, entity, errors, pipe
 from pipeline.timeline.chart import text
 from pipelined import weights
-from pipelined.settings import (
+from pipelined.units import (
     LEAST_PINNED_BYTES,
     InvalidSize,
-    parse_device_memory,
-    parse_pinned_memory,
+    parse_pinned_size,
+    parse_size,
 )
 from pipelined_api.v1 import runs_pb2, runs_pb2_grpc
 from tests.conftest import LIGHT_PRELOAD
@@ -44,7 +44,7 @@ DEVICE_BYTES = 4 << 20
     ],
 )
 def test_sizes(size: str, expected: int) -> None:
-    assert parse_pinned_memory(size) == parse_device_memory(size) == expected
+    assert parse_pinned_size(size) == parse_size(size) == expected
 
 
 @pytest.mark.parametrize(
@@ -62,15 +62,15 @@ def test_sizes(size: str, expected: int) -> None:
     ],
 )
 def test_what_is_no_size(size: str, words: str) -> None:
-    for parse in (parse_pinned_memory, parse_device_memory):
+    for parse in (parse_pinned_size, parse_size):
         with pytest.raises(InvalidSize, match=words):
             parse(size)
 
 
 def test_too_little_to_pin_is_no_size_either() -> None:
-    assert parse_device_memory("47KiB") == 47 << 10
+    assert parse_size("47KiB") == 47 << 10
     with pytest.raises(InvalidSize, match="less than 48KiB"):
-        parse_pinned_memory("47KiB")
+        parse_pinned_size("47KiB")
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ async def test_a_bundle_is_kept_beside_what_an_older_daemon_had(tmp_path: Path) 
                     CODE.size,
                     CODE.sha256,
                     '{"A": "ü", "B": ""}',
-                    SPECIFICATION.instances,
+                    SPECIFICATION.options.max_instances,
                     SPECIFICATION.created_at,
                 ),
             )

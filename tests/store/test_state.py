@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from pipelined.core.errors import CodeDigestMismatch, StorageFailed
+from pipelined.core.options import Options
 from pipelined.core.references import Pointer
 from pipelined.core.specification import Code, Specification
-from pipelined.store.database import MIGRATIONS, VERSION, StateCorrupt, StateTooNew
+from pipelined.store.database import MIGRATIONS, VERSION, StateCorrupt, StateTooNew, _copy
 from pipelined.store.deployments import SqliteDeploymentStore
 from pipelined.store.directory import StateDirectory, StateDirectoryError
 
@@ -27,7 +28,7 @@ SPECIFICATION = Specification(
     schema=b"\x00\xff",
     code=CODE,
     environment={"A": "ü", "B": ""},
-    instances=2,
+    options=Options(2, 2),
     created_at=1234.5,
 )
 
@@ -239,4 +240,39 @@ async def test_older_database_is_brought_forward_after_a_copy(tmp_path: Path) ->
         with closing(sqlite3.connect(copy)) as connection:
             assert connection.execute("SELECT name FROM sqlite_master").fetchall() == [
                 ("before_the_first_version",)
+            ]
+
+
+async def test_secrets_and_options_are_kept_and_leave_with_their_version(tmp_path: Path) -> None:
+    options = Options(1, 4, 2, ("0", "GPU-1"), 2**30, 1.5, 100, 0, 3)
+    secret = replace(SPECIFICATION, options=options, secrets={"TOKEN": "pssst-4711"})
+    with StateDirectory(tmp_path) as directory:
+        store = await SqliteDeploymentStore.open(directory)
+        await store.add(secret, "")
+        await store.add(replace(secret, version=4, options=Options(gpus=0)), "")
+        await store.close()
+        store = await SqliteDeploymentStore.open(directory)
+        first, second = await store.deployments()
+        assert (first, second.options) == (secret, Options(gpus=0))
+        assert "pssst" not in repr(first)
+        await store.remove_version("one", 4)
+        await store.remove("one")
+        await store.close()
+        with closing(sqlite3.connect(directory.database)) as connection:
+            # What the log of the database still had of it.
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        assert b"pssst" not in directory.database.read_bytes()
+
+
+async def test_the_copy_before_a_migration_has_no_secrets(tmp_path: Path) -> None:
+    with StateDirectory(tmp_path) as directory:
+        store = await SqliteDeploymentStore.open(directory)
+        await store.add(replace(SPECIFICATION, secrets={"TOKEN": "pssst-4711"}), "")
+        await store.close()
+        copy = tmp_path / "copy"
+        _copy(directory.database, copy)
+        assert b"pssst" not in copy.read_bytes()
+        with closing(sqlite3.connect(copy)) as connection:
+            assert connection.execute("SELECT name, version FROM versions").fetchall() == [
+                ("one", 3)
             ]

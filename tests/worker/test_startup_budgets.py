@@ -8,7 +8,7 @@ import pytest
 
 from pipelined.core.errors import StartupOutOfMemory
 from pipelined.nursery.limits import Limits
-from pipelined.settings import LEAST_PINNED_BYTES
+from pipelined.units import LEAST_PINNED_BYTES
 from tests.nursery.launching import call, launching
 from tests.worker.starting import environment, failure, load, only_pinned, starting
 

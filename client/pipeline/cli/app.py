@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli import exit_codes, files, residency, runs, terminal, top, versions
+from pipeline.cli import exit_codes, files, residency, runs, terminal, top, versions, worker_options
 from pipeline.cli.group import ErrorReportingGroup
 from pipeline.cli.options import Address, Inputs, Json, Name, OutputDir, Timeout, connect
 
@@ -81,10 +81,17 @@ def deploy(
         list[str] | None,
         typer.Option("--env", metavar="K=V", help="A variable for its workers; repeatable."),
     ] = None,
-    instances: Annotated[
-        int | None,
-        typer.Option(min=1, help="Workers that run it at once; default 1.", show_default=False),
-    ] = None,
+    instances: worker_options.Instances = None,
+    min_instances: worker_options.MinInstances = None,
+    max_instances: worker_options.MaxInstances = None,
+    memory: worker_options.Memory = None,
+    threads: worker_options.Threads = None,
+    gpus: worker_options.Gpus = None,
+    cpu_seconds: worker_options.CpuSeconds = None,
+    open_files: worker_options.OpenFiles = None,
+    queue_length: worker_options.QueueLength = None,
+    concurrent_runs: worker_options.ConcurrentRuns = None,
+    secret: worker_options.Secret = None,
     force: Annotated[
         bool,
         typer.Option(
@@ -105,10 +112,22 @@ def deploy(
     from pipeline.errors import DeploymentWarning
 
     environment = printing.pairs(env or [])
+    options = worker_options.collected(
+        min_instances=min_instances,
+        max_instances=max_instances,
+        memory=memory,
+        threads=threads,
+        gpus=gpus,
+        cpu_seconds=cpu_seconds,
+        open_files=open_files,
+        queue_length=queue_length,
+        concurrent_runs=concurrent_runs,
+        secrets=secret or [],
+    )
     with connect(context, address) as client, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", DeploymentWarning)
         deployment = deploy_target(
-            client, source, target, name, environment, instances, allow_differing=force
+            client, source, target, name, environment, instances, options, allow_differing=force
         )
     for warning in caught:
         terminal.warn(str(warning.message))

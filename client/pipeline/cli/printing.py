@@ -123,6 +123,7 @@ def deployment_json(deployment: Deployment) -> dict[str, object]:
     plain = dict(vars(deployment))
     plain["schema"] = deployment.schema()
     plain["created_at"] = deployment.created_at.isoformat()
+    plain["options"] = vars(deployment.options)
     plain["failure"] = None if deployment.failure is None else vars(deployment.failure)
     return plain
 

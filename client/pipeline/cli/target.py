@@ -16,6 +16,7 @@ from pipeline.cli import terminal
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from pipeline._options import DeployOptions
     from pipeline.client import Client
     from pipeline.deployment import Deployment
     from pipeline.objects import Graph
@@ -28,6 +29,7 @@ def deploy_target(
     name: str | None,
     environment: Mapping[str, str],
     instances: int | None,
+    options: DeployOptions,
     *,
     allow_differing: bool,
 ) -> Deployment:
@@ -46,6 +48,7 @@ def deploy_target(
                 environment=environment,
                 instances=instances,
                 allow_differing=allow_differing,
+                **options,
             )
     if target is not None or (":" not in source and "/" in source):
         raise errors.InvalidInput(f"there is no folder {source!r}", field="source")
@@ -60,7 +63,7 @@ def deploy_target(
         raise errors.InvalidInput(f"{source} needs a name: give --name", field="--name")
     graph = load(source)
     with terminal.waiting(f"deploying {name}"):
-        return client.deploy(graph, name, environment=environment, instances=instances or 1)
+        return client.deploy(graph, name, environment=environment, instances=instances, **options)
 
 
 def load(target: str) -> Graph:

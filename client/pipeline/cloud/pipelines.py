@@ -55,7 +55,8 @@ def upload_pipeline(
         environment_id_or_name: of an environment from ``create_environment``: the daemon has to
             meet its requirements.
         required_gpu_vram_mb: warned about: the daemon reserves no memory of a GPU by this number.
-        minimum_cache_number: workers that run it at once; 0 and None are 1.
+        minimum_cache_number: workers that are started and kept. With 0 and None it is cold until it
+            is run, and then has one.
         modules: names of modules of your own. The code of those that the graph needs is sent
             whether they are named or not; installed packages are warned about, they are not sent.
         accelerators: any of which will do. It is warned about if the daemon's machine has none of
@@ -71,7 +72,7 @@ def upload_pipeline(
 
     """
     plain, pointer = split_upload(name)
-    instances = _count("minimum_cache_number", minimum_cache_number) or 1
+    instances = _count("minimum_cache_number", minimum_cache_number) or None
     texts = _vram_warnings(_count("required_gpu_vram_mb", required_gpu_vram_mb))
     texts += _module_warnings(modules or ())
     client = connected()

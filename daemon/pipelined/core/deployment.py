@@ -62,7 +62,7 @@ class Deployment:
         self._on_change = on_change
         self._instances = [
             Instance(specification, code_path, launcher, self)
-            for _ in range(specification.instances)
+            for _ in range(specification.options.max_instances)
         ]
         self._free = FreeInstances()
         self._active = 0

@@ -59,14 +59,11 @@ class Instance:
         code_path: Path,
         launcher: WorkerLauncher,
         owner: InstanceOwner,
-        *,
-        threads: int = 0,
     ) -> None:
         self._specification = specification
         self._code_path = code_path
         self._launcher = launcher
         self._owner = owner
-        self._threads = threads
         self._startup: asyncio.Task[None] | None = None
         self._backoff = Backoff()
         self._last_error: StartupFailed | WorkerDied | None = None
@@ -184,11 +181,10 @@ class Instance:
                 listener(stage)
 
         specification = self._specification
+        environment = {**specification.environment, **specification.secrets}
         # A worker whose startup node failed is still there, and resumes at that node.
         if self.worker is None:
-            self.worker = await self._launcher.launch(
-                specification.environment, timeline.zero, on_stage
-            )
+            self.worker = await self._launcher.launch(environment, timeline.zero, on_stage)
             self.worker.exited.add_done_callback(self._worker_exited)
         worker = self.worker
         timeline.worker_pid = worker.pid
@@ -197,8 +193,8 @@ class Instance:
             version=specification.version,
             code_path=self._code_path,
             code_size=specification.code.size,
-            threads=self._threads,
-            environment=specification.environment,
+            threads=specification.options.threads or 0,
+            environment=environment,
             zero=timeline.zero,
             code_format=specification.code.format,
             target=specification.code.target,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -25,7 +25,7 @@ class StartSpec:
         code_path: File with the code; only the daemon opens it.
         code_size: Its bytes.
         threads: Threads of a parallel operation; 0 leaves the library's default.
-        environment: Variables to set in the worker.
+        environment: Variables to set in the worker, secrets among them.
         zero: CLOCK_MONOTONIC in seconds that the stages count from.
         code_format: Name of the wire's CodeFormat.
         target: Of a bundle, the variable with the graph.
@@ -38,7 +38,7 @@ class StartSpec:
     code_path: Path
     code_size: int
     threads: int
-    environment: Mapping[str, str]
+    environment: Mapping[str, str] = field(repr=False)
     zero: float
     code_format: str = "CODE_FORMAT_CLOUDPICKLE"
     target: str = ""

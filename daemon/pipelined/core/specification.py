@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pipelined.core.errors import CodeTooLarge, InvalidRequest
+from pipelined.core.options import Options, validate_options
 from pipelined.core.references import NAME, NAME_RULE
 
 # Name of the wire's CodeFormat for the archive of a folder.
@@ -17,8 +18,8 @@ MAX_TARGET_LENGTH = 1000
 # With the environment they go to the worker in the header of one frame.
 MAX_TOPOLOGY_BYTES = 2**20
 MAX_SCHEMA_BYTES = 2**20
-MAX_INSTANCES = 64
 MAX_CODE_BYTES = 256 * 2**20
+# Of the environment and the secrets together.
 MAX_ENVIRONMENT_BYTES = 64 * 2**10
 
 
@@ -52,8 +53,10 @@ class Specification:
         schema: The serialised ``pipelined.v1.Schema``; opaque here.
         code: Where the code is.
         environment: Variables of the worker.
-        instances: Workers that run it at once.
         created_at: Seconds since the epoch.
+        options: How many workers it has, and what each may take.
+        secrets: Variables of the worker, too, whose values nothing but the worker's environment and
+            the store ever has.
     """
 
     name: str
@@ -62,15 +65,17 @@ class Specification:
     schema: bytes
     code: Code
     environment: Mapping[str, str]
-    instances: int
     created_at: float
+    options: Options = Options()
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def same_as(self, other: Specification) -> bool:
         """Whether deploying the other over this one would change nothing."""
-        return (self.digest, dict(self.environment), self.instances) == (
+        return (self.digest, dict(self.environment), dict(self.secrets), self.options) == (
             other.digest,
             dict(other.environment),
-            other.instances,
+            dict(other.secrets),
+            other.options,
         )
 
 
@@ -85,20 +90,8 @@ def validate(specification: Specification) -> None:
         raise InvalidRequest("name", f"{specification.name[:200]!r} {NAME_RULE}")
     if not re.fullmatch(r"[0-9a-f]{16,128}", specification.digest):
         raise InvalidRequest("digest", "has to be 16 to 128 hexadecimal digits")
-    if not 1 <= specification.instances <= MAX_INSTANCES:
-        raise InvalidRequest(
-            "instances", f"{specification.instances} is not between 1 and {MAX_INSTANCES}"
-        )
-    for name, value in specification.environment.items():
-        if not VARIABLE.fullmatch(name):
-            raise InvalidRequest("environment", f"{name!r} is not the name of a variable")
-        if "\0" in value:
-            raise InvalidRequest(f"environment.{name}", "contains a NUL character")
-    size = sum(len(name) + len(value) for name, value in specification.environment.items())
-    if size > MAX_ENVIRONMENT_BYTES:
-        raise InvalidRequest(
-            "environment", f"{size} characters are more than {MAX_ENVIRONMENT_BYTES}"
-        )
+    validate_options(specification.options)
+    _validate_variables(specification)
     code = specification.code
     if code.format == BUNDLE and (
         len(code.target) > MAX_TARGET_LENGTH or not TARGET.fullmatch(code.target)
@@ -111,3 +104,22 @@ def validate(specification: Specification) -> None:
         raise CodeTooLarge(specification.code.size, MAX_CODE_BYTES)
     if specification.code.size < 1:
         raise InvalidRequest("code_size", "there is no code")
+
+
+def _validate_variables(specification: Specification) -> None:
+    size = 0
+    kinds = (("environment", specification.environment), ("secrets", specification.secrets))
+    for kind, variables in kinds:
+        for name, value in variables.items():
+            if not VARIABLE.fullmatch(name):
+                # A value, and not a name, may have been given by mistake.
+                shown = f"{name!r}" if kind == "environment" else "one of them"
+                raise InvalidRequest(kind, f"{shown} is not the name of a variable")
+            if "\0" in value:
+                raise InvalidRequest(f"{kind}.{name}", "contains a NUL character")
+            size += len(name) + len(value)
+    if size > MAX_ENVIRONMENT_BYTES:
+        there = "environment and secrets" if specification.secrets else "environment"
+        raise InvalidRequest(there, f"{size} characters are more than {MAX_ENVIRONMENT_BYTES}")
+    if both := sorted(specification.environment.keys() & specification.secrets.keys()):
+        raise InvalidRequest(f"secrets.{both[0]}", "is in the environment, too")

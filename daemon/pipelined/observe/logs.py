@@ -6,17 +6,11 @@ import contextlib
 import io
 import logging
 import sys
-from enum import Enum
 from typing import TextIO, cast
 
 import structlog
 
-
-class LogFormat(str, Enum):
-    """How a line of the log looks."""
-
-    CONSOLE = "console"
-    JSON = "json"
+from pipelined.settings import LogFormat
 
 
 class _Stderr(io.TextIOBase):

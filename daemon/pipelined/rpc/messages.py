@@ -13,6 +13,7 @@ from pipelined.core.errors import InvalidRequest
 from pipelined.core.references import Pointer
 from pipelined.core.specification import Code, Specification
 from pipelined.core.stages import Stage, Timeline
+from pipelined.rpc.options import options_message, options_of
 from pipelined_api.v1 import daemon_pb2, deployments_pb2, schema_pb2, timeline_pb2
 
 CODE_FORMATS = (
@@ -50,13 +51,15 @@ def deployment_message(
         digest=specification.digest,
         schema=schema_pb2.Schema.FromString(specification.schema),
         created_at=timestamp(specification.created_at),
-        instances=specification.instances,
+        instances=specification.options.max_instances,
         environment=sorted(specification.environment),
         worker_pids=deployment.worker_pids,
         runs_succeeded=deployment.runs_succeeded,
         runs_failed=deployment.runs_failed,
         startups=deployment.startups,
         pointers=pointers,
+        options=options_message(specification.options),
+        secrets=sorted(specification.secrets),
     )
     if (failure := deployment.failure) is not None:
         message.failure.type = failure.type
@@ -141,6 +144,7 @@ def specification_of(header: deployments_pb2.DeployHeader) -> Specification:
         schema=header.schema.SerializeToString(deterministic=True),
         code=code,
         environment=dict(header.environment),
-        instances=header.instances or 1,
         created_at=time.time(),
+        options=options_of(header),
+        secrets=dict(header.secrets),
     )

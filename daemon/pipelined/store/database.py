@@ -85,6 +85,21 @@ MIGRATIONS: tuple[str, ...] = (
         updated_at REAL NOT NULL
     ) STRICT;
     """,
+    # Options, a JSON object of what is no default; and secrets, which leave with their version.
+    """
+    ALTER TABLE versions ADD COLUMN options TEXT NOT NULL DEFAULT '{}';
+    UPDATE versions SET options =
+        json_object('min_instances', instances, 'max_instances', instances) WHERE instances > 1;
+    ALTER TABLE versions DROP COLUMN instances;
+    CREATE TABLE secrets (
+        name TEXT NOT NULL,
+        version INTEGER NOT NULL,
+        variable TEXT NOT NULL,
+        value TEXT NOT NULL,
+        PRIMARY KEY (name, version, variable),
+        FOREIGN KEY (name, version) REFERENCES versions (name, version)
+    ) STRICT;
+    """,
 )
 VERSION = len(MIGRATIONS)
 
@@ -114,6 +129,8 @@ async def open_database(path: Path) -> aiosqlite.Connection:
             await connection.execute("PRAGMA synchronous = FULL")
             await connection.execute("PRAGMA busy_timeout = 5000")
             await connection.execute("PRAGMA foreign_keys = ON")
+            # What is deleted is overwritten: there are secrets in it.
+            await connection.execute("PRAGMA secure_delete = ON")
         except BaseException:
             # Its thread would keep the process alive.
             await connection.close()
@@ -167,3 +184,8 @@ def _copy(source: Path, target: Path) -> None:
     os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     with closing(sqlite3.connect(source)) as before, closing(sqlite3.connect(target)) as after:
         before.backup(after)
+        # Secrets go with their deployment, and nobody would think of the copy.
+        if after.execute("SELECT 1 FROM sqlite_master WHERE name = 'secrets'").fetchone():
+            after.execute("PRAGMA secure_delete = ON")
+            after.execute("DELETE FROM secrets")
+            after.commit()

@@ -8,11 +8,13 @@ import json
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import aiosqlite
 
 from pipelined.core.errors import CodeDigestMismatch
+from pipelined.core.options import Options
 from pipelined.core.references import Pointer
 from pipelined.core.specification import Code, Specification
 from pipelined.store.code import IncomingFile, in_thread, prune
@@ -69,9 +71,10 @@ class SqliteDeploymentStore:
         rows = await self._read(
             "read the deployments",
             "SELECT name, version, digest, schema, code_format, code_size, code_sha256, "
-            "environment, instances, created_at, code_target, code_topology "
+            "environment, created_at, code_target, code_topology, options "
             "FROM versions ORDER BY name, version",
         )
+        secrets = await self._secrets()
         specifications = [
             Specification(
                 name=row[0],
@@ -82,12 +85,13 @@ class SqliteDeploymentStore:
                     format=row[4],
                     size=row[5],
                     sha256=row[6],
-                    target=row[10],
-                    topology=tuple(json.loads(row[11])),
+                    target=row[9],
+                    topology=tuple(json.loads(row[10])),
                 ),
                 environment=json.loads(row[7]),
-                instances=row[8],
-                created_at=row[9],
+                created_at=row[8],
+                options=_options(row[11]),
+                secrets=secrets.get((row[0], row[1]), {}),
             )
             for row in rows
         ]
@@ -119,10 +123,10 @@ class SqliteDeploymentStore:
             code.size,
             code.sha256,
             json.dumps(dict(specification.environment)),
-            specification.instances,
             specification.created_at,
             code.target,
             json.dumps(code.topology),
+            json.dumps(_plain(specification.options)),
         )
         statements: list[Statement] = [
             (
@@ -131,6 +135,13 @@ class SqliteDeploymentStore:
                 (specification.name, specification.version),
             ),
             (f"INSERT INTO versions VALUES ({', '.join('?' * len(values))})", values),
+            *(
+                (
+                    "INSERT INTO secrets VALUES (?, ?, ?, ?)",
+                    (specification.name, specification.version, variable, value),
+                )
+                for variable, value in specification.secrets.items()
+            ),
             *_remembering(idempotency_key, specification),
         ]
         await self._write("store the deployment", statements)
@@ -153,7 +164,7 @@ class SqliteDeploymentStore:
 
     async def remove(self, name: str) -> None:
         """See DeploymentStore."""
-        tables = ("pointers", "versions", "names", "idempotency_keys")
+        tables = ("pointers", "secrets", "versions", "names", "idempotency_keys")
         await self._write(
             "remove the deployment",
             [(f"DELETE FROM {table} WHERE name = ?", (name,)) for table in tables],
@@ -163,7 +174,10 @@ class SqliteDeploymentStore:
         """See DeploymentStore."""
         await self._write(
             "remove the version",
-            [("DELETE FROM versions WHERE name = ? AND version = ?", (name, version))],
+            [
+                (f"DELETE FROM {table} WHERE name = ? AND version = ?", (name, version))
+                for table in ("secrets", "versions")
+            ],
         )
 
     async def set_pointer(self, pointer: Pointer) -> None:
@@ -231,6 +245,16 @@ class SqliteDeploymentStore:
                     used.update(row[0] for row in await cursor.fetchall())
                 await in_thread(prune, self._directory.code, used, incoming_too)
 
+    async def _secrets(self) -> Mapping[tuple[str, int], dict[str, str]]:
+        """By name and version."""
+        rows = await self._read(
+            "read the secrets", "SELECT name, version, variable, value FROM secrets"
+        )
+        found: dict[tuple[str, int], dict[str, str]] = {}
+        for name, version, variable, value in rows:
+            found.setdefault((name, version), {})[variable] = value
+        return found
+
     async def _read(
         self, operation: str, query: str, values: tuple[object, ...] = ()
     ) -> Sequence[aiosqlite.Row]:
@@ -248,6 +272,19 @@ class SqliteDeploymentStore:
                 except BaseException:
                     await self._connection.rollback()
                     raise
+
+
+def _plain(options: Options) -> dict[str, object]:
+    """What differs from the defaults, as JSON has it."""
+    default = asdict(Options())
+    return {name: value for name, value in asdict(options).items() if value != default[name]}
+
+
+def _options(text: str) -> Options:
+    plain = json.loads(text)
+    if isinstance(plain.get("gpus"), list):
+        plain["gpus"] = tuple(plain["gpus"])
+    return Options(**plain)
 
 
 def _remembering(idempotency_key: str, specification: Specification) -> Sequence[Statement]:

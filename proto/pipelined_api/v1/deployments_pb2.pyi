@@ -82,6 +82,8 @@ class Deployment(_message.Message):
     RUNS_FAILED_FIELD_NUMBER: _builtins.int
     STARTUPS_FIELD_NUMBER: _builtins.int
     POINTERS_FIELD_NUMBER: _builtins.int
+    OPTIONS_FIELD_NUMBER: _builtins.int
+    SECRETS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     version: _builtins.int
     """1 for the first version under a name, then 2, and so on; no number is given twice as long as the
@@ -91,6 +93,7 @@ class Deployment(_message.Message):
     digest: _builtins.str
     """Hexadecimal digest of the graph's topology, constants and code."""
     instances: _builtins.int
+    """options.max_instances."""
     runs_succeeded: _builtins.int
     """Runs that ended well, and that did not, in the life of the daemon."""
     runs_failed: _builtins.int
@@ -116,6 +119,14 @@ class Deployment(_message.Message):
     def pointers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The pointers that name this version, without NAME and colon, in order."""
 
+    @_builtins.property
+    def options(self) -> Global___Options:
+        """As they hold, defaults included."""
+
+    @_builtins.property
+    def secrets(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of its secrets. Nothing ever shows their values again."""
+
     def __init__(
         self,
         *,
@@ -133,14 +144,110 @@ class Deployment(_message.Message):
         runs_failed: _builtins.int = ...,
         startups: _builtins.int = ...,
         pointers: _abc.Iterable[_builtins.str] | None = ...,
+        options: Global___Options | None = ...,
+        secrets: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "failure", b"failure", "schema", b"schema"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "failure", b"failure", "options", b"options", "schema", b"schema"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "digest", b"digest", "environment", b"environment", "failure", b"failure", "instances", b"instances", "name", b"name", "pointers", b"pointers", "runs_failed", b"runs_failed", "runs_succeeded", b"runs_succeeded", "schema", b"schema", "startups", b"startups", "state", b"state", "version", b"version", "worker_pids", b"worker_pids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "digest", b"digest", "environment", b"environment", "failure", b"failure", "instances", b"instances", "name", b"name", "options", b"options", "pointers", b"pointers", "runs_failed", b"runs_failed", "runs_succeeded", b"runs_succeeded", "schema", b"schema", "secrets", b"secrets", "startups", b"startups", "state", b"state", "version", b"version", "worker_pids", b"worker_pids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Deployment: _TypeAlias = Deployment  # noqa: Y015
+
+@_typing.final
+class Options(_message.Message):
+    """How many workers a deployment has, and what each of them may take."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MIN_INSTANCES_FIELD_NUMBER: _builtins.int
+    MAX_INSTANCES_FIELD_NUMBER: _builtins.int
+    THREADS_FIELD_NUMBER: _builtins.int
+    GPUS_FIELD_NUMBER: _builtins.int
+    MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+    CPU_SECONDS_FIELD_NUMBER: _builtins.int
+    OPEN_FILES_FIELD_NUMBER: _builtins.int
+    QUEUE_LENGTH_FIELD_NUMBER: _builtins.int
+    CONCURRENT_RUNS_FIELD_NUMBER: _builtins.int
+    min_instances: _builtins.int
+    """Workers that are started when it is deployed, and kept; at most max_instances. With 0 it is cold
+    until it is asked for, and then has one at least until it is cooled.
+    """
+    max_instances: _builtins.int
+    """Workers that there may be, 1 to 64. 0 means min_instances, at least 1."""
+    threads: _builtins.int
+    """Threads of a parallel operation in a worker, 1 to 1024. 0 leaves the default: all cores."""
+    memory_bytes: _builtins.int
+    """What a worker and the processes that it starts may have of the host's memory, from 32 MiB. One that
+    takes more is killed. 0: no limit.
+    """
+    cpu_seconds: _builtins.float
+    """Time on processors that one run may take, of all threads together, in seconds; up to 30 days. A
+    worker whose run takes more is killed. 0: no limit.
+    """
+    open_files: _builtins.int
+    """Files that a worker may have open at once, 64 to 1048576. 0: the daemon's own limit."""
+    queue_length: _builtins.int
+    """Runs that may wait for a worker, up to 100000; more are refused. Unset: 1000."""
+    concurrent_runs: _builtins.int
+    """Runs that are executed at once, 1 to 1000. 0: as many as there are workers."""
+    @_builtins.property
+    def gpus(self) -> Global___Gpus:
+        """GPUs that each worker sees. Unset: all."""
+
+    def __init__(
+        self,
+        *,
+        min_instances: _builtins.int = ...,
+        max_instances: _builtins.int = ...,
+        threads: _builtins.int = ...,
+        gpus: Global___Gpus | None = ...,
+        memory_bytes: _builtins.int = ...,
+        cpu_seconds: _builtins.float = ...,
+        open_files: _builtins.int = ...,
+        queue_length: _builtins.int | None = ...,
+        concurrent_runs: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_queue_length", b"_queue_length", "gpus", b"gpus", "queue_length", b"queue_length"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_queue_length", b"_queue_length", "concurrent_runs", b"concurrent_runs", "cpu_seconds", b"cpu_seconds", "gpus", b"gpus", "max_instances", b"max_instances", "memory_bytes", b"memory_bytes", "min_instances", b"min_instances", "open_files", b"open_files", "queue_length", b"queue_length", "threads", b"threads"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__queue_length: _TypeAlias = _typing.Literal["queue_length"]  # noqa: Y015
+    _WhichOneofArgType__queue_length: _TypeAlias = _typing.Literal["_queue_length", b"_queue_length"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__queue_length) -> _WhichOneofReturnType__queue_length | None: ...
+
+Global___Options: _TypeAlias = Options  # noqa: Y015
+
+@_typing.final
+class Gpus(_message.Message):
+    """GPUs of a worker. Neither field: it sees none."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNT_FIELD_NUMBER: _builtins.int
+    DEVICES_FIELD_NUMBER: _builtins.int
+    count: _builtins.int
+    """So many, which the daemon chooses: those that the fewest workers have. At most 64."""
+    @_builtins.property
+    def devices(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """These: indices as the driver counts them, such as "0", or the driver's ids, such as
+        "GPU-8a56d4a0-…". At most 64.
+        """
+
+    def __init__(
+        self,
+        *,
+        count: _builtins.int = ...,
+        devices: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "devices", b"devices"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Gpus: _TypeAlias = Gpus  # noqa: Y015
 
 @_typing.final
 class Pointer(_message.Message):
@@ -302,6 +409,26 @@ class DeployHeader(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class SecretsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     NAME_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
     SCHEMA_FIELD_NUMBER: _builtins.int
@@ -317,6 +444,8 @@ class DeployHeader(_message.Message):
     TOPOLOGY_FIELD_NUMBER: _builtins.int
     REQUIREMENTS_FIELD_NUMBER: _builtins.int
     ALLOW_DIFFERING_FIELD_NUMBER: _builtins.int
+    OPTIONS_FIELD_NUMBER: _builtins.int
+    SECRETS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Letters, digits, '.', '_' and '-', starting with a letter or digit; at most 128 characters."""
     digest: _builtins.str
@@ -328,7 +457,7 @@ class DeployHeader(_message.Message):
     python_version: _builtins.str
     """The client's Python, "3.11.7". Code of another minor version is refused."""
     instances: _builtins.int
-    """Workers that run this deployment; 0 means 1."""
+    """From 2 on, short for both options.min_instances and options.max_instances, which are not given then."""
     idempotency_key: _builtins.str
     """A retry with the same key makes nothing: it returns the version that the first call made or met,
     for a day, or NOT_FOUND if that version has been removed since. May be empty.
@@ -359,6 +488,16 @@ class DeployHeader(_message.Message):
         missing or differs is refused.
         """
 
+    @_builtins.property
+    def options(self) -> Global___Options:
+        """How many workers there are, and what each may take."""
+
+    @_builtins.property
+    def secrets(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Variables of the worker whose values are never shown again, nor logged. None of them may be in
+        environment, too.
+        """
+
     def __init__(
         self,
         *,
@@ -377,10 +516,12 @@ class DeployHeader(_message.Message):
         topology: _abc.Iterable[_builtins.str] | None = ...,
         requirements: _abc.Iterable[_builtins.str] | None = ...,
         allow_differing: _builtins.bool = ...,
+        options: Global___Options | None = ...,
+        secrets: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["schema", b"schema"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["options", b"options", "schema", b"schema"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_differing", b"allow_differing", "code_format", b"code_format", "code_sha256", b"code_sha256", "code_size", b"code_size", "digest", b"digest", "environment", b"environment", "idempotency_key", b"idempotency_key", "instances", b"instances", "name", b"name", "packages", b"packages", "python_version", b"python_version", "requirements", b"requirements", "schema", b"schema", "target", b"target", "topology", b"topology"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_differing", b"allow_differing", "code_format", b"code_format", "code_sha256", b"code_sha256", "code_size", b"code_size", "digest", b"digest", "environment", b"environment", "idempotency_key", b"idempotency_key", "instances", b"instances", "name", b"name", "options", b"options", "packages", b"packages", "python_version", b"python_version", "requirements", b"requirements", "schema", b"schema", "secrets", b"secrets", "target", b"target", "topology", b"topology"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -102,8 +102,9 @@ class DeploymentsServicer:
 
     def Deploy(self, request_iterator, context):
         """Makes a pipeline runnable under a name: the header first, then its code in chunks of at most
-        1 MiB. The code is stored, not run. Deploying what is already deployed (equal digest,
-        environment and instances as the newest version) changes nothing; otherwise the deployment gets
+        1 MiB. The code is stored, and not run unless the options want workers at once. Deploying what is
+        already deployed (equal digest, environment, secrets and options as the newest version) changes
+        nothing; otherwise the deployment gets
         its next version. The one before is kept; unless a pointer names it, its runs in progress end and
         its workers are stopped. Kept are as many of the newest versions as the daemon is set to, and all
         that pointers name; the others are forgotten, code too.

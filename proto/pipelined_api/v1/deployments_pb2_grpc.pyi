@@ -43,8 +43,9 @@ class DeploymentsStub:
     def __new__(cls, channel: _aio.Channel) -> DeploymentsAsyncStub: ...
     Deploy: _grpc.StreamUnaryMultiCallable[_deployments_pb2.DeployRequest, _deployments_pb2.DeployResponse]
     """Makes a pipeline runnable under a name: the header first, then its code in chunks of at most
-    1 MiB. The code is stored, not run. Deploying what is already deployed (equal digest,
-    environment and instances as the newest version) changes nothing; otherwise the deployment gets
+    1 MiB. The code is stored, and not run unless the options want workers at once. Deploying what is
+    already deployed (equal digest, environment, secrets and options as the newest version) changes
+    nothing; otherwise the deployment gets
     its next version. The one before is kept; unless a pointer names it, its runs in progress end and
     its workers are stopped. Kept are as many of the newest versions as the daemon is set to, and all
     that pointers name; the others are forgotten, code too.
@@ -91,8 +92,9 @@ class DeploymentsAsyncStub(DeploymentsStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Deploy: _aio.StreamUnaryMultiCallable[_deployments_pb2.DeployRequest, _deployments_pb2.DeployResponse]  # type: ignore[assignment]
     """Makes a pipeline runnable under a name: the header first, then its code in chunks of at most
-    1 MiB. The code is stored, not run. Deploying what is already deployed (equal digest,
-    environment and instances as the newest version) changes nothing; otherwise the deployment gets
+    1 MiB. The code is stored, and not run unless the options want workers at once. Deploying what is
+    already deployed (equal digest, environment, secrets and options as the newest version) changes
+    nothing; otherwise the deployment gets
     its next version. The one before is kept; unless a pointer names it, its runs in progress end and
     its workers are stopped. Kept are as many of the newest versions as the daemon is set to, and all
     that pointers name; the others are forgotten, code too.
@@ -142,8 +144,9 @@ class DeploymentsServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_deployments_pb2.DeployResponse, _abc.Awaitable[_deployments_pb2.DeployResponse]]:
         """Makes a pipeline runnable under a name: the header first, then its code in chunks of at most
-        1 MiB. The code is stored, not run. Deploying what is already deployed (equal digest,
-        environment and instances as the newest version) changes nothing; otherwise the deployment gets
+        1 MiB. The code is stored, and not run unless the options want workers at once. Deploying what is
+        already deployed (equal digest, environment, secrets and options as the newest version) changes
+        nothing; otherwise the deployment gets
         its next version. The one before is kept; unless a pointer names it, its runs in progress end and
         its workers are stopped. Kept are as many of the newest versions as the daemon is set to, and all
         that pointers name; the others are forgotten, code too.

@@ -1,0 +1,204 @@
+"""``pipelined serve``: its options stand for settings of the configuration file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelined import configuration
+from pipelined.cli import options
+from pipelined.settings import LogFormat, Settings
+from pipelined.units import LEAST_PINNED_BYTES
+from pipelined_api.address import Address
+from pipelined_api.url_hosts import OPTION, InvalidUrlHost, UrlHosts
+
+# What applies if nobody says anything, but for what depends on the environment.
+_DEFAULTS = Settings(daemon={"addresses": ("unix:/",)})  # type: ignore[arg-type]
+
+
+def _url_hosts(entries: list[str] | None) -> list[str] | None:
+    try:
+        UrlHosts(entries or ())
+    except InvalidUrlHost as error:
+        raise typer.BadParameter(str(error), param_hint=OPTION) from None
+    return entries
+
+
+def serve(
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="The configuration file; options are stronger than what it says. "
+            "Default: $PIPELINED_CONFIG, else pipelined.toml in $CONFIGURATION_DIRECTORY or in "
+            "$XDG_CONFIG_HOME/pipelined, if it is there.",
+        ),
+    ] = None,
+    address: Annotated[
+        list[Address] | None,
+        typer.Option(
+            parser=options.address,
+            metavar="ADDRESS",
+            help="unix:/path or host:port (loopback only); may be repeated. "
+            "Default: $PIPELINED_ADDRESS, else $XDG_RUNTIME_DIR/pipelined.sock, "
+            "else /run/pipelined/pipelined.sock.",
+        ),
+    ] = None,
+    state_dir: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where deployments are kept. "
+            "Default: $STATE_DIRECTORY, else $XDG_STATE_HOME/pipelined."
+        ),
+    ] = None,
+    preload: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A module, or module:attribute, that the nursery imports before it forks workers; "
+            "may be repeated, and replaces the default list."
+        ),
+    ] = None,
+    drain_seconds: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            help="How long runs may take to end when the daemon stops. "
+            f"Default: {_DEFAULTS.daemon.drain:.0f}.",
+        ),
+    ] = None,
+    pinned_memory: Annotated[
+        int | None,
+        typer.Option(
+            parser=options.pinned_size,
+            metavar="SIZE",
+            envvar="PIPELINED_PINNED_MEMORY",
+            help="Host memory that each worker may pin while it loads weights onto devices, such "
+            f"as 512MiB or 1.5GB; at least {LEAST_PINNED_BYTES >> 10}KiB. "
+            f"Default: {_DEFAULTS.weights.pinned_memory >> 20}MiB.",
+        ),
+    ] = None,
+    device_memory: Annotated[
+        int | None,
+        typer.Option(
+            parser=options.size,
+            metavar="SIZE",
+            envvar="PIPELINED_DEVICE_MEMORY",
+            help="What the weights of each worker may take of each device through the loader. "
+            "Default: all that the device has.",
+        ),
+    ] = None,
+    file_max_size: Annotated[
+        int | None,
+        typer.Option(
+            parser=options.size,
+            metavar="SIZE",
+            envvar="PIPELINED_FILE_MAX_SIZE",
+            help=f"What one file may have. Default: {_DEFAULTS.files.max_size >> 30}GiB.",
+        ),
+    ] = None,
+    file_store_size: Annotated[
+        int | None,
+        typer.Option(
+            parser=options.size,
+            metavar="SIZE",
+            envvar="PIPELINED_FILE_STORE_SIZE",
+            help="What all uploaded files and outputs together may take of the disk; the least "
+            f"recently used go first. Default: {_DEFAULTS.files.store_size >> 30}GiB.",
+        ),
+    ] = None,
+    file_ttl: Annotated[
+        float | None,
+        typer.Option(
+            parser=options.duration,
+            metavar="TIME",
+            envvar="PIPELINED_FILE_TTL",
+            help="How long a file is kept after its last use, such as 90s, 12h or 7d. "
+            f"Default: {_DEFAULTS.files.ttl / 3600:.0f}h.",
+        ),
+    ] = None,
+    versions_kept: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            envvar="PIPELINED_VERSIONS_KEPT",
+            help="How many versions of each deployment are kept, the newest; those that pointers "
+            f"name are kept anyway. Default: {_DEFAULTS.deployments.versions_kept}.",
+        ),
+    ] = None,
+    run_ttl: Annotated[
+        float | None,
+        typer.Option(
+            parser=options.duration,
+            metavar="TIME",
+            envvar="PIPELINED_RUN_TTL",
+            help="How long a run is remembered after its end, with its outputs if it was "
+            f"submitted and with what it printed. Default: {_DEFAULTS.runs.ttl / 3600:.0f}h.",
+        ),
+    ] = None,
+    run_store_size: Annotated[
+        int | None,
+        typer.Option(
+            parser=options.size,
+            metavar="SIZE",
+            envvar="PIPELINED_RUN_STORE_SIZE",
+            help="What the outputs of submitted runs that have ended may take of the daemon's "
+            "memory; the oldest go first. "
+            f"Default: {_DEFAULTS.runs.store_size >> 20}MiB.",
+        ),
+    ] = None,
+    allow_url_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            callback=_url_hosts,
+            metavar="HOST[:PORT]",
+            help="A host that workers may fetch files from by their URL; may be repeated. Without "
+            "a port it is 80 and 443; * is any public host. An address that is not public has to "
+            "be named literally. Default: none.",
+        ),
+    ] = None,
+    log_format: Annotated[
+        LogFormat | None, typer.Option(help="How the log looks. Default: console.")
+    ] = None,
+    debug: Annotated[bool | None, typer.Option("--debug", help="Log more.")] = None,
+) -> None:
+    """Serve until SIGTERM or Ctrl-C; a second one stops without waiting for runs."""
+    given = {
+        "daemon.addresses": address or None,
+        "daemon.state_directory": None if state_dir is None else str(state_dir),
+        "daemon.drain": drain_seconds,
+        "log.format": log_format,
+        "log.debug": debug,
+        "nursery.preload": preload or None,
+        "weights.pinned_memory": pinned_memory,
+        "weights.device_memory": device_memory,
+        "files.max_size": file_max_size,
+        "files.store_size": file_store_size,
+        "files.ttl": file_ttl,
+        "deployments.versions_kept": versions_kept,
+        "runs.ttl": run_ttl,
+        "runs.store_size": run_store_size,
+        "urls.allow_hosts": allow_url_host or None,
+    }
+    try:
+        settings = configuration.load(config or configuration.default_file(), given)
+    except configuration.ConfigurationError as error:
+        typer.echo(f"pipelined: {error}", err=True)
+        raise typer.Exit(1) from None
+    # Imported late, so that --help does not wait for gRPC.
+    import uvloop
+
+    from pipelined.app import serve as serve_daemon
+    from pipelined.core.errors import StorageFailed
+    from pipelined.observe.logs import configure
+    from pipelined.rpc.listener import ListenError
+    from pipelined.store.directory import StateDirectoryError
+
+    configure(settings.log.format, debug=settings.log.debug)
+    try:
+        uvloop.run(serve_daemon(settings))
+    except (ListenError, StateDirectoryError, StorageFailed) as error:
+        typer.echo(f"pipelined: {error}", err=True)
+        raise typer.Exit(1) from None
