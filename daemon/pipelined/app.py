@@ -15,6 +15,7 @@ from pipelined.core.deployments import Deployments
 from pipelined.core.environments import Environments
 from pipelined.core.printed import Journal, Printed
 from pipelined.core.runs import Runs, steady_clock
+from pipelined.freed_memory import keep_freed_memory
 from pipelined.gpus import gpu_models
 from pipelined.installed import InstalledPackages
 from pipelined.nursery.limits import Limits
@@ -44,6 +45,7 @@ async def serve(settings: Settings) -> None:
         ListenError: An address cannot be listened on.
     """
     _allow_descriptors()
+    keep_freed_memory()
     stop = _stop_on_signals()
     async with contextlib.AsyncExitStack() as stack:
         directory = stack.enter_context(StateDirectory(settings.daemon.state_directory))

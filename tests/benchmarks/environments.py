@@ -45,7 +45,9 @@ def _make(
 ) -> None:
     _run(sys.executable, "-m", "venv", str(folder))
     if shared:
-        theirs = _run(str(python), "-c", "import sysconfig; print(sysconfig.get_paths()['purelib'])")
+        theirs = _run(
+            str(python), "-c", "import sysconfig; print(sysconfig.get_paths()['purelib'])"
+        )
         ours = Path(sysconfig.get_paths()["purelib"])
         Path(theirs.strip(), "shared.pth").write_text(f"{ours}\n")
     kept = folder / "constraints.txt"

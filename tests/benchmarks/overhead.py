@@ -201,7 +201,9 @@ def _bounds(results: Results, servers: Sequence[str]) -> Iterator[Bound]:
         ratio = results.rate(peer, CROWD) / results.rate(OURS, CROWD)
         yield Bound(f"runs/s of {peer} with {CROWD}, of ours", ratio, 1.0)
     ours = results.p50(OURS, LARGE)
-    yield Bound(f"p50 with {LARGE}, of {BARE.name}", ours / results.p50(BARE.name, LARGE), MOST_OF_BARE)
+    yield Bound(
+        f"p50 with {LARGE}, of {BARE.name}", ours / results.p50(BARE.name, LARGE), MOST_OF_BARE
+    )
     for peer in peers:
         if peer.startswith("KServe"):
             yield Bound(f"p50 with {LARGE}, of {peer}", ours / results.p50(peer, LARGE), 1.0)

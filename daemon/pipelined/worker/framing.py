@@ -4,7 +4,7 @@ A frame on the stream, all numbers little-endian::
 
     offset  bytes  field
     0       2      magic: "PF"
-    2       1      flags: bit 0, the payload is in a sealed memfd and not in the stream
+    2       1      flags: bit 0, the payload is in a memfd and not in the stream
     3       1      file descriptors that come with the frame, the memfd first
     4       4      header length
     8       8      payload length
@@ -13,8 +13,8 @@ A frame on the stream, all numbers little-endian::
 
 File descriptors travel with SCM_RIGHTS beside the first bytes of their frame, so they have arrived
 by the time the frame is whole, and in the order of the frames. Small payloads stay in the stream:
-one system call to send, one to receive. Large ones go through shared memory that its sender can no
-longer change, whatever it does (see ``sealed.py``).
+one system call to send, one to receive. Large ones go through shared memory, from which they are
+read once (see ``shared_memory.py``).
 
 This module does no input or output.
 """
@@ -27,7 +27,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from struct import Struct
 
-from pipelined.worker.sealed import ProtocolError, read_sealed
+from pipelined.worker.shared_memory import ProtocolError, read_shared
 
 PREFIX = Struct("<2sBBIQ")
 MAGIC = b"PF"
@@ -60,13 +60,13 @@ class Frame:
         """Return the payload, copying it out of shared memory if it is there.
 
         Raises:
-            ProtocolError: The shared memory is not sealed, or not as long as announced.
+            ProtocolError: The shared memory could change its length, or is shorter than announced.
         """
         if self.memory is None:
             return self.inline
         memory, self.memory = self.memory, None
         try:
-            self.inline = read_sealed(memory, self.size)
+            self.inline = read_shared(memory, self.size)
         finally:
             os.close(memory)
         return self.inline

@@ -37,7 +37,13 @@ def main() -> None:
 
     threading.Thread(target=tell, daemon=True).start()
     server = litserve.LitServer(Echo(), accelerator="cpu", workers_per_device=1, fast_queue=True)
-    server.run(port=port, host="127.0.0.1", num_api_servers=1, generate_client_file=False, log_level="error")
+    server.run(
+        port=port,
+        host="127.0.0.1",
+        num_api_servers=1,
+        generate_client_file=False,
+        log_level="error",
+    )
 
 
 if __name__ == "__main__":
