@@ -48,7 +48,7 @@ class RunCalls:
     async def run(self, request: bytes, context: Context) -> bytes:
         """Validate the inputs, run, and return a serialised RunResponse."""
         message = await self._inputs.parsed(request, runs_pb2.RunRequest)
-        deployment, references = await self._inputs.validated(message, len(request))
+        deployment, references = await self._inputs.validated(message, request)
         with contextlib.ExitStack() as held:
             files = self._inputs.hold(references, held)
             run = self._created(deployment, context)
@@ -64,7 +64,7 @@ class RunCalls:
         No generator: what cancels the call reaches the run wherever it waits.
         """
         message = await self._inputs.parsed(request, runs_pb2.RunRequest)
-        deployment, references = await self._inputs.validated(message, len(request))
+        deployment, references = await self._inputs.validated(message, request)
         with contextlib.ExitStack() as held:
             files = self._inputs.hold(references, held)
             run = self._created(deployment, context)
@@ -82,7 +82,7 @@ class RunCalls:
         # Before the inputs are validated: the deployment may be another one by now.
         if key and (run := self._runs.with_key(key, digest)) is not None:
             return _submitted(run)
-        deployment, references = await self._inputs.validated(message, len(request))
+        deployment, references = await self._inputs.validated(message, request)
         # Nobody else gets in between this and `create`.
         if key and (run := self._runs.with_key(key, digest)) is not None:
             return _submitted(run)
