@@ -33,6 +33,10 @@ class Execution:
 
     Thread-safe. Any number of first callers share one startup; after a failed one the next caller
     tries again from the node that failed.
+
+    Attributes:
+        streams: whether any node or output does.
+
     """
 
     def __init__(
@@ -45,7 +49,11 @@ class Execution:
         self._kept: dict[int, Any] = {}
         self._lock = threading.Lock()
         self._startup: Future[None] | None = None
+        self._started = False
         self._once = {index: threading.Lock() for index, node in enumerate(nodes) if node.run_once}
+        self.streams = any(node.streams for node in nodes) or any(
+            each.parameter.stream for each in outputs
+        )
         self._arguments = [
             (self._resolver(node.args), self._resolver(dict(node.kwargs))) for node in nodes
         ]
@@ -58,6 +66,8 @@ class Execution:
             StartupFailed: a node raised, here or in the startup that was waited for.
 
         """
+        if self._started:
+            return
         with self._lock:
             attempt = self._startup
             leads = attempt is None
@@ -73,6 +83,7 @@ class Execution:
                 self._startup = None
             attempt.set_exception(error)
             raise
+        self._started = True
         attempt.set_result(None)
 
     @staticmethod
@@ -110,6 +121,8 @@ class Execution:
             RunFailed: a node raised.
 
         """
+        if not self.streams:
+            return self._executed(values, observer, None)
         with closing(self.stream(values, observer)) as parts:
             return collected(self._outputs, parts)
 
@@ -124,18 +137,23 @@ class Execution:
             RunFailed: a node raised.
 
         """
-        results: dict[int, Any] = {}
         with OpenStreams() as opened:
-            for index, node in enumerate(self._nodes):
-                if node.on_startup:
-                    results[index] = _replayed(self._kept[index])
-                elif node.run_once:
-                    results[index] = self._call_once(index, node, values, results, observer)
-                else:
-                    results[index] = self._call(index, node, values, results, observer, opened)
-            # Copies, as entities may go on changing lists that the caller has by then.
-            outputs = [fresh(resolve(values, results)) for resolve in self._results]
-            yield from rows(self._nodes, self._outputs, outputs)
+            yield from rows(self._nodes, self._outputs, self._executed(values, observer, opened))
+
+    def _executed(
+        self, values: Sequence[Any], observer: Observer | None, opened: OpenStreams | None
+    ) -> list[Any]:
+        """Execute the nodes and return the outputs, those that stream unread."""
+        results: dict[int, Any] = {}
+        for index, node in enumerate(self._nodes):
+            if not node.is_kept:
+                results[index] = self._call(index, node, values, results, observer, opened)
+            elif node.on_startup:
+                results[index] = _replayed(self._kept[index])
+            else:
+                results[index] = self._call_once(index, node, values, results, observer)
+        # Copies, as entities may go on changing lists that the caller has by then.
+        return [fresh(resolve(values, results)) for resolve in self._results]
 
     def _call_once(
         self,
@@ -169,7 +187,9 @@ class Execution:
             with plain_calls():
                 result = node.pipe.function(*args, **kwargs)
             _check_items(node, result)
-            if opened is not None:
+            if not node.streams:
+                pass
+            elif opened is not None:
                 opened.add(node, result)
             else:
                 result = kept(node, result)
