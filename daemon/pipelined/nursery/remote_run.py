@@ -68,6 +68,8 @@ class RemoteRun:
             FileMissing: One is gone.
             StorageFailed: One cannot be opened or passed on.
         """
+        if not files:
+            return
         with contextlib.ExitStack() as opened:
             descriptors = []
             for file in files:

@@ -50,12 +50,12 @@ class RunCalls:
         message = await self._inputs.parsed(request, runs_pb2.RunRequest)
         deployment, references = await self._inputs.validated(message, request)
         with contextlib.ExitStack() as held:
-            files = self._inputs.hold(references, held)
+            files = self._inputs.hold(references, held) if references else ()
             run = self._created(deployment, context)
             result = await self._execution.run(
                 run, deployment, request, context.time_remaining(), files
             )
-        return bytes(result.response)
+        return result.response
 
     @unary
     async def stream(self, request: bytes, context: Context) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import array
 import asyncio
+import select
 import socket
 import threading
 from collections import deque
@@ -39,10 +40,12 @@ def socket_pair() -> tuple[socket.socket, socket.socket]:
 
 def _receive(connection: socket.socket, decoder: FrameDecoder) -> int:
     """Receive once into the decoder and return the number of bytes; 0 at the end of the stream."""
-    with decoder.space() as space:
-        count, ancillary, message_flags, _ = connection.recvmsg_into(
-            [space], _ANCILLARY_SPACE, _CLOSE_ON_EXEC
-        )
+    count, ancillary, message_flags, _ = connection.recvmsg_into(
+        [decoder.space()], _ANCILLARY_SPACE, _CLOSE_ON_EXEC
+    )
+    if not ancillary and not message_flags & _TRUNCATED:
+        decoder.received(count)
+        return count
     fds: list[int] = []
     for level, kind, data in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
@@ -70,6 +73,8 @@ class Channel:
         self._decoder = FrameDecoder()
         self._sending = threading.Lock()
         self._memory = Reused()
+        self._poll = select.poll()
+        self._poll.register(connection, select.POLLIN)
 
     def fileno(self) -> int:
         """Return the socket's file descriptor, to poll; -1 once closed."""
@@ -127,6 +132,10 @@ class Channel:
                     raise ProtocolError("the stream ended inside a frame")
                 raise ChannelClosed
         return frame
+
+    def is_readable(self) -> bool:
+        """Whether bytes are here that have not been received, or the end of the stream."""
+        return bool(self._poll.poll(0))
 
     def received(self) -> Frame | None:
         """Return the next frame if it arrived together with the one before, else None.
