@@ -10,7 +10,7 @@ SANITIZED := tests/cpp tests/weights
 SECONDS ?= 60
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help venv demo test test-asan test-tsan test-gpu fuzz lint format bench bench-check proto clean
+.PHONY: help venv demo test test-faults test-asan test-tsan test-gpu fuzz fuzz-rpc overload lint format bench bench-check proto clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -35,7 +35,10 @@ demo: venv  ## Start a daemon, deploy two real pipelines, show what starting the
 	$(BIN)/python client/examples/demo.py
 
 test: venv  ## All tests but those with a target of their own
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
+
+test-faults: venv  ## The tests of a disk that fails, with every call failing in every way
+	PIPELINED_TEST_FAULTS=all $(BIN)/pytest tests/store
 
 test-asan: venv  ## The loader's tests with AddressSanitizer and UndefinedBehaviorSanitizer
 	PYTHON=$(BIN)/python tests/sanitizers/run address $(SANITIZED)
@@ -49,6 +52,9 @@ test-gpu:  ## Test and time the loader on this machine's GPU; needs no .venv, bu
 fuzz:  ## Feed the header's parser what it has never seen, for SECONDS=60; needs clang
 	tests/fuzz/run $(SECONDS)
 
+fuzz-rpc: venv  ## Send a daemon whatever can be sent to it, for SECONDS=60
+	$(BIN)/python -m tests.hostile.fuzz_rpc $(SECONDS)
+
 lint: venv  ## Every linter, as errors
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -57,15 +63,18 @@ lint: venv  ## Every linter, as errors
 	$(BIN)/lint-imports
 	$(BIN)/buf lint proto
 	$(BIN)/clang-format --dry-run --Werror $(CPP) $(TEST_CPP)
-	@# The comparison with cuda.h needs a toolkit. Few files at a time, on all cores: it takes longest.
-	printf '%s\n' $(filter-out %/cuda_header_check.cpp,$(filter %.cpp,$(CPP) $(TEST_CPP))) | \
-		xargs -P "$$(nproc)" -n 4 sh -c '$(BIN)/clang-tidy --quiet "$$@" -- -std=c++20 -Icsrc -Itests/cpp \
-			$$($(BIN)/python -m pybind11 --includes)' clang-tidy
+	@# The comparison with cuda.h needs a toolkit.
+	$(BIN)/python -m tests.cpp.tidy \
+		$(filter-out %/cuda_header_check.cpp,$(filter %.cpp,$(CPP) $(TEST_CPP))) -- \
+		-std=c++20 -Icsrc -Itests/cpp $$($(BIN)/python -m pybind11 --includes)
 
 format: venv  ## Put code into the house's form
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/clang-format -i $(CPP) $(TEST_CPP)
+
+overload: venv  ## 1,000 connections and 11,000 runs for a queue of 10,000
+	$(BIN)/python tests/benchmarks/overload.py --check
 
 bench: venv  ## Print what the README claims
 	$(BIN)/python tests/benchmarks/cold_start.py

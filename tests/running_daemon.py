@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -19,6 +22,8 @@ from pipeline import Client
 
 START_SECONDS = 30.0
 STOP_SECONDS = 60.0
+# Between looks at what is not there yet: spinning would take a core from what makes it.
+POLL_SECONDS = 0.01
 
 
 def check_health(
@@ -34,6 +39,20 @@ def check_health(
         health_pb2.HealthCheckRequest(service=service), timeout=timeout, wait_for_ready=True
     )
     return response
+
+
+def state_directory(folder: Path) -> Path:
+    """The state directory of a folder, which is a link to another place.
+
+    Workers are kept from the state directory, and so from what is made later in the folders around
+    it: those of the tests, for one.
+    """
+    link = folder / "state"
+    if not link.is_symlink():
+        place = tempfile.mkdtemp(prefix="pld-", dir="/var/tmp")
+        atexit.register(shutil.rmtree, place, ignore_errors=True)
+        link.symlink_to(place)
+    return link
 
 
 class RunningDaemon:
@@ -54,7 +73,7 @@ class RunningDaemon:
     ) -> None:
         # Without the configuration file of whoever runs the tests.
         self._environment = {**os.environ, "PIPELINED_CONFIG": "", **(environment or {})}
-        self.state_dir = folder / "state"
+        self.state_dir = state_directory(folder)
         self.log_path = folder / "daemon.log"
         # Sockets have short names: the folder of a test does not fit into one.
         self._socket_folder = tempfile.TemporaryDirectory(prefix="pld-")
@@ -106,6 +125,11 @@ class RunningDaemon:
     def wait_healthy(self) -> None:
         """Return when health says SERVING; fail if the process ends before."""
         deadline = time.monotonic() + START_SECONDS
+        # A channel that was refused waits for a second before it tries again.
+        while not self._accepts():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise AssertionError(f"the daemon did not start:\n{self.log()}")
+            time.sleep(POLL_SECONDS)
         with grpc.insecure_channel(self.address) as channel:
             while True:
                 try:
@@ -116,6 +140,14 @@ class RunningDaemon:
                     return
                 if self.process.poll() is not None or time.monotonic() > deadline:
                     raise AssertionError(f"the daemon did not start:\n{self.log()}")
+
+    def _accepts(self) -> bool:
+        with socket.socket(socket.AF_UNIX) as probe:
+            try:
+                probe.connect(str(self.socket_path))
+            except OSError:
+                return False
+        return True
 
     def stop(self) -> int:
         """Ask it to stop, and return its exit code; no child of it may be left."""

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from pipelined.configuration import ConfigurationError, default_file, differences, load
+from pipelined.listening import parse_listen_address
 from pipelined.settings import LogFormat, Settings
-from pipelined_api.address import parse_address
 from tests.running_daemon import RunningDaemon
 
 PIPELINED = str(Path(sys.executable).with_name("pipelined"))
@@ -40,8 +40,8 @@ def test_a_file_says_what_options_would(tmp_path: Path) -> None:
     )
     settings = load(file, {})
     assert settings.daemon.addresses == (
-        parse_address(f"unix:{tmp_path}/s"),
-        parse_address("127.0.0.1:0"),
+        parse_listen_address(f"unix:{tmp_path}/s"),
+        parse_listen_address("127.0.0.1:0"),
     )
     assert settings.daemon.state_directory == tmp_path / "state"
     assert settings.daemon.drain == 0

@@ -16,7 +16,7 @@ from pipelined_api.v1 import daemon_pb2, deployments_pb2, environments_pb2, sche
 if TYPE_CHECKING:
     from pipeline._graph.graph import Graph
     from pipeline._transport import Transport
-    from pipeline.deployment import DaemonInfo, Deployment, Environment, Pointer
+    from pipeline.deployment import DaemonInfo, Deployment, Drained, Environment, Pointer
     from pipeline.timeline import Stage, Timeline
 
 __all__ = ["Deploying"]
@@ -246,6 +246,13 @@ class Deploying:
         """See ``Client.info``."""
         request = daemon_pb2.InfoRequest()
         return _responses.info(await self.calls.state(self.transport.stubs.daemon.Info, request))
+
+    async def drain(self, seconds: float | None) -> Drained:
+        """See ``Client.drain``."""
+        request = daemon_pb2.DrainRequest(seconds=seconds)
+        # Whoever asks waits as long as the daemon lets runs take.
+        response = await self.calls.unary(self.transport.stubs.daemon.Drain, request, None)
+        return _responses.drained(response)
 
     async def schema(self, name: str) -> schema_pb2.Schema:
         """Ask what a deployment takes and gives."""

@@ -42,11 +42,14 @@ class Operations(Deploying):
         inputs: tuple[object, ...],
         named: Mapping[str, object],
         timeout: float | None,
+        priority: int = 0,
     ) -> runs_pb2.RunResponse:
         """Run once and return the outputs undecoded."""
+        _requests.check_priority(priority)
         deadline = deadline_in(timeout)
         uploads = Uploads(self.transfers, self._on_upload)
         request = await self._fitted(name, inputs, named, timeout, uploads)
+        request.priority = priority
         try:
             return await uploads.run(
                 lambda left: self.calls.unary(self.transport.stubs.runs.Run, request, left),
@@ -63,6 +66,7 @@ class Operations(Deploying):
         inputs: tuple[object, ...],
         named: Mapping[str, object],
         timeout: float | None,
+        priority: int = 0,
     ) -> tuple[AsyncGenerator[runs_pb2.StreamResponse, None], int]:
         """Validate the inputs; the run begins when the first message is asked for.
 
@@ -70,8 +74,10 @@ class Operations(Deploying):
             The messages, and how many outputs the deployment has as far as is known.
 
         """
+        _requests.check_priority(priority)
         uploads = Uploads(self.transfers, self._on_upload)
         fitted = await self._fitted(name, inputs, named, timeout, uploads)
+        fitted.priority = priority
         messages = self._messages(_requests.stream_request(fitted), uploads, timeout)
         return messages, len(self.schemas[name].outputs)
 
@@ -108,16 +114,21 @@ class Operations(Deploying):
         named: Mapping[str, object],
         timeout: float | None,
         idempotency_key: str | None,
+        priority: int,
+        delivery: str,
     ) -> RunInfo:
         """See ``Client.submit``."""
+        _requests.check_priority(priority)
         if idempotency_key == "":
             raise errors.InvalidInput(
                 "the idempotency key is empty", field="idempotency_key", bound="min_length=1"
             )
         uploads = Uploads(self.transfers, self._on_upload)
         fitted = await self._fitted(name, inputs, named, None, uploads)
+        fitted.priority = priority
         # One key for all attempts: a second one does not make a second run.
-        request = _requests.submit_request(fitted, idempotency_key or uuid.uuid4().hex, timeout)
+        key = idempotency_key or uuid.uuid4().hex
+        request = _requests.submit_request(fitted, key, timeout, delivery)
         submit = self.transport.stubs.runs.Submit
         try:
             response = await uploads.run(

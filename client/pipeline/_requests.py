@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING
 from pipeline import errors
 from pipeline._arguments import without_schemas
 from pipeline._values import IntegerTooLarge, Stored, encode, thin_out
-from pipelined_api.limits import CODE_CHUNK_BYTES, MAX_MESSAGE_BYTES, MAX_RUNS_LISTED
+from pipelined_api.limits import (
+    CODE_CHUNK_BYTES,
+    LEAST_PRIORITY,
+    MAX_MESSAGE_BYTES,
+    MAX_RUNS_LISTED,
+    MOST_PRIORITY,
+)
 from pipelined_api.schema import SchemaViolation, validate_inputs, validate_value
 from pipelined_api.v1 import deployments_pb2, runs_pb2, schema_pb2, values_pb2
 from pipelined_api.wire_values import plain
@@ -19,6 +25,11 @@ from pipelined_api.wire_values import plain
 if TYPE_CHECKING:
     from pipeline._graph.graph import Graph
     from pipeline._graph.packages import Package
+
+DELIVERIES: Mapping[str, runs_pb2.Delivery.ValueType] = {
+    "at_most_once": runs_pb2.DELIVERY_AT_MOST_ONCE,
+    "at_least_once": runs_pb2.DELIVERY_AT_LEAST_ONCE,
+}
 
 
 def deploy_header(
@@ -143,22 +154,50 @@ def check_plain_name(name: object) -> None:
         )
 
 
+def check_priority(priority: object) -> None:
+    """Check a priority.
+
+    Raises:
+        errors.InvalidInput: it is no int, or out of its bounds.
+
+    """
+    if not isinstance(priority, int) or isinstance(priority, bool):
+        raise errors.InvalidInput(
+            f"the priority has to be an int, not {type(priority).__name__}; an input of that name "
+            "is given by its position",
+            field="priority",
+        )
+    if not LEAST_PRIORITY <= priority <= MOST_PRIORITY:
+        raise errors.InvalidInput(
+            f"priority {priority} is not between {LEAST_PRIORITY} and {MOST_PRIORITY}",
+            field="priority",
+            bound=f"le={MOST_PRIORITY}" if priority > 0 else f"ge={LEAST_PRIORITY}",
+        )
+
+
 def stream_request(request: runs_pb2.RunRequest) -> runs_pb2.StreamRequest:
     """Make the same request for a stream."""
     return runs_pb2.StreamRequest(
-        deployment=request.deployment, inputs=request.inputs, named_inputs=request.named_inputs
+        deployment=request.deployment,
+        inputs=request.inputs,
+        named_inputs=request.named_inputs,
+        priority=request.priority,
     )
 
 
 def submit_request(
-    request: runs_pb2.RunRequest, idempotency_key: str, timeout: float | None
+    request: runs_pb2.RunRequest, idempotency_key: str, timeout: float | None, delivery: str
 ) -> runs_pb2.SubmitRequest:
     """Make the same request for a run that goes on by itself.
 
     Raises:
-        errors.InvalidInput: the timeout is not above 0.
+        errors.InvalidInput: the timeout is not above 0, or there is no such delivery.
 
     """
+    if delivery not in DELIVERIES:
+        raise errors.InvalidInput(
+            f"{delivery!r} is no delivery; those are {', '.join(DELIVERIES)}", field="delivery"
+        )
     if timeout is not None and not timeout > 0:
         raise errors.InvalidInput(
             f"timeout {timeout} is not above 0 seconds", field="timeout", bound="gt=0"
@@ -169,6 +208,8 @@ def submit_request(
         named_inputs=request.named_inputs,
         idempotency_key=idempotency_key,
         timeout_seconds=0.0 if timeout is None or math.isinf(timeout) else timeout,
+        priority=request.priority,
+        delivery=DELIVERIES[delivery],
     )
 
 

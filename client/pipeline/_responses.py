@@ -12,6 +12,7 @@ from pipeline._values import decode
 from pipeline.deployment import (
     DaemonInfo,
     Deployment,
+    Drained,
     Environment,
     Failure,
     NurseryInfo,
@@ -155,6 +156,11 @@ def run_info(message: runs_pb2.RunInfo) -> RunInfo:
         reason=message.error.reason,
         message=message.error.message,
         submitted=message.submitted,
+        attempts=message.attempts,
+        priority=message.priority,
+        delivery=(
+            _word(runs_pb2.Delivery.DESCRIPTOR, message.delivery) if message.delivery else ""
+        ),
     )
 
 
@@ -211,10 +217,22 @@ def info(message: daemon_pb2.InfoResponse) -> DaemonInfo:
             failed=tuple(nursery.failed),
             exec_reason=nursery.exec_reason,
             restarts=nursery.restarts,
+            memory_watched=nursery.memory_watched,
         ),
         max_message_bytes=message.max_message_bytes,
         gpus=tuple(message.gpus),
+        draining=message.draining,
+        not_serving_reason=message.not_serving_reason,
+        caller=message.caller.id,
+        role=message.caller.role,
+        landlock_abi=message.isolation.landlock_abi,
+        worker_user=message.isolation.worker_user,
     )
+
+
+def drained(message: daemon_pb2.DrainResponse) -> Drained:
+    """Read how a drain ended."""
+    return Drained(unfinished_runs=message.unfinished_runs, seconds=message.seconds)
 
 
 def _options(message: deployments_pb2.Deployment) -> Options:

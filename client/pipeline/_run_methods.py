@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pipeline import _responses
 from pipeline._graph.streams import Stream
 from pipeline._transport import drive, iterate
-from pipeline.runs import LogLine, Run, RunInfo
+from pipeline.runs import Delivery, LogLine, Run, RunInfo
 from pipelined_api.v1 import runs_pb2, schema_pb2
 
 if TYPE_CHECKING:
@@ -27,7 +27,13 @@ class RunMethods:
         self._files = files
 
     def run(
-        self, name: str, /, *inputs: object, timeout: float | None = None, **named: object
+        self,
+        name: str,
+        /,
+        *inputs: object,
+        timeout: float | None = None,
+        priority: int = 0,
+        **named: object,
     ) -> Row:
         """Run a deployment once and wait for its outputs, one item per output of the graph.
 
@@ -42,6 +48,8 @@ class RunMethods:
             name: the deployment.
             inputs: in the order of the graph's input Variables.
             timeout: seconds for everything, including a startup; None for no limit.
+            priority: from -10 to 10: the higher, the sooner it is its turn, where runs wait. Each
+                step counts as 30 seconds of waiting. An input of that name goes by its position.
             named: inputs by their names.
 
         Raises:
@@ -52,10 +60,16 @@ class RunMethods:
             errors.DeadlineExceeded, errors.Cancelled, errors.Overloaded: as they say.
 
         """
-        return drive(self._decoded(self._run(name, inputs, named, timeout)))
+        return drive(self._decoded(self._run(name, inputs, named, timeout, priority)))
 
     def stream(
-        self, name: str, /, *inputs: object, timeout: float | None = None, **named: object
+        self,
+        name: str,
+        /,
+        *inputs: object,
+        timeout: float | None = None,
+        priority: int = 0,
+        **named: object,
     ) -> Stream[Row]:
         """Run a deployment once and give its outputs as they come.
 
@@ -74,6 +88,7 @@ class RunMethods:
             name: the deployment.
             inputs: in the order of the graph's input Variables.
             timeout: seconds for everything from the beginning of the run; None for no limit.
+            priority: as that of ``run``.
             named: inputs by their names.
 
         Raises:
@@ -82,7 +97,9 @@ class RunMethods:
                 everything else that ``run`` raises.
 
         """
-        messages, outputs = drive(self._operations.begin_stream(name, inputs, named, timeout))
+        messages, outputs = drive(
+            self._operations.begin_stream(name, inputs, named, timeout, priority)
+        )
         return Stream(self._rows(messages, outputs))
 
     def submit(
@@ -92,6 +109,8 @@ class RunMethods:
         *inputs: object,
         timeout: float | None = None,
         idempotency_key: str | None = None,
+        priority: int = 0,
+        delivery: Delivery = "at_most_once",
         **named: object,
     ) -> Run:
         """Begin a run that goes on by itself, and do not wait for it.
@@ -102,8 +121,8 @@ class RunMethods:
             ...
             [images] = run.result()
 
-        The daemon keeps its outputs for a time (``pipelined serve --run-ttl``); a restart of the
-        daemon forgets it.
+        It is on the daemon's disk when this returns, and goes on after a restart. Its outputs are
+        kept for a time (``pipelined serve --run-ttl``).
 
         Args:
             name: the deployment.
@@ -112,6 +131,10 @@ class RunMethods:
             idempotency_key: a second submit with the same key gives the same run, as long as the
                 daemon remembers it; None for a new run. Chosen anew for each call, it makes the
                 retries of that call safe.
+            priority: as that of ``run``.
+            delivery: what becomes of it if its process ends while it is executed:
+                ``"at_most_once"``, it fails (reason ``"WORKER_DIED"``, or ``"RUN_INTERRUPTED"`` if
+                it was the daemon); ``"at_least_once"``, it is executed again, up to 3 times in all.
             named: inputs by their names.
 
         Raises:
@@ -120,7 +143,11 @@ class RunMethods:
             errors.AlreadyExists: the key was that of another run.
 
         """
-        info = drive(self._operations.submit(name, inputs, named, timeout, idempotency_key))
+        info = drive(
+            self._operations.submit(
+                name, inputs, named, timeout, idempotency_key, priority, delivery
+            )
+        )
         return self._handle(info)
 
     def get_run(self, run_id: str) -> Run:
@@ -175,9 +202,10 @@ class RunMethods:
         inputs: tuple[object, ...],
         named: Mapping[str, object],
         timeout: float | None,
+        priority: int,
     ) -> runs_pb2.RunResponse:
         # The command prints outputs without making tensors of them, hence the message.
-        return drive(self._operations.run(name, inputs, named, timeout))
+        return drive(self._operations.run(name, inputs, named, timeout, priority))
 
     def _stream(
         self,
@@ -185,8 +213,9 @@ class RunMethods:
         inputs: tuple[object, ...],
         named: Mapping[str, object],
         timeout: float | None,
+        priority: int,
     ) -> Generator[runs_pb2.StreamResponse, None, None]:
-        messages, _ = drive(self._operations.begin_stream(name, inputs, named, timeout))
+        messages, _ = drive(self._operations.begin_stream(name, inputs, named, timeout, priority))
         return iterate(messages)
 
     def _rows(
@@ -207,9 +236,13 @@ class RunMethods:
         named: Mapping[str, object],
         timeout: float | None,
         idempotency_key: str | None,
+        priority: int,
+        delivery: str,
     ) -> RunInfo:
         # What an input is called is no concern of ours: none of these is a keyword argument.
-        return drive(self._operations.submit(name, (), named, timeout, idempotency_key))
+        return drive(
+            self._operations.submit(name, (), named, timeout, idempotency_key, priority, delivery)
+        )
 
     def _result(self, run_id: str, timeout: float | None) -> runs_pb2.RunResponse:
         return drive(self._operations.result(run_id, timeout))

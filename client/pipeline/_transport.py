@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterator
-from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
 
 import grpc
 import grpc.aio
 
 from pipeline import errors
+from pipeline._credentials import Credentials
 from pipeline._errors_wire import from_call
 from pipelined_api.address import Address, InvalidAddress, default_address, parse_address
 from pipelined_api.limits import MAX_ENVELOPE_BYTES, MAX_MESSAGE_BYTES
@@ -48,6 +48,7 @@ _KEEPALIVE_SECONDS = 60
 _MOST_SECONDS = 1e9
 _KEEPALIVE_TIMEOUT_SECONDS = 20
 _METADATA_BYTES = 256 * 1024
+_NO_CREDENTIALS = Credentials()
 
 OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES + MAX_ENVELOPE_BYTES),
@@ -140,20 +141,15 @@ class Channel:
 
     Args:
         address: ``unix:/path``, ``/path`` or ``host:port``; None for the default.
-        token: sent with every call.
-        tls: True for TLS with the system's certificates, or the path of a PEM file with others.
+        credentials: of the client.
 
     Raises:
-        errors.InvalidInput: the address is none, or the PEM file cannot be read.
+        errors.InvalidInput: the address is none, or the credentials do not suit it.
 
     """
 
     def __init__(
-        self,
-        address: str | None = None,
-        *,
-        token: str | None = None,
-        tls: bool | str | Path = False,
+        self, address: str | None = None, credentials: Credentials = _NO_CREDENTIALS
     ) -> None:
         try:
             self._parsed: Address = parse_address(address or default_address())
@@ -161,11 +157,9 @@ class Channel:
             raise errors.InvalidInput(str(error), field="address") from None
         self.address = str(self._parsed)
         self._metadata: _Metadata = ((API_VERSION_KEY, API_VERSION),)
+        token, self._credentials = credentials.for_address(self._parsed)
         if token:
             self._metadata += (("authorization", f"Bearer {token}"),)
-        self._credentials = (
-            grpc.ssl_channel_credentials(_certificates(tls)) if tls is not False else None
-        )
         self._closed = False
 
     def _check_open(self) -> None:
@@ -177,13 +171,9 @@ class BlockingTransport(Channel):
     """Calls that have been answered when they return. Any number of threads may call at once."""
 
     def __init__(
-        self,
-        address: str | None = None,
-        *,
-        token: str | None = None,
-        tls: bool | str | Path = False,
+        self, address: str | None = None, credentials: Credentials = _NO_CREDENTIALS
     ) -> None:
-        super().__init__(address, token=token, tls=tls)
+        super().__init__(address, credentials)
         target = self._parsed.target
         if self._credentials is not None:
             self._channel = grpc.secure_channel(target, self._credentials, options=OPTIONS)
@@ -300,14 +290,3 @@ def limit(timeout: float | None) -> float | None:
         raise errors.DeadlineExceeded("the deadline passed before the call began")
     # gRPC counts deadlines in 64 bits of nanoseconds: one beyond them would have passed already.
     return None if timeout is None or timeout > _MOST_SECONDS else timeout
-
-
-def _certificates(tls: bool | str | Path) -> bytes | None:
-    if tls is True or tls is False:
-        return None
-    try:
-        return Path(tls).read_bytes()
-    except OSError as error:
-        raise errors.InvalidInput(
-            f"the certificates {str(tls)!r} cannot be read: {error.strerror}", field="tls"
-        ) from None

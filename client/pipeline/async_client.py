@@ -22,12 +22,13 @@ from typing import TYPE_CHECKING
 from pipeline import _responses, errors
 from pipeline._aio_transport import AioTransport
 from pipeline._calls import Calls
+from pipeline._credentials import Credentials
 from pipeline._files import AsyncFiles, Files
 from pipeline._operations import Operations
 from pipeline._transfers import Transfers
 from pipeline._transport import BlockingTransport
 from pipeline.async_stream import AsyncStream
-from pipeline.runs import AsyncRun, LogLine, RunInfo
+from pipeline.runs import AsyncRun, Delivery, LogLine, RunInfo
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from pipeline._options import DeployOptions
     from pipeline._requirements import RequirementStatus
     from pipeline._responses import Row
-    from pipeline.deployment import DaemonInfo, Deployment, Environment, Pointer
+    from pipeline.deployment import DaemonInfo, Deployment, Drained, Environment, Pointer
     from pipeline.objects.files import File
     from pipeline.timeline import Stage, Timeline
     from pipelined_api.v1 import runs_pb2, values_pb2
@@ -52,10 +53,11 @@ class AsyncClient:
     or ``await client.files.download(file.sha256, target)``, keeps that out of the event loop.
 
     Args:
-        address, token, tls, on_upload: see :class:`pipeline.Client`.
+        address, token, tls, ca, cert, key, on_upload: see :class:`pipeline.Client`.
 
     Raises:
-        errors.InvalidInput: the address is none, or the certificates cannot be read.
+        errors.InvalidInput: the address is none, a file cannot be read, or the token would be sent
+            in the clear to another machine.
 
     """
 
@@ -64,14 +66,18 @@ class AsyncClient:
         address: str | None = None,
         *,
         token: str | None = None,
-        tls: bool | str | Path = False,
+        tls: bool = False,
+        ca: str | Path | None = None,
+        cert: str | Path | None = None,
+        key: str | Path | None = None,
         on_upload: Callable[[File, int, int], None] | None = None,
     ) -> None:
-        self._transport = AioTransport(address, token=token, tls=tls)
+        credentials = Credentials(token, tls, ca, cert, key)
+        self._transport = AioTransport(address, credentials)
         self._operations = Operations(self._transport, on_upload)
         self._files = AsyncFiles(self._operations.transfers)
         self._blocking: BlockingTransport | None = None
-        self._begin_blocking = partial(BlockingTransport, address, token=token, tls=tls)
+        self._begin_blocking = partial(BlockingTransport, address, credentials)
 
     @property
     def address(self) -> str:
@@ -167,14 +173,26 @@ class AsyncClient:
         await self._operations.delete_environment(name)
 
     async def run(
-        self, name: str, /, *inputs: object, timeout: float | None = None, **named: object
+        self,
+        name: str,
+        /,
+        *inputs: object,
+        timeout: float | None = None,
+        priority: int = 0,
+        **named: object,
     ) -> Row:
         """Run a deployment and wait for its outputs; see :meth:`pipeline.Client.run`."""
-        response = await self._operations.run(name, inputs, named, timeout)
+        response = await self._operations.run(name, inputs, named, timeout, priority)
         return await self._decoded(response)
 
     async def stream(
-        self, name: str, /, *inputs: object, timeout: float | None = None, **named: object
+        self,
+        name: str,
+        /,
+        *inputs: object,
+        timeout: float | None = None,
+        priority: int = 0,
+        **named: object,
     ) -> AsyncStream[Row]:
         """Run a deployment and give its outputs as they come; see :meth:`pipeline.Client.stream`.
 
@@ -183,7 +201,9 @@ class AsyncClient:
             async with await client.stream("writer", "a prompt") as parts:
                 async for [token] in parts: ...
         """
-        messages, outputs = await self._operations.begin_stream(name, inputs, named, timeout)
+        messages, outputs = await self._operations.begin_stream(
+            name, inputs, named, timeout, priority
+        )
         return AsyncStream(
             _responses.rows(messages, outputs, self._referred, self._operations.transport.work)
         )
@@ -195,10 +215,14 @@ class AsyncClient:
         *inputs: object,
         timeout: float | None = None,
         idempotency_key: str | None = None,
+        priority: int = 0,
+        delivery: Delivery = "at_most_once",
         **named: object,
     ) -> AsyncRun:
         """Begin a run and do not wait for it; see :meth:`pipeline.Client.submit`."""
-        info = await self._operations.submit(name, inputs, named, timeout, idempotency_key)
+        info = await self._operations.submit(
+            name, inputs, named, timeout, idempotency_key, priority, delivery
+        )
         return self._handle(info)
 
     async def get_run(self, run_id: str) -> AsyncRun:
@@ -270,6 +294,10 @@ class AsyncClient:
     async def info(self) -> DaemonInfo:
         """Ask what the daemon is and can do."""
         return await self._operations.info()
+
+    async def drain(self, seconds: float | None = None) -> Drained:
+        """Stop the daemon; see :meth:`pipeline.Client.drain`."""
+        return await self._operations.drain(seconds)
 
     async def list(self) -> list[Deployment]:
         """Ask for all deployments, ordered by name."""

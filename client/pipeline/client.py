@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from pipeline import errors
+from pipeline._credentials import Credentials
 from pipeline._files import Files
 from pipeline._operations import Operations
 from pipeline._run_methods import RunMethods
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from pipeline._graph.graph import Graph
     from pipeline._options import DeployOptions
     from pipeline._requirements import RequirementStatus
-    from pipeline.deployment import DaemonInfo, Deployment, Environment, Pointer
+    from pipeline.deployment import DaemonInfo, Deployment, Drained, Environment, Pointer
     from pipeline.objects.files import File
     from pipeline.timeline import Stage, Timeline
 
@@ -46,13 +47,18 @@ class Client(RunMethods):
     Args:
         address: ``unix:/path``, ``/path`` or ``host:port``. None: ``PIPELINED_ADDRESS``, else the
             socket in ``$XDG_RUNTIME_DIR``, else the system's.
-        token: what the daemon knows the caller by, where it asks for one.
-        tls: True, or the path of a PEM file with the certificates to trust.
+        token: what the daemon knows the caller by. None: ``PIPELINED_TOKEN``, else what is in the
+            file that ``PIPELINED_TOKEN_FILE`` names, else none.
+        tls: whether to use TLS, trusting the system's authorities; for TCP only, as what follows.
+        ca: PEM file with the authorities to trust instead. None: ``PIPELINED_CA``.
+        cert: PEM file with a certificate of the client's own. None: ``PIPELINED_CERT``.
+        key: PEM file with the private key of that. None: ``PIPELINED_KEY``.
         on_upload: called with a File that a run takes, the bytes of it that the daemon has, and
             all its bytes, whenever more of them have been sent; from another thread.
 
     Raises:
-        errors.InvalidInput: the address is none, or the certificates cannot be read.
+        errors.InvalidInput: the address is none, a file cannot be read, or the token would be sent
+            in the clear to another machine.
 
     """
 
@@ -61,10 +67,13 @@ class Client(RunMethods):
         address: str | None = None,
         *,
         token: str | None = None,
-        tls: bool | str | Path = False,
+        tls: bool = False,
+        ca: str | Path | None = None,
+        cert: str | Path | None = None,
+        key: str | Path | None = None,
         on_upload: Callable[[File, int, int], None] | None = None,
     ) -> None:
-        self._transport = BlockingTransport(address, token=token, tls=tls)
+        self._transport = BlockingTransport(address, Credentials(token, tls, ca, cert, key))
         operations = Operations(self._transport, on_upload)
         super().__init__(operations, Files(operations.transfers))
 
@@ -363,6 +372,21 @@ class Client(RunMethods):
     def info(self) -> DaemonInfo:
         """Ask what the daemon is and can do."""
         return drive(self._operations.info())
+
+    def drain(self, seconds: float | None = None) -> Drained:
+        """Stop the daemon as SIGTERM does, and return when its runs have ended.
+
+        It takes no more work, lets runs end, and exits. One that is stopping already is joined.
+
+        Args:
+            seconds: that runs may take to end; what the daemon is configured with by default.
+                Where it is stopping already, the sooner end counts.
+
+        Raises:
+            errors.InvalidInput: the time is negative, or longer than a year.
+
+        """
+        return drive(self._operations.drain(seconds))
 
     def list(self) -> list[Deployment]:
         """Ask for all deployments, ordered by name."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DaemonInfo",
     "Deployment",
+    "Drained",
     "Environment",
     "Failure",
     "NurseryInfo",
@@ -169,6 +170,8 @@ class NurseryInfo:
         failed: modules that it could not import, each with the reason.
         exec_reason: why workers are started by exec instead of fork; empty if they are forked.
         restarts: nurseries that were started after the first one.
+        memory_watched: why the memory of workers that have a limit is watched; empty if the system
+            holds them to it, by control groups.
 
     """
 
@@ -179,6 +182,7 @@ class NurseryInfo:
     failed: tuple[str, ...]
     exec_reason: str
     restarts: int
+    memory_watched: str = ""
 
 
 @dataclass(frozen=True)
@@ -196,6 +200,14 @@ class DaemonInfo:
         max_message_bytes: the largest message that it takes or sends.
         gpus: the models of its machine's GPUs, such as ``"NVIDIA L4"``; ``"unknown"`` for one of
             which the driver does not tell.
+        draining: it is stopping, and takes no more work.
+        not_serving_reason: why its health is NOT_SERVING; empty while it serves.
+        caller: the id of the token that this client has sent; empty without one.
+        role: what this client may do: ``"run"``, ``"deploy"`` or ``"admin"``; empty if the daemon
+            is too old to have roles.
+        landlock_abi: the version of Landlock by which workers are kept from the daemon's files; 0
+            if they are not.
+        worker_user: the user that workers run as; empty if it is the daemon's own.
 
     """
 
@@ -208,3 +220,23 @@ class DaemonInfo:
     nursery: NurseryInfo
     max_message_bytes: int
     gpus: tuple[str, ...] = ()
+    draining: bool = False
+    not_serving_reason: str = ""
+    caller: str = ""
+    role: str = ""
+    landlock_abi: int = 0
+    worker_user: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """How a daemon came to its end.
+
+    Attributes:
+        unfinished_runs: that were waiting or being executed when the time was over.
+        seconds: how long it took.
+
+    """
+
+    unfinished_runs: int
+    seconds: float

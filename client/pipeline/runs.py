@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pipeline._graph.streams import Stream
 from pipeline._transport import drive, iterate
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from pipeline._responses import Row
     from pipelined_api.v1 import runs_pb2
 
+# What becomes of a run whose process ends: see ``Client.submit``.
+Delivery = Literal["at_most_once", "at_least_once"]
 Decoded = Callable[["runs_pb2.RunResponse"], Coroutine[None, None, "Row"]]
 
 __all__ = ["AsyncRun", "LogLine", "Run", "RunInfo"]
@@ -37,6 +39,9 @@ class RunInfo:
         reason: of its failure, such as ``"RUN_FAILED"``; empty if it has not failed.
         message: of its failure.
         submitted: by ``submit``, so that its outputs are kept.
+        attempts: how often a worker got it.
+        priority: as it was given.
+        delivery: ``"at_most_once"`` or ``"at_least_once"``; empty unless it was submitted.
 
     """
 
@@ -51,6 +56,9 @@ class RunInfo:
     reason: str = ""
     message: str = ""
     submitted: bool = False
+    attempts: int = 0
+    priority: int = 0
+    delivery: str = ""
 
     @property
     def ended(self) -> bool:

@@ -8,16 +8,21 @@ from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from pipelined.core.files import FileLimits
+from pipelined.core.rewarming import Rewarming, Warm
 from pipelined.core.runs import RunLimits
+from pipelined.core.scaler import IDLE_SECONDS
+from pipelined.core.shared_limits import QueueLimits
+from pipelined.listening import ListenAddress, parse_listen_address
 from pipelined.units import parse_duration, parse_pinned_size, parse_size
-from pipelined_api.address import Address, default_address, parse_address
+from pipelined_api.address import default_address
 from pipelined_api.url_hosts import UrlHosts
 
 _FILES = FileLimits()
 _RUNS = RunLimits()
+_QUEUES = QueueLimits()
 
 
 class LogFormat(str, Enum):
@@ -33,6 +38,15 @@ def parse_log_format(text: str) -> LogFormat:
         return LogFormat(text)
     except ValueError:
         known = ", ".join(known.value for known in LogFormat)
+        raise ValueError(f"{text!r} is none of: {known}") from None
+
+
+def parse_warm(text: str) -> Warm:
+    """Return the choice that is called so. Raises ValueError, which names them all."""
+    try:
+        return Warm(text)
+    except ValueError:
+        known = ", ".join(known.value for known in Warm)
         raise ValueError(f"{text!r} is none of: {known}") from None
 
 
@@ -72,7 +86,7 @@ def _url_hosts(entries: object) -> object:
 Size = Annotated[int, _number(parse_size)]
 Duration = Annotated[float, _number(parse_duration)]
 DurationOrZero = Annotated[float, _number(lambda text: parse_duration(text, least=-1e-9))]
-ListenAddress = Annotated[Address, _text(parse_address)]
+Listen = Annotated[ListenAddress, _text(parse_listen_address)]
 AbsolutePath = Annotated[Path, _text(lambda text: Path(text).expanduser().absolute())]
 Texts = Annotated[tuple[str, ...], BeforeValidator(_sequence)]
 
@@ -88,14 +102,38 @@ class Section(BaseModel):
 class DaemonSettings(Section):
     """The process as a whole."""
 
-    addresses: Annotated[
-        tuple[ListenAddress, ...], BeforeValidator(_sequence), Field(min_length=1)
-    ] = Field(default_factory=lambda: (parse_address(default_address()),))
-    """Where it listens."""
+    addresses: Annotated[tuple[Listen, ...], BeforeValidator(_sequence), Field(min_length=1)] = (
+        Field(default_factory=lambda: (parse_listen_address(default_address()),))
+    )
+    """unix:/path or host:port to listen on, with ,role= and, for sockets, ,mode= and ,group=."""
     state_directory: AbsolutePath = Field(default_factory=default_state_directory)
     """Where deployments, runs and files are kept."""
     drain: DurationOrZero = 30.0
     """Seconds that runs in progress may take to end when the daemon stops."""
+
+
+class TokenSettings(Section):
+    """Tokens of callers."""
+
+    file: AbsolutePath | None = None
+    """Where they are; none given: systemd's credential, else tokens in the state directory."""
+
+
+class TlsSettings(Section):
+    """PEM files for the TCP listeners; none given: systemd's credentials, if there are."""
+
+    cert: AbsolutePath | None = None
+    """The daemon's certificate, with those between it and its authority."""
+    key: AbsolutePath | None = None
+    """Its private key."""
+    client_ca: AbsolutePath | None = None
+    """Authorities that clients need certificates of; none given: clients need none."""
+
+    @model_validator(mode="after")
+    def _both(self) -> TlsSettings:
+        if (self.cert is None) != (self.key is None):
+            raise ValueError("cert and key belong together: one is given without the other")
+        return self
 
 
 class LogSettings(Section):
@@ -112,6 +150,46 @@ class NurserySettings(Section):
 
     preload: Texts | None = None
     """Modules, or module:attribute, that it imports; none given: the default list."""
+
+
+class StartupSettings(Section):
+    """What is done once the daemon has started."""
+
+    warm: Annotated[Warm, _text(parse_warm)] = Warm.NONE
+    """Which deployments are warmed: "none"; "recent", those that were in use, most recently used
+    first; "all", and after those the others."""
+    warm_at_most: int = Field(default=8, ge=1)
+    """Of how many versions."""
+
+    def rewarming(self) -> Rewarming:
+        """As the domain has it."""
+        return Rewarming(self.warm, self.warm_at_most)
+
+
+class ConfinementMode(str, Enum):
+    """Whether workers are kept from the daemon's state and secrets."""
+
+    AUTO = "auto"
+    REQUIRED = "required"
+    OFF = "off"
+
+
+def parse_confinement(text: str) -> ConfinementMode:
+    """Return the mode that is called so. Raises ValueError, which names them all."""
+    try:
+        return ConfinementMode(text)
+    except ValueError:
+        known = ", ".join(known.value for known in ConfinementMode)
+        raise ValueError(f"{text!r} is none of: {known}") from None
+
+
+class WorkerSettings(Section):
+    """The processes that run user code."""
+
+    user: str | None = None
+    """Another user that they run as; none given: the daemon's own."""
+    confinement: Annotated[ConfinementMode, _text(parse_confinement)] = ConfinementMode.AUTO
+    """Keep them from the daemon's state: as far as the kernel can, or not at all, or refuse."""
 
 
 class WeightsSettings(Section):
@@ -143,19 +221,45 @@ class DeploymentSettings(Section):
 
     versions_kept: int = Field(default=10, ge=1)
     """Newest versions of each deployment that are kept."""
+    worker_idle: Duration = IDLE_SECONDS
+    """Seconds after which a worker with nothing to do is stopped, if its deployment has more than
+    its min_instances, and more than one."""
 
 
 class RunSettings(Section):
-    """Runs that have ended."""
+    """What is kept of runs."""
 
     ttl: Duration = _RUNS.ttl_seconds
     """Seconds that a run is remembered after its end."""
     store_size: Size = _RUNS.store_bytes
     """Bytes of the outputs of submitted runs that have ended; the oldest go first."""
+    pending_size: Size = _RUNS.pending_bytes
+    """Bytes of the inputs of all submitted runs that have not ended; they are on disk."""
 
     def limits(self) -> RunLimits:
         """As the domain has them."""
-        return RunLimits(self.ttl, self.store_size)
+        return RunLimits(self.ttl, self.store_size, pending_bytes=self.pending_size)
+
+
+class LimitSettings(Section):
+    """What runs may take of the daemon."""
+
+    queue_length: int = Field(default=_QUEUES.length, ge=1)
+    """Runs that may wait for one deployment."""
+    waiting_size: Size = _QUEUES.waiting_bytes
+    """Bytes of the inputs of all runs that wait in memory."""
+    concurrent_runs: int | None = Field(default=None, ge=1)
+    """Runs that are executed at once; none given: one for each instance."""
+    kill_grace: DurationOrZero = _QUEUES.kill_grace_seconds
+    """Seconds that a worker has to heed a cancellation before it is killed and replaced."""
+    upload_idle: Duration = 60.0
+    """Seconds after which an upload of which nothing comes is ended."""
+
+    def queues(self) -> QueueLimits:
+        """As the domain has them."""
+        return QueueLimits(
+            self.queue_length, self.waiting_size, self.concurrent_runs, self.kill_grace
+        )
 
 
 class UrlSettings(Section):
@@ -169,10 +273,15 @@ class Settings(Section):
     """How a daemon is to run: the whole configuration file."""
 
     daemon: DaemonSettings = Field(default_factory=DaemonSettings)
+    tokens: TokenSettings = Field(default_factory=TokenSettings)
+    tls: TlsSettings = Field(default_factory=TlsSettings)
     log: LogSettings = Field(default_factory=LogSettings)
     nursery: NurserySettings = Field(default_factory=NurserySettings)
+    startup: StartupSettings = Field(default_factory=StartupSettings)
+    workers: WorkerSettings = Field(default_factory=WorkerSettings)
     weights: WeightsSettings = Field(default_factory=WeightsSettings)
     files: FileSettings = Field(default_factory=FileSettings)
     deployments: DeploymentSettings = Field(default_factory=DeploymentSettings)
     runs: RunSettings = Field(default_factory=RunSettings)
+    limits: LimitSettings = Field(default_factory=LimitSettings)
     urls: UrlSettings = Field(default_factory=UrlSettings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,16 @@ class Address:
     def target(self) -> str:
         """As gRPC wants it, for listening and for connecting: a URI, if it is a path."""
         return str(self) if self.path is None else f"unix:{quote(os.fsencode(self.path))}"
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether what is sent there stays on this machine; so it does in a unix socket."""
+        if self.path is not None or self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
 
     def __str__(self) -> str:
         if self.path is not None:

@@ -28,3 +28,7 @@ MAX_NAME_BYTES = 255
 MAX_URL_LENGTH = 4096
 # Runs in one answer of Runs.List.
 MAX_RUNS_LISTED = 1000
+
+# Of a run in the queue of its deployment.
+LEAST_PRIORITY = -10
+MOST_PRIORITY = 10

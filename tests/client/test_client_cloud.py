@@ -25,7 +25,7 @@ from pipeline.cloud._connection import connected
 from pipeline.cloud.schemas.runs import Run, RunIOType, RunOutput, RunState
 from pipeline.objects import Graph
 from pipeline.objects.graph import ABSENT
-from pipelined.core.deployment import QUEUE_LIMIT
+from pipelined.core.shared_limits import QUEUE_LENGTH
 from tests.running_daemon import RunningDaemon
 
 
@@ -266,7 +266,7 @@ def test_a_refused_run_is_tried_again(monkeypatch: pytest.MonkeyPatch, tmp_path:
     go = tmp_path / "go"
     connected().submit("cloud-retried", str(go))
     until_running("cloud-retried")
-    for _ in range(QUEUE_LIMIT):
+    for _ in range(QUEUE_LENGTH):
         connected().submit("cloud-retried", str(go))
     with pytest.raises(errors.Overloaded):
         pipelines.run_pipeline("cloud-retried", str(go))

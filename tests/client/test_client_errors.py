@@ -111,6 +111,8 @@ FROM_DAEMON: list[tuple[DomainError, type[errors.PipelineError], dict[str, objec
         errors.RunFailed,
         {"node": "Model.load", "remote_traceback": FAILURE.traceback},
     ),
+    (domain.RunOutOfMemory("id", FAILURE), errors.RunFailed, {"node": "Model.load"}),
+    (domain.DeviceOutOfMemory("id", FAILURE), errors.RunFailed, {"node": "Model.load"}),
     (domain.RunNotFound("id"), errors.NotFound, {"metadata": {"run_id": "id"}}),
     (domain.RunCancelled("id"), errors.Cancelled, {"metadata": {"run_id": "id"}}),
     (domain.RunTimedOut("id", 1.5), errors.DeadlineExceeded, {}),
@@ -126,6 +128,21 @@ FROM_DAEMON: list[tuple[DomainError, type[errors.PipelineError], dict[str, objec
         domain.WorkerDied(Exit(signal="SIGKILL")),
         errors.WorkerDied,
         {"signal": "SIGKILL", "exit_code": None},
+    ),
+    (
+        domain.WorkerDied.of(Exit(signal="SIGKILL", excess=domain.Excess.CPU_TIME, limit=2.5)),
+        errors.WorkerDied,
+        {"signal": "SIGKILL", "metadata": {"signal": "SIGKILL", "run_id": "", "limit": "2.5"}},
+    ),
+    (
+        domain.WorkerDied.of(Exit(signal="SIGKILL", excess=domain.Excess.MEMORY, limit=2**40)),
+        errors.WorkerDied,
+        {"metadata": {"signal": "SIGKILL", "run_id": "", "limit": str(2**40)}},
+    ),
+    (
+        domain.WorkerDied.of(Exit(signal="SIGKILL", excess=domain.Excess.HOST_MEMORY)),
+        errors.WorkerDied,
+        {"metadata": {"signal": "SIGKILL", "run_id": ""}},
     ),
     (domain.WorkerDied(Exit(exit_code=3)), errors.WorkerDied, {"signal": None, "exit_code": 3}),
     (domain.NurseryUnavailable("why", 2.5), errors.Unavailable, {"retry_after": 2.5}),
@@ -355,5 +372,5 @@ def test_no_address(address: str) -> None:
 
 def test_certificates_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(errors.InvalidInput, match="No such file") as caught:
-        Client("localhost:1", tls=tmp_path / "ca.pem")
-    assert caught.value.field == "tls"
+        Client("localhost:1", ca=tmp_path / "ca.pem")
+    assert caught.value.field == "ca"

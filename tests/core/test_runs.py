@@ -15,23 +15,33 @@ from pipelined.core.runs import Run, RunLimits, Runs, RunState
 
 
 class Remembering:
-    """A registry on a clock that the test moves."""
+    """A registry on a clock that the test moves, and what it has said to the archive."""
 
     def __init__(self, limits: RunLimits | None = None) -> None:
         self.now = 1000.0
         self.journal = Journal(lambda: self.now)
-        self.runs = Runs(self.journal, limits or RunLimits(), lambda: self.now)
+        self.runs = Runs(self.journal, limits or RunLimits(), lambda: self.now, self)
+        self.forgotten: list[str] = []
+        self.dropped: list[str] = []
         self._numbers = itertools.count(1)
 
     def create(self, *, submitted: bool = True, key: str = "", digest: str = "") -> Run:
         run_id = f"run-{next(self._numbers)}"
-        return self.runs.create(run_id, "d", 1, submitted=submitted, key=key, digest=digest)
+        return self.runs.create(
+            run_id, "d", 1, submitted=submitted, key=key, digest=digest, owner="me"
+        )
 
     def succeeded(self, size: int = 1, *, submitted: bool = True) -> Run:
         run = self.create(submitted=submitted)
         self.runs.begun(run)
         self.runs.succeeded(run, RunResult(b"x" * size, 0.5))
         return run
+
+    def forget(self, run_id: str) -> None:
+        self.forgotten.append(run_id)
+
+    def drop_response(self, run_id: str) -> None:
+        self.dropped.append(run_id)
 
     def ids(self) -> list[str]:
         return [run.id for run in self.runs.list("", (), 1000)]
@@ -53,11 +63,12 @@ def test_the_life_of_a_run() -> None:
     remembering.runs.succeeded(run, RunResult(b"outputs", 0.25))
     assert (run.state, run.ended_at, run.execution_seconds) == (RunState.SUCCEEDED, 1002.0, 0.25)
     assert run.ended.is_set()
-    assert remembering.runs.get(run.id).response == b"outputs"
+    assert remembering.runs.get(run.id).response_bytes == len(b"outputs")
+    assert run.attempts == 1
 
 
 def test_outputs_are_kept_of_submitted_runs_only() -> None:
-    assert Remembering().succeeded(submitted=False).response is None
+    assert Remembering().succeeded(submitted=False).response_bytes is None
 
 
 def test_an_ended_run_is_forgotten_after_its_time() -> None:
@@ -90,31 +101,35 @@ def test_calls_do_not_displace_submitted_runs() -> None:
 def test_the_outputs_that_are_oldest_make_room() -> None:
     remembering = Remembering(RunLimits(store_bytes=100))
     first, second, third = (remembering.succeeded(40) for _ in range(3))
-    assert [run.response is None for run in (first, second, third)] == [True, False, False]
+    assert [run.response_bytes is None for run in (first, second, third)] == [True, False, False]
+    assert remembering.dropped == [first.id]
     assert remembering.runs.get(first.id).state is RunState.SUCCEEDED
     # What is forgotten gives back its room.
     remembering.runs.discard(second)
+    assert remembering.forgotten == [second.id]
     fourth = remembering.succeeded(60)
-    assert [run.response is None for run in (third, fourth)] == [False, False]
+    assert [run.response_bytes is None for run in (third, fourth)] == [False, False]
     # What has no room at all takes none from the others.
-    assert remembering.succeeded(101).response is None
-    assert [run.response is None for run in (third, fourth)] == [False, False]
-    assert remembering.succeeded(100).response is not None
-    assert [run.response is None for run in (third, fourth)] == [True, True]
+    assert remembering.succeeded(101).response_bytes is None
+    assert [run.response_bytes is None for run in (third, fourth)] == [False, False]
+    assert remembering.succeeded(100).response_bytes is not None
+    assert [run.response_bytes is None for run in (third, fourth)] == [True, True]
 
 
 def test_a_key_stands_for_a_run_as_long_as_that_is_remembered() -> None:
     remembering = Remembering(RunLimits(ttl_seconds=60))
     run = remembering.create(key="k", digest="a")
-    assert remembering.runs.with_key("k", "a") is run
-    assert remembering.runs.with_key("other", "a") is None
+    assert remembering.runs.with_key("me", "k", "a") is run
+    assert remembering.runs.with_key("me", "other", "a") is None
+    # Another's key is another key.
+    assert remembering.runs.with_key("you", "k", "b") is None
     with pytest.raises(KeyReused) as caught:
-        remembering.runs.with_key("k", "b")
+        remembering.runs.with_key("me", "k", "b")
     assert (caught.value.key, caught.value.run_id) == ("k", run.id)
     remembering.runs.cancelled(run, failure(run))
-    assert remembering.runs.with_key("k", "a") is run
+    assert remembering.runs.with_key("me", "k", "a") is run
     remembering.now += 60
-    assert remembering.runs.with_key("k", "b") is None
+    assert remembering.runs.with_key("me", "k", "b") is None
 
 
 def test_list_filters_and_bounds() -> None:

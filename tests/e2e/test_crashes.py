@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,7 +14,8 @@ import psutil
 import pytest
 
 from pipeline import Graph, Pipeline, Variable, entity, errors, pipe
-from tests.running_daemon import RunningDaemon
+from tests.nursery.user_code import hide_children
+from tests.running_daemon import POLL_SECONDS, RunningDaemon
 
 
 @entity
@@ -38,7 +41,7 @@ def counter() -> Graph:
 def report_and_wait(ready: str, release: str) -> int:
     Path(ready).write_text("here")
     while not Path(release).exists():
-        pass
+        time.sleep(0.005)
     return os.getpid()
 
 
@@ -51,9 +54,10 @@ def waiting() -> Graph:
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    """Spin until something outside has happened; the test's own timeout bounds it."""
+    """Wait until something outside has happened; the test's own timeout bounds it."""
     while not condition():
-        os.sched_yield()
+        # Spinning would take a core from what is waited for.
+        time.sleep(POLL_SECONDS)
 
 
 def test_worker_killed_in_mid_run(daemon: RunningDaemon, tmp_path: Path) -> None:
@@ -167,12 +171,28 @@ def test_nursery_killed(own_daemon: RunningDaemon, tmp_path: Path) -> None:
         assert caught.value.signal == "SIGKILL"
 
 
-def test_children_end_with_a_daemon_that_is_killed(own_daemon: RunningDaemon) -> None:
+@pipe
+def hide_and_hold_on(folder: str) -> None:
+    hide_children(folder)
+    (Path(folder) / "holding").touch()
+    # For ages in native code, which does not let go of the interpreter.
+    re.match("(a+)+$", "a" * 64 + "b")
+
+
+def test_children_end_with_a_daemon_that_is_killed(
+    own_daemon: RunningDaemon, tmp_path: Path
+) -> None:
+    with Pipeline() as builder:
+        builder.output(hide_and_hold_on(Variable(str)))
     with own_daemon.client() as client:
         client.deploy(counter(), "orphan")
         client.run("orphan")
+        client.deploy(builder.get_pipeline(), "holding")
+        client.submit("holding", str(tmp_path))
+        wait_until((tmp_path / "holding").exists)
     children = psutil.Process(own_daemon.pid).children(recursive=True)
-    assert len(children) == 2
+    # The nursery, two workers, and what one of them hides.
+    assert len(children) == 6
     own_daemon.kill()
     _, alive = psutil.wait_procs(children, timeout=30)
     assert not alive

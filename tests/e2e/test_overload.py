@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import grpc
 import pytest
 
 from pipeline import Graph, Pipeline, Variable, entity, errors, pipe
-from pipelined.core.deployment import QUEUE_LIMIT
+from pipelined.core.shared_limits import QUEUE_LENGTH
 from pipelined_api.v1 import runs_pb2, values_pb2
 from tests.e2e.test_crashes import counter, wait_until, waiting
 from tests.e2e.test_lifecycle import double, single, triple
@@ -45,7 +46,7 @@ def test_cancelled_runs_leave_the_queue(daemon: RunningDaemon, tmp_path: Path) -
         wait_until(ready.exists)
         refused = threading.Event()
         # One more than may wait.
-        queued = [run.future(request) for _ in range(QUEUE_LIMIT + 1)]
+        queued = [run.future(request) for _ in range(QUEUE_LENGTH + 1)]
         for call in queued:
             call.add_done_callback(lambda done: refused.set())
         try:
@@ -101,7 +102,7 @@ class OnlyOneStarts:
     def wait(self, ready: str, release: str) -> int:
         Path(ready).touch()
         while not Path(release).exists():
-            pass
+            time.sleep(0.005)
         return 1
 
 

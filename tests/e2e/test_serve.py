@@ -149,31 +149,6 @@ def test_stale_socket_is_removed_and_a_file_is_not(own_daemon: RunningDaemon) ->
     assert own_daemon.socket_path.read_text() == "precious"
 
 
-def test_port_in_use(tmp_path: Path) -> None:
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", 0))
-        other.listen()
-        port = other.getsockname()[1]
-        result = serve(f"--address=127.0.0.1:{port}", f"--state-dir={tmp_path}/state")
-    assert_refused(result, f"127.0.0.1:{port}", "in use")
-
-
-def test_tcp_off_loopback_is_refused(tmp_path: Path) -> None:
-    assert_refused(serve("--address=0.0.0.0:0", f"--state-dir={tmp_path}/state"), "loopback")
-
-
-def test_tcp_on_loopback(tmp_path: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
-    daemon = RunningDaemon(tmp_path, options=[f"--address={address}", "--preload=json"])
-    try:
-        with Client(address) as client:
-            assert client.list() == []
-    finally:
-        daemon.close()
-
-
 @pytest.mark.parametrize("address", ["nowhere", "unix:", "host:port", "unix:/" + "x" * 200])
 def test_address_that_is_none(tmp_path: Path, address: str) -> None:
     result = serve(f"--address={address}", f"--state-dir={tmp_path}")

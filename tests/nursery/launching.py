@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import Graph, Pipeline, Variable, _values, pipe
+from pipelined.core.options import Options
 from pipelined.core.ports import StartSpec
 from pipelined.core.printed import Printed
 from pipelined.core.stages import Stage, StageKind
@@ -19,6 +20,7 @@ from pipelined.nursery.remote_worker import RemoteWorker
 from pipelined.nursery.supervisor import Nursery
 from pipelined_api.v1 import runs_pb2
 
+_DEFAULT = Options()
 LIGHT_PRELOAD = ("numpy.random", "torch")
 
 
@@ -57,11 +59,11 @@ class Launching:
         graph: Graph,
         environment: Mapping[str, str] | None = None,
         *,
-        threads: int = 0,
+        options: Options = _DEFAULT,
     ) -> RemoteWorker:
         """A worker that has started the graph."""
         worker = await self.launch(environment)
-        await self.start_on(worker, graph, environment, threads=threads)
+        await self.start_on(worker, graph, environment, options=options)
         return worker
 
     async def start_on(
@@ -70,7 +72,7 @@ class Launching:
         graph: Graph | bytes,
         environment: Mapping[str, str] | None = None,
         *,
-        threads: int = 0,
+        options: Options = _DEFAULT,
     ) -> None:
         """Start the graph on a worker that is there."""
         code = graph if isinstance(graph, bytes) else graph.dumps()
@@ -81,7 +83,7 @@ class Launching:
             version=1,
             code_path=path,
             code_size=len(code),
-            threads=threads,
+            options=options,
             environment=environment or {},
             zero=time.monotonic(),
         )

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from pipelined.core.options import Options
 from tests.nursery.launching import Launching, call, graph_of, source_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -59,7 +60,7 @@ async def test_parallel_operations_have_the_threads_of_a_fresh_process(shared: L
 
 
 async def test_a_deployment_may_choose_its_threads(shared: Launching) -> None:
-    worker = await shared.start(graph_of(threads_of_libraries), threads=3)
+    worker = await shared.start(graph_of(threads_of_libraries), options=Options(threads=3))
     assert (await call(worker))["torch"] == 3
 
 

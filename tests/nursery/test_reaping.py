@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from pipelined.nursery.reaping import is_subreaper
+from pipelined.worker.offspring import is_subreaper
 from tests.nursery.launching import launching
 
 

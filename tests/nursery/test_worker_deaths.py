@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from pipeline import Pipeline, Variable, pipe
 from pipelined.core.errors import Exit, RunFailed, WorkerDied
 from tests.nursery.launching import Launching, call, ended, graph_of
-from tests.nursery.user_code import identity, pause, start_child
+from tests.nursery.user_code import hide_children, identity, pause, start_child
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -121,6 +123,26 @@ async def test_the_children_of_a_worker_do_not_outlive_it(shared: Launching) -> 
     os.kill(worker.pid, signal.SIGKILL)
     await worker.exited
     await ended(child)
+
+
+@pytest.mark.parametrize("end", ["killed", "stopped", "left", "exec"])
+async def test_what_a_worker_has_hidden_does_not_outlive_it(
+    shared: Launching, tmp_path: Path, end: str
+) -> None:
+    # A variable that is read at import.
+    environment = {"HF_HOME": str(tmp_path)} if end == "exec" else None
+    worker = await shared.start(graph_of(hide_children, str), environment)
+    hidden = await call(worker, str(tmp_path))
+    assert all(psutil.pid_exists(pid) for pid in hidden)
+    if end == "stopped":
+        await worker.stop(60)
+    elif end == "left":
+        worker.abandon()
+    else:
+        os.kill(worker.pid, signal.SIGKILL)
+    await worker.exited
+    for pid in hidden:
+        await ended(pid)
 
 
 def fork_and_return() -> int:

@@ -10,6 +10,7 @@ import inspect
 import os
 import re
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import pytest
 
 from pipeline import AsyncClient, Client, File, InputSchema, Variable, errors, pipe
 from pipeline.errors import InvalidInput, RunFailed
-from pipelined.core.deployment import QUEUE_LIMIT
+from pipelined.core.shared_limits import QUEUE_LENGTH
 from tests.e2e.test_crashes import wait_until
 from tests.sdk.pipes import same, scaled
 from tests.sdk.places import Here, InDaemon, Place, graph_of
@@ -32,7 +33,7 @@ class Options(InputSchema):
 def waits(ready: str, go: str) -> None:
     Path(ready).touch()
     while not Path(go).exists():
-        pass
+        time.sleep(0.005)
 
 
 class TestErrors:
@@ -150,7 +151,7 @@ class TestErrors:
                 # One more than may wait.
                 tasks = [
                     asyncio.create_task(client.run(started.name, str(ready), str(go)))
-                    for _ in range(QUEUE_LIMIT + 1)
+                    for _ in range(QUEUE_LENGTH + 1)
                 ]
                 done, others = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
                 for task in others:

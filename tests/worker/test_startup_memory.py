@@ -55,7 +55,9 @@ async def test_a_lack_of_memory_is_told_apart(
     of = path if startup is run_out_of_device else large
     error = await failure(small, starting(startup, itself, str(of)))
     assert isinstance(error, StartupOutOfMemory)
-    assert (error.cause, error.failure.type) == ("out_of_memory", type_)
+    of_device = startup in (run_out_of_device, run_out_of_torch)
+    cause = "device_out_of_memory" if of_device else "out_of_memory"
+    assert (error.cause, error.failure.type) == (cause, type_)
     assert error.failure.node == "Model.load"
     assert text in str(error)
     # What failed for want of memory was about a file: the message names it.

@@ -12,7 +12,22 @@ import typer
 
 from pipeline.cli import exit_codes, files, residency, runs, terminal, top, versions, worker_options
 from pipeline.cli.group import ErrorReportingGroup
-from pipeline.cli.options import Address, Inputs, Json, Name, OutputDir, Timeout, connect
+from pipeline.cli.options import (
+    Address,
+    Ca,
+    Cert,
+    Connection,
+    Inputs,
+    Json,
+    Key,
+    Name,
+    OutputDir,
+    Priority,
+    Timeout,
+    Tls,
+    TokenFile,
+    connect,
+)
 
 app = typer.Typer(
     cls=ErrorReportingGroup,
@@ -26,9 +41,23 @@ app = typer.Typer(
 
 
 @app.callback()
-def common(context: typer.Context, address: Address = None) -> None:
+def common(
+    context: typer.Context,
+    address: Address = None,
+    token_file: TokenFile = None,
+    tls: Tls = False,
+    ca: Ca = None,
+    cert: Cert = None,
+    key: Key = None,
+) -> None:
     """Deploy pipelines to a daemon and run them."""
-    context.obj = address
+    token = None
+    if token_file is not None:
+        # Imports gRPC, for which --help does not wait.
+        from pipeline._credentials import read_token
+
+        token = read_token(token_file)
+    context.obj = Connection(address, token, tls, ca, cert, key)
 
 
 @app.command()
@@ -144,6 +173,7 @@ def run(
     inputs: Inputs = None,
     json: Json = False,
     timeout: Timeout = None,
+    priority: Priority = 0,
     output_dir: OutputDir = Path(),
     address: Address = None,
 ) -> None:
@@ -163,10 +193,10 @@ def run(
         names = printing.names(schema.outputs)
         values = arguments.parse(schema, inputs or [])
         if printing.streams(schema):
-            with closing(client._stream(name, (), values, timeout)) as messages:
+            with closing(client._stream(name, (), values, timeout, priority)) as messages:
                 printing.print_stream(client, names, bars.until(messages), output_dir, as_json=json)
             return
-        response = client._run(name, (), values, timeout)
+        response = client._run(name, (), values, timeout, priority)
         bars.close()
         printing.print_outputs(client, name, names, response, output_dir, as_json=json)
 
@@ -275,6 +305,33 @@ def info(context: typer.Context, json: Json = False, address: Address = None) ->
         terminal.print_json(plain)
     else:
         terminal.print_rows(printing.info_table(where, found))
+
+
+@app.command()
+def drain(
+    context: typer.Context,
+    seconds: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            metavar="SECONDS",
+            help="How long runs may take to end. Default: what the daemon is configured with.",
+            show_default=False,
+        ),
+    ] = None,
+    json: Json = False,
+    address: Address = None,
+) -> None:
+    """Stop the daemon: it takes no more work, lets runs end, and exits."""
+    with connect(context, address) as client, terminal.waiting("draining the daemon"):
+        drained = client.drain(seconds)
+    if json:
+        terminal.print_json(asdict(drained))
+    else:
+        text = f"drained in {drained.seconds:.1f} s"
+        if drained.unfinished_runs:
+            text += f"; runs that were ended unfinished: {drained.unfinished_runs}"
+        terminal.print_text(text)
 
 
 runs.add_to(app)

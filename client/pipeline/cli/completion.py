@@ -9,11 +9,11 @@ __all__ = ["deployments"]
 
 def deployments(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
     """Return the deployments whose names begin so, with their states; none without a daemon."""
-    from pipeline.client import Client
+    from pipeline.cli.options import connect
     from pipeline.errors import PipelineError
 
     try:
-        with Client(context.params.get("address") or context.obj) as client:
+        with connect(context, context.params.get("address")) as client:
             found = client.list()
     except PipelineError:
         return []

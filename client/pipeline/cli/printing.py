@@ -158,7 +158,7 @@ def deployments_table(
 
 def runs_table(found: Iterable[RunInfo]) -> Table:
     """Make the table of ``pipeline runs``."""
-    table = _plain_table("RUN", "DEPLOYMENT", "STATE", "AGE", "TOOK", "FAILURE")
+    table = _plain_table("RUN", "DEPLOYMENT", "STATE", "AGE", "TOOK", "ATTEMPTS", "FAILURE")
     now = datetime.now(timezone.utc)
     for each in found:
         lines = each.message.splitlines()
@@ -168,6 +168,7 @@ def runs_table(found: Iterable[RunInfo]) -> Table:
             Text(each.state, style=_RUN_COLOURS.get(each.state, "")),
             _age((now - each.created_at).total_seconds()),
             duration(each.execution_seconds) if each.execution_seconds else "",
+            str(each.attempts),
             Text(f"{each.reason} {lines[0] if lines else ''}".strip()),
         )
     return table
@@ -233,6 +234,13 @@ def info_table(address: str, info: DaemonInfo) -> Table:
         "version": f"{info.version} (API {info.api_version})",
         "process": f"{info.pid}, for {age}",
         "python": info.python_version,
+        "your role": f"{info.role} (token {info.caller})" if info.caller else info.role,
+        "workers": ", ".join(
+            (
+                f"user {info.worker_user}" if info.worker_user else "the daemon's user",
+                f"Landlock {info.landlock_abi}" if info.landlock_abi else "no Landlock",
+            )
+        ),
         "features": ", ".join(info.features),
         "largest message": size(info.max_message_bytes),
         "nursery": f"{nursery.state}, process {nursery.pid}, {nursery.restarts} restarts",
@@ -241,6 +249,8 @@ def info_table(address: str, info: DaemonInfo) -> Table:
         else "",
         "not preloaded": "; ".join(nursery.failed),
         "workers by exec": nursery.exec_reason,
+        "not serving": info.not_serving_reason,
+        "memory is watched": nursery.memory_watched,
     }
     table = Table.grid(padding=(0, 2))
     for label, text in rows.items():

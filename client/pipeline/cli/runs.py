@@ -15,6 +15,7 @@ from pipeline.cli.options import (
     Name,
     OptionalName,
     OutputDir,
+    Priority,
     Timeout,
     connect,
 )
@@ -47,6 +48,13 @@ def submit(
         str | None,
         typer.Option("--idempotency-key", metavar="KEY", help="The same key is the same run."),
     ] = None,
+    priority: Priority = 0,
+    at_least_once: Annotated[
+        bool,
+        typer.Option(
+            "--at-least-once", help="Execute it again if its process, or the daemon, dies."
+        ),
+    ] = False,
     address: Address = None,
 ) -> None:
     """Begin a run without waiting for it, and print its id. `pipeline result` waits for it."""
@@ -58,7 +66,8 @@ def submit(
         connect(context, address, bars.uploaded) as client,
     ):
         values = arguments.parse(client._schema(name), inputs or [])
-        run = client._submit(name, values, timeout, idempotency_key)
+        delivery = "at_least_once" if at_least_once else "at_most_once"
+        run = client._submit(name, values, timeout, idempotency_key, priority, delivery)
     if json:
         terminal.print_json(_json(run))
     else:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 import typer
 
+from pipelined.listening import ListenAddress, parse_listen_address
 from pipelined.units import parse_duration, parse_pinned_size, parse_size
-from pipelined_api.address import Address, parse_address
 
 Value = TypeVar("Value")
 
@@ -26,7 +27,12 @@ def parser(parse: Callable[[str], Value]) -> Callable[[object], Value]:
     return parsed
 
 
-address: Callable[[object], Address] = parser(parse_address)
+def path(value: Path | None) -> str | None:
+    """A path as the settings take it."""
+    return None if value is None else str(value)
+
+
+address: Callable[[object], ListenAddress] = parser(parse_listen_address)
 duration: Callable[[object], float] = parser(parse_duration)
 size: Callable[[object], int] = parser(parse_size)
 pinned_size: Callable[[object], int] = parser(parse_pinned_size)

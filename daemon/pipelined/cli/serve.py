@@ -9,9 +9,9 @@ import typer
 
 from pipelined import configuration
 from pipelined.cli import options
+from pipelined.listening import ListenAddress
 from pipelined.settings import LogFormat, Settings
 from pipelined.units import LEAST_PINNED_BYTES
-from pipelined_api.address import Address
 from pipelined_api.url_hosts import OPTION, InvalidUrlHost, UrlHosts
 
 # What applies if nobody says anything, but for what depends on the environment.
@@ -37,11 +37,14 @@ def serve(
         ),
     ] = None,
     address: Annotated[
-        list[Address] | None,
+        list[ListenAddress] | None,
         typer.Option(
             parser=options.address,
             metavar="ADDRESS",
-            help="unix:/path or host:port (loopback only); may be repeated. "
+            help="unix:/path or host:port; may be repeated. With ,role=run|deploy|admin it says "
+            "what callers may do at most who come in there (admin), with ,mode=0660 and "
+            ",group=NAME who may use the socket. TCP wants tokens always, and TLS unless on a "
+            "loopback address. "
             "Default: $PIPELINED_ADDRESS, else $XDG_RUNTIME_DIR/pipelined.sock, "
             "else /run/pipelined/pipelined.sock.",
         ),
@@ -51,6 +54,28 @@ def serve(
         typer.Option(
             help="Where deployments are kept. "
             "Default: $STATE_DIRECTORY, else $XDG_STATE_HOME/pipelined."
+        ),
+    ] = None,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Where the tokens of callers are (`pipelined token`). Default: "
+            "$CREDENTIALS_DIRECTORY/tokens, else tokens in the state directory.",
+        ),
+    ] = None,
+    tls_cert: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Certificate of the TCP listeners, with its chain; PEM."),
+    ] = None,
+    tls_key: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Private key of the certificate; PEM.")
+    ] = None,
+    tls_client_ca: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Clients need certificates of these authorities (mutual TLS); PEM.",
         ),
     ] = None,
     preload: Annotated[
@@ -66,6 +91,14 @@ def serve(
             min=0.0,
             help="How long runs may take to end when the daemon stops. "
             f"Default: {_DEFAULTS.daemon.drain:.0f}.",
+        ),
+    ] = None,
+    worker_user: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="The user that workers run as, if the daemon may start processes as others. "
+            "Default: the daemon's own.",
         ),
     ] = None,
     pinned_memory: Annotated[
@@ -167,11 +200,16 @@ def serve(
     """Serve until SIGTERM or Ctrl-C; a second one stops without waiting for runs."""
     given = {
         "daemon.addresses": address or None,
-        "daemon.state_directory": None if state_dir is None else str(state_dir),
+        "daemon.state_directory": options.path(state_dir),
         "daemon.drain": drain_seconds,
+        "tokens.file": options.path(token_file),
+        "tls.cert": options.path(tls_cert),
+        "tls.key": options.path(tls_key),
+        "tls.client_ca": options.path(tls_client_ca),
         "log.format": log_format,
         "log.debug": debug,
         "nursery.preload": preload or None,
+        "workers.user": worker_user,
         "weights.pinned_memory": pinned_memory,
         "weights.device_memory": device_memory,
         "files.max_size": file_max_size,
@@ -182,8 +220,12 @@ def serve(
         "runs.store_size": run_store_size,
         "urls.allow_hosts": allow_url_host or None,
     }
+
+    def load() -> Settings:
+        return configuration.load(config or configuration.default_file(), given)
+
     try:
-        settings = configuration.load(config or configuration.default_file(), given)
+        settings = load()
     except configuration.ConfigurationError as error:
         typer.echo(f"pipelined: {error}", err=True)
         raise typer.Exit(1) from None
@@ -192,13 +234,14 @@ def serve(
 
     from pipelined.app import serve as serve_daemon
     from pipelined.core.errors import StorageFailed
+    from pipelined.isolation import IsolationError
     from pipelined.observe.logs import configure
     from pipelined.rpc.listener import ListenError
     from pipelined.store.directory import StateDirectoryError
 
     configure(settings.log.format, debug=settings.log.debug)
     try:
-        uvloop.run(serve_daemon(settings))
-    except (ListenError, StateDirectoryError, StorageFailed) as error:
+        uvloop.run(serve_daemon(settings, load))
+    except (IsolationError, ListenError, StateDirectoryError, StorageFailed) as error:
         typer.echo(f"pipelined: {error}", err=True)
         raise typer.Exit(1) from None

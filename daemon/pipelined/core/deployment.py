@@ -5,29 +5,34 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipelined.core.errors import (
     DomainError,
     Failure,
+    NurseryUnavailable,
     QueueFull,
     ShuttingDown,
+    StartupFailed,
+    WaitTooLong,
     WorkerDied,
 )
 from pipelined.core.files import StoredFile
-from pipelined.core.free_instances import FreeInstances
-from pipelined.core.instance import Instance
+from pipelined.core.instance import DEATHS_IN_A_ROW, Instance
 from pipelined.core.ports import RunResult, RunStream, Worker, WorkerLauncher
+from pipelined.core.run_queue import RunQueue, Waiting
+from pipelined.core.run_times import Times
+from pipelined.core.scaler import IDLE_SECONDS, Scaler
+from pipelined.core.shared_limits import SharedLimits
 from pipelined.core.specification import Specification
 from pipelined.core.stages import Stage, Timeline
 from pipelined.core.states import State
 
-# Runs that may wait for one deployment, before more are refused.
-QUEUE_LIMIT = 1000
-# Weight of the newest run in the moving average of run times.
-RUN_TIME_WEIGHT = 0.2
+# Of fewer runs, or startups, than these nothing is concluded on what the next ones take.
+ENOUGH_RUNS = 8
+ENOUGH_STARTUPS = 2
 
 # The state of the whole is the first of these that some instance is in.
 _PRECEDENCE = (State.WARM, State.STARTING, State.ASLEEP, State.FAILED, State.COLD)
@@ -55,25 +60,41 @@ class Deployment:
         code_path: Path,
         launcher: WorkerLauncher,
         on_change: Callable[[Deployment], None],
+        shared: SharedLimits | None = None,
+        idle_seconds: float = IDLE_SECONDS,
     ) -> None:
         self.specification = specification
         self.runs_succeeded = 0
         self.runs_failed = 0
+        # Seconds since the epoch; 0 if nobody has asked for it, or it has been cooled since.
+        self.last_used_at = 0.0
         self._on_change = on_change
         self._instances = [
             Instance(specification, code_path, launcher, self)
             for _ in range(specification.options.max_instances)
         ]
-        self._free = FreeInstances()
-        self._active = 0
-        self._quiet = asyncio.Event()
-        self._quiet.set()
+        self._shared = shared or SharedLimits()
+        options = specification.options
+        length = options.queue_length
+        self._queue_limit = self._shared.limits.length if length is None else length
+        self._queue = RunQueue(
+            self._shared.concurrent_runs, options.max_instances, options.concurrent_runs
+        )
         self._closed: DomainError | None = None
         self._life = _Life()
         self._cooling: asyncio.Task[None] | None = None
         # Runs that came while the workers were being stopped.
         self._held_up = 0
-        self._mean_seconds = 0.0
+        self._run_times = Times(ENOUGH_RUNS)
+        self._startup_times = Times(ENOUGH_STARTUPS)
+        self._scaler = Scaler(
+            self._instances,
+            self._queue,
+            options,
+            self._run_times,
+            self._startup_times,
+            idle_seconds,
+        )
 
     @property
     def state(self) -> State:
@@ -86,7 +107,25 @@ class Deployment:
     @property
     def takes_runs(self) -> bool:
         """Whether a run sent now would be executed, be it after a startup."""
-        return self._closed is None and self.state is not State.FAILED
+        return (
+            self._closed is None
+            and self.state is not State.FAILED
+            and self._queue.waiting < max(1, self._queue_limit)
+            and self._held_up < max(1, self._queue_limit)
+        )
+
+    @property
+    def active_runs(self) -> int:
+        """Runs that wait for an instance or are being executed."""
+        return self._queue.active + self._held_up
+
+    @property
+    def stalled(self) -> bool:
+        """Whether runs wait though nothing that they wait for will come: a bug in the daemon."""
+        if not self._queue.callers or self._life.stopping:
+            return False
+        coming = any(i.state is State.WARM or i.starting for i in self._instances)
+        return self._queue.mismatched or not coming
 
     @property
     def failure(self) -> Failure | None:
@@ -116,18 +155,31 @@ class Deployment:
         return sum(instance.startups for instance in self._instances)
 
     async def warm(
-        self, on_stage: Callable[[Stage], None], seconds_left: float | None = None
+        self,
+        on_stage: Callable[[Stage], None],
+        seconds_left: float | None = None,
+        *,
+        speculative: bool = False,
     ) -> Timeline:
-        """Start every instance that is not warm, reporting stages as they end.
+        """Start as many instances as there have to be, reporting stages as they end.
+
+        Args:
+            on_stage: Gets the stages.
+            seconds_left: Until the caller's deadline; None without one.
+            speculative: Nobody has asked for it: it does not count as used.
 
         Raises:
             StartupFailed, WorkerDied, NurseryUnavailable: A startup failed.
             DeploymentCooled: It was cooled meanwhile.
             DeploymentDeleted, ShuttingDown: It is being stopped.
         """
-        life = await self._admitted()
-        startups = [instance.begin_startup(seconds_left) for instance in self._instances]
-        unsubscribe = [instance.listen(on_stage) for instance in self._instances]
+        await self._admitted()
+        life = self._life
+        if not speculative:
+            self.last_used_at = time.time()
+        chosen = self._scaler.chosen()
+        startups = [instance.begin_startup(seconds_left) for instance in chosen]
+        unsubscribe = [instance.listen(on_stage) for instance in chosen]
         try:
             for startup in startups:
                 await self._joined(startup, life)
@@ -137,6 +189,12 @@ class Deployment:
         timeline = self.timeline
         assert timeline is not None  # each startup has set one
         return timeline
+
+    def keep_minimum(self) -> None:
+        """Begin to start as many instances as are to be kept; how it goes its state tells."""
+        if self.specification.options.min_instances and self._closed is None:
+            with suppress(DomainError):
+                self._scaler.start(None, 0)
 
     async def _joined(self, startup: asyncio.Task[None], life: _Life) -> None:
         try:
@@ -154,35 +212,53 @@ class Deployment:
         seconds_left: float | None = None,
         files: Sequence[StoredFile] = (),
         on_begin: Callable[[], None] = lambda: None,
+        place: float = 0.0,
     ) -> RunResult:
         """Execute the graph once, on the first instance that is free; starts a cold one.
 
         A caller that is cancelled while it waits leaves the queue. One that is cancelled while its
         run is executed is released at once, and the worker is told; the instance takes the next run
-        when this one is over. The files are those that the request refers to, held by the caller.
-        ``on_begin`` is called when an instance has been found.
+        when this one is over, and gets another worker if that is not soon. The files are those that
+        the request refers to, held by the caller. ``on_begin`` is called when an instance has been
+        found. The place is that in the queue, see ``run_queue.rank``.
 
         Raises:
-            QueueFull: Too many runs wait already.
+            QueueFull, WaitingRunsTooLarge: Too many runs wait already.
+            WaitTooLong: Its turn would come after the caller's deadline.
             StartupFailed, WorkerDied, NurseryUnavailable: The instance could not be started.
             InvalidInput, RunFailed, OutputNotSendable, OutputTooLarge, WorkerDied: The run failed.
             DeploymentCooled: It was cooled, and the run did not end in time.
             DeploymentDeleted, ShuttingDown: It is being stopped.
         """
-        life = await self._admitted()
-        workers: list[Worker] = []
+        await self._admitted()
+        instance = await self._claim(seconds_left, len(request), place)
+        return await self.run_on(instance, run_id, request, files, on_begin)
+
+    async def run_on(
+        self,
+        instance: Instance,
+        run_id: str,
+        request: bytes,
+        files: Sequence[StoredFile] = (),
+        on_begin: Callable[[], None] = lambda: None,
+    ) -> RunResult:
+        """Execute the graph once, as ``run`` does, on an instance that the caller was given.
+
+        The instance is given back when the worker is done with the run.
+        """
+        life = self._life
 
         def begin(worker: Worker) -> asyncio.Future[RunResult]:
-            workers.append(worker)
             on_begin()
             return worker.run(run_id, request, files)
 
-        future = await self._begun(begin, seconds_left)
+        worker, future = self._begin(instance, begin)
         try:
             with self._deaths_told(life):
                 return await asyncio.shield(future)
         except asyncio.CancelledError:
-            workers[0].cancel(run_id)
+            worker.cancel(run_id)
+            self._kill_unless_over(instance, worker, future)
             raise
 
     async def stream(
@@ -193,17 +269,20 @@ class Deployment:
         seconds_left: float | None = None,
         files: Sequence[StoredFile] = (),
         on_begin: Callable[[], None] = lambda: None,
+        place: float = 0.0,
     ) -> RunResult:
         """Execute the graph once, as ``run`` does, and send its messages as they come.
 
         Returns the last one, too. What ``send`` does not take holds up the run. When it fails, or
         the caller is cancelled, the run is called back; the instance takes the next one when the
-        worker has heeded that.
+        worker has heeded that, or another worker has taken its place.
 
         Raises:
             As ``run``, after the messages before the failure, and what ``send`` raises.
         """
-        life = await self._admitted()
+        await self._admitted()
+        instance = await self._claim(seconds_left, len(request), place)
+        life = self._life
         streams: list[RunStream] = []
 
         def begin(worker: Worker) -> asyncio.Future[RunResult]:
@@ -211,8 +290,8 @@ class Deployment:
             streams.append(worker.stream(run_id, request, files))
             return streams[0].ended
 
+        worker, ended = self._begin(instance, begin)
         try:
-            ended = await self._begun(begin, seconds_left)
             with self._deaths_told(life):
                 while (message := await streams[0].next()) is not None:
                     await send(message)
@@ -220,13 +299,57 @@ class Deployment:
             await send(bytes(result.response))
             return result
         finally:
-            for stream in streams:
-                stream.cancel()
+            streams[0].cancel()
+            self._kill_unless_over(instance, worker, ended)
 
-    async def _admitted(self) -> _Life:
+    def reserve(self) -> None:
+        """Take a place in the queue for a durable run, for ``enqueue`` or ``unreserve``.
+
+        Raises:
+            QueueFull: Too many runs wait already.
+            DeploymentDeleted, ShuttingDown: It is being stopped.
+        """
+        if self._closed is not None:
+            raise self._closed.with_traceback(None)
+        if not self._queue.idle:
+            self._check_length()
+        self._queue.reserve()
+
+    def unreserve(self) -> None:
+        """Give up a place that was taken."""
+        self._queue.unreserve()
+
+    def enqueue(self, waiting: Waiting) -> None:
+        """Let a durable run wait for an instance, and see to it that there will be one.
+
+        It outlasts a cooling, and is refused when a startup fails, or when the deployment goes.
+        When the daemon stops nobody is told: it will be asked for again after the next start.
+        """
+        if self._closed is not None:
+            if not isinstance(self._closed, ShuttingDown):
+                waiting.refuse(self._closed)
+            return
+        self.last_used_at = time.time()
+        self._queue.add(waiting)
+        self._start_for_durable()
+
+    def hold_durable(self, seconds: float) -> None:
+        """Leave durable runs waiting for a while."""
+        self._queue.pause()
+        asyncio.get_running_loop().call_later(seconds, self._resume_durable)
+
+    def leave(self, waiting: Waiting) -> None:
+        """Let a durable run wait no longer."""
+        self._queue.remove(waiting)
+
+    def give_back(self, instance: Instance) -> None:
+        """Give back an instance on which nothing has been begun."""
+        self._queue.give_back(instance)
+
+    async def _admitted(self) -> None:
         """Wait until no workers are being stopped that may be started again afterwards."""
         while self._cooling is not None and self._closed is None:
-            if self._held_up >= QUEUE_LIMIT:
+            if self._held_up >= self._queue_limit:
                 raise self._queue_full(self._held_up)
             self._held_up += 1
             try:
@@ -235,25 +358,53 @@ class Deployment:
                 self._held_up -= 1
         if self._closed is not None:
             raise self._closed.with_traceback(None)
-        return self._life
 
-    async def _begun(
-        self,
-        begin: Callable[[Worker], asyncio.Future[RunResult]],
-        seconds_left: float | None,
-    ) -> asyncio.Future[RunResult]:
-        """Wait for a free instance and begin a run on it; returns what is done when it is over."""
-        self._active += 1
-        self._quiet.clear()
+    async def _claim(self, seconds_left: float | None, size: int, place: float) -> Instance:
+        """Wait for a free instance; the size is that of what waits in memory."""
+        self.last_used_at = time.time()
+        if (instance := self._queue.take()) is not None:
+            return instance
         try:
-            instance = await self._claim(seconds_left)
-            future = self._begin(instance, begin)
-        except BaseException as error:
-            self._run_over(error)
+            self._check_length()
+            self._scaler.start(seconds_left, self._queue.waiting + 1)
+            self._check_deadline(seconds_left, place)
+            self._shared.waiting_bytes.take(size, self._expected_wait(self._queue.waiting))
+            try:
+                return await self._queue.wait(place)
+            finally:
+                self._shared.waiting_bytes.give_back(size)
+        except BaseException:
+            self.runs_failed += 1
+            raise
+
+    def _begin(
+        self, instance: Instance, begin: Callable[[Worker], asyncio.Future[RunResult]]
+    ) -> tuple[Worker, asyncio.Future[RunResult]]:
+        """Begin a run on an instance that was given out; the future is done when it is over."""
+        worker = instance.worker
+        try:
+            if worker is None or instance.state is State.DRAINING:
+                # It was stopped in the turn of the loop in which it was handed over.
+                reason = self._life.reason
+                raise ShuttingDown() if reason is None else reason.with_traceback(None)
+            future = begin(worker)
+        except BaseException:
+            self.runs_failed += 1
+            self._queue.give_back(instance)
             raise
         started = time.monotonic()
         future.add_done_callback(lambda done: self._run_done(instance, started, done))
-        return future
+        return worker, future
+
+    def _kill_unless_over(
+        self, instance: Instance, worker: Worker, run: asyncio.Future[RunResult]
+    ) -> None:
+        """Have a worker that was told to end a run replaced, unless it heeds that soon."""
+        if run.done():
+            return
+        grace = self._shared.limits.kill_grace_seconds
+        kill = asyncio.get_running_loop().call_later(grace, instance.kill, worker)
+        run.add_done_callback(lambda _: kill.cancel())
 
     @contextmanager
     def _deaths_told(self, life: _Life) -> Iterator[None]:
@@ -269,14 +420,19 @@ class Deployment:
         """Refuse new runs with the reason, let those in progress end, then stop the workers.
 
         Runs that still wait or are executed when the grace period is over fail with it, too, or
-        with that of a cooling that began before.
+        with that of a cooling that began before. Durable runs that wait are left alone if the
+        daemon stops.
         """
         if self._closed is None:
             self._closed = reason
+            if isinstance(reason, ShuttingDown):
+                self._queue.pause()
             self._on_change(self)
         await self._stop_workers(reason, grace_seconds)
         if self._cooling is not None:
             await asyncio.wait({self._cooling})
+        if not isinstance(self._closed, ShuttingDown):
+            self._queue.refuse_durable(reason)
 
     def begin_cooling(self, reason: DomainError, grace_seconds: float) -> asyncio.Task[None]:
         """Let runs in progress end, then stop the workers; or join the cooling in progress.
@@ -291,6 +447,8 @@ class Deployment:
         if self._closed is not None:
             raise self._closed.with_traceback(None)
         if self._cooling is None:
+            # They start the workers again afterwards.
+            self._queue.pause()
             self._cooling = asyncio.create_task(self._cool(reason, grace_seconds), name="cooling")
             self._on_change(self)
         return self._cooling
@@ -302,74 +460,83 @@ class Deployment:
             self._life = _Life()
             self._cooling = None
             self._on_change(self)
+            self._resume_durable()
 
     async def _stop_workers(self, reason: DomainError, grace_seconds: float) -> None:
         life = self._life
         if life.reason is None:
             life.reason = reason
         try:
-            await asyncio.wait_for(self._quiet.wait(), grace_seconds)
+            await asyncio.wait_for(self._queue.quiet.wait(), grace_seconds)
         except asyncio.TimeoutError:
-            self._free.fail_waiting(life.reason)
+            self._queue.refuse_callers(life.reason)
+            if self._closed is not None and not self._queue.paused:
+                self._queue.refuse_durable(life.reason)
         life.stopping = True
+        self._scaler.close()
         await asyncio.gather(*(instance.stop() for instance in self._instances))
 
     def instance_changed(self, instance: Instance) -> None:
         """See InstanceOwner."""
         if instance.state is not State.WARM:
-            self._free.withdraw(instance)
+            self._queue.withdraw(instance)
         self._on_change(self)
 
     def instance_ready(self, instance: Instance) -> None:
-        """See InstanceOwner: hands the instance to whoever waits longest."""
-        self._free.give(instance)
+        """See InstanceOwner: hands the instance to whoever is the next."""
+        if instance.timeline is not None:
+            self._startup_times.add(time.monotonic() - instance.timeline.zero)
+        self._queue.give(instance)
+        self._scaler.freed(instance)
 
     def instance_failed(self, instance: Instance, error: DomainError) -> None:
         """See InstanceOwner: unless another instance can serve them, those who wait are told."""
-        if self.state not in (State.WARM, State.STARTING):
-            self._free.fail_waiting(error)
+        if self.state in (State.WARM, State.STARTING):
+            return
+        self._queue.refuse_callers(error)
+        if isinstance(error, StartupFailed) or instance.failures_in_a_row >= DEATHS_IN_A_ROW:
+            self._queue.refuse_durable(error)
+        elif self._queue.durable:
+            # Nothing says that the code is to blame.
+            delay = error.retry_after if isinstance(error, NurseryUnavailable) else 0.0
+            asyncio.get_running_loop().call_later(delay, self._start_for_durable)
 
-    def _begin(
-        self, instance: Instance, begin: Callable[[Worker], asyncio.Future[RunResult]]
-    ) -> asyncio.Future[RunResult]:
-        worker = instance.worker
-        if worker is None or instance.state is State.DRAINING:
-            # It was stopped in the turn of the loop in which it was handed over.
-            reason = self._life.reason
-            raise ShuttingDown() if reason is None else reason.with_traceback(None)
-        try:
-            return begin(worker)
-        except BaseException:
-            self._free.give_back(instance)
-            raise
-
-    async def _claim(self, seconds_left: float | None) -> Instance:
-        if (instance := self._free.take()) is not None:
-            return instance
-        if self._free.waiting >= QUEUE_LIMIT:
-            raise self._queue_full(self._free.waiting)
-        self._start_more(seconds_left)
-        return await self._free.wait()
+    def _check_length(self) -> None:
+        if self._queue.waiting >= self._queue_limit:
+            raise self._queue_full(self._queue.waiting)
 
     def _queue_full(self, waiting: int) -> QueueFull:
-        wait = self._mean_seconds * waiting / len(self._instances)
-        return QueueFull(self.specification.name, QUEUE_LIMIT, max(1.0, wait))
+        wait = self._expected_wait(waiting)
+        return QueueFull(self.specification.name, self._queue_limit, wait)
 
-    def _start_more(self, seconds_left: float | None) -> None:
-        """Start the instances that are not warm; fails only if none is left to wait for."""
-        refusal: DomainError | None = None
-        startable = 0
-        for instance in self._instances:
-            if instance.state is State.WARM:
-                startable += 1
-                continue
-            try:
-                instance.begin_startup(seconds_left)
-                startable += 1
-            except DomainError as error:
-                refusal = error
-        if refusal is not None and startable == 0:
-            raise refusal
+    def _expected_wait(self, waiting: int) -> float:
+        """Seconds in which so many runs are executed, at least one."""
+        return max(1.0, self._run_times.mean * waiting / max(1, self._scaler.live))
+
+    def _check_deadline(self, seconds_left: float | None, place: float) -> None:
+        """Refuse what cannot be in time, were all as fast as the fastest of late."""
+        if seconds_left is None:
+            return
+        rounds = self._queue.ahead(place) // len(self._instances)
+        wait = rounds * self._run_times.least
+        if self.state is not State.WARM:
+            timeline = self.timeline
+            since = 0.0
+            if self.state is State.STARTING and timeline is not None:
+                since = time.monotonic() - timeline.zero
+            wait += max(0.0, self._startup_times.least - since)
+        if wait > seconds_left:
+            raise WaitTooLong(self.specification.name, wait, seconds_left)
+
+    def _resume_durable(self) -> None:
+        if self._closed is None and self._cooling is None:
+            self._queue.resume()
+            self._start_for_durable()
+
+    def _start_for_durable(self) -> None:
+        """Start instances for durable runs that wait, unless the workers are being stopped."""
+        if self._queue.durable and not self._queue.paused and self._closed is None:
+            self._scaler.start(None, self._queue.waiting)
 
     def _run_done(
         self, instance: Instance, started: float, done: asyncio.Future[RunResult]
@@ -377,15 +544,10 @@ class Deployment:
         ended = time.monotonic()
         error = done.exception()
         instance.run_ended(started, ended, well=not isinstance(error, WorkerDied))
-        self._mean_seconds += RUN_TIME_WEIGHT * (ended - started - self._mean_seconds)
-        self._run_over(error)
-        self._free.give_back(instance)
-
-    def _run_over(self, error: BaseException | None) -> None:
+        self._run_times.add(ended - started)
         if error is None:
             self.runs_succeeded += 1
         else:
             self.runs_failed += 1
-        self._active -= 1
-        if self._active == 0:
-            self._quiet.set()
+        self._queue.give_back(instance)
+        self._scaler.freed(instance)

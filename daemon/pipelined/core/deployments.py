@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import replace
 from typing import TypeVar
+from weakref import WeakKeyDictionary
 
 from pipelined.core import references
 from pipelined.core.deployment import Deployment
@@ -25,7 +26,10 @@ from pipelined.core.errors import (
 )
 from pipelined.core.ports import DeploymentStore, WorkerLauncher
 from pipelined.core.references import Pointer
+from pipelined.core.scaler import IDLE_SECONDS
+from pipelined.core.shared_limits import SharedLimits
 from pipelined.core.specification import Specification, validate
+from pipelined.core.states import State
 from pipelined.core.versions import Catalogue, Versions
 
 # How long the runs of what is replaced, cooled or deleted may take to end.
@@ -48,6 +52,11 @@ class Deployments(Catalogue):
         on_change: Called with a name and its newest version, when its state is another one now, and
             with the name and None when it is gone.
         versions_kept: Newest versions of a name that are kept, at least 1.
+        shared: What they share.
+        idle_seconds: After which an instance that is more than needed is stopped.
+
+    Attributes:
+        versions_kept: May be set; surplus ones are forgotten with the next change of their name.
     """
 
     def __init__(
@@ -56,18 +65,25 @@ class Deployments(Catalogue):
         launcher: WorkerLauncher,
         on_change: Callable[[str, Deployment | None], None],
         versions_kept: int,
+        shared: SharedLimits,
+        idle_seconds: float = IDLE_SECONDS,
     ) -> None:
         super().__init__()
         self._store = store
         self._launcher = launcher
         self._on_change = on_change
-        self._versions_kept = versions_kept
+        self.versions_kept = versions_kept
+        self._shared = shared
+        self._idle_seconds = idle_seconds
         self._changing = asyncio.Lock()
         # Of versions that were deleted or forgotten.
         self._drains: dict[asyncio.Task[None], Deployment] = {}
         # Changes of the store and of ``_by_name`` together: they go on when their caller leaves.
         self._changes: set[asyncio.Task[object]] = set()
         self._closed = False
+        self._startups_over = asyncio.Event()
+        # The ``last_used_at`` that the store has.
+        self._uses_kept: WeakKeyDictionary[Deployment, float] = WeakKeyDictionary()
 
     async def recover(self) -> int:
         """Bring back what the store has, all of it cold; returns how many names.
@@ -82,6 +98,9 @@ class Deployments(Catalogue):
             versions.add(self._made(specification))
         for pointer in await self._store.pointers():
             self._by_name[pointer.name].pointers[pointer.tag] = pointer
+        for (name, version), used_at in (await self._store.last_uses()).items():
+            deployment = self._by_name[name].by_number[version]
+            deployment.last_used_at = self._uses_kept[deployment] = used_at
         for versions in self._by_name.values():
             # A crash, or another limit since, may have left more than is kept.
             await self._forget_surplus(versions)
@@ -123,6 +142,8 @@ class Deployments(Catalogue):
         deployment = self.get(reference, field)
         specification = deployment.specification
         reason = DeploymentCooled(specification.name, specification.version)
+        # Who wants it cold now does not want it warm after a restart.
+        deployment.last_used_at = 0.0
         await asyncio.shield(deployment.begin_cooling(reason, DRAIN_SECONDS))
         return deployment
 
@@ -171,8 +192,46 @@ class Deployments(Catalogue):
         """
         await self._to_end(self._unpoint(pointer, unlock))
 
+    async def keep_uses(self) -> None:
+        """Let the store have when each was used last, in one write, if that has changed.
+
+        Raises:
+            StorageFailed: It has not been kept; the next call tries again.
+        """
+        used = {
+            deployment: deployment.last_used_at
+            for deployment in self.list(all_versions=True)
+            if deployment.last_used_at != self._uses_kept.get(deployment, 0.0)
+        }
+        if not used:
+            return
+        await self._store.set_last_uses(
+            {
+                (deployment.specification.name, deployment.specification.version): at
+                for deployment, at in used.items()
+            }
+        )
+        self._uses_kept.update(used)
+
+    async def quiet(self) -> None:
+        """Wait until no instance of any deployment is being started."""
+        while any(d.state is State.STARTING for d in self.list(all_versions=True)):
+            self._startups_over.clear()
+            await self._startups_over.wait()
+
+    @property
+    def active_runs(self) -> int:
+        """Runs that wait for an instance or are being executed."""
+        return sum(
+            deployment.active_runs
+            for deployment in {*self.list(all_versions=True), *self._drains.values()}
+        )
+
     async def close(self, drain_seconds: float) -> None:
-        """Refuse new work, let runs in progress end, and stop all workers."""
+        """Refuse new work, let runs in progress end, and stop all workers.
+
+        Called again, the time is what that call says if that is sooner.
+        """
         self._closed = True
         reason: DomainError = ShuttingDown()
         draining = [*self.list(all_versions=True), *self._drains.values()]
@@ -206,6 +265,7 @@ class Deployments(Catalogue):
                 deployment = self._made(specification)
                 versions.add(deployment)
                 self._changed(deployment)
+                deployment.keep_minimum()
                 if before is not None:
                     self._let_cool(versions, before, number)
                 await self._forget_surplus(versions)
@@ -298,9 +358,18 @@ class Deployments(Catalogue):
 
     def _made(self, specification: Specification) -> Deployment:
         code_path = self._store.code_path(specification.code)
-        return Deployment(specification, code_path, self._launcher, self._changed)
+        return Deployment(
+            specification,
+            code_path,
+            self._launcher,
+            self._changed,
+            self._shared,
+            self._idle_seconds,
+        )
 
     def _changed(self, deployment: Deployment) -> None:
+        if deployment.state is not State.STARTING:
+            self._startups_over.set()
         name = deployment.specification.name
         versions = self._by_name.get(name)
         # What became of an older version is not what the name stands for.
@@ -315,7 +384,7 @@ class Deployments(Catalogue):
         deployment.begin_cooling(reason, DRAIN_SECONDS)
 
     async def _forget_surplus(self, versions: Versions) -> None:
-        for deployment in versions.surplus(self._versions_kept):
+        for deployment in versions.surplus(self.versions_kept):
             # It is only kept too long if this fails; the next change tries again.
             with contextlib.suppress(StorageFailed):
                 await self._forget(versions, deployment)

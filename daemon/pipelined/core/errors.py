@@ -26,28 +26,39 @@ The edge (``rpc/status.py``) maps each of them to a gRPC status in one table; no
       │   └─ StartupOutOfMemory  it needed more memory than there is or may be
       ├─ RunNotFound             no run of that id is remembered
       ├─ RunFailed               a node raised
+      │   ├─ RunOutOfMemory      it raised because the host had no memory for it
+      │   └─ DeviceOutOfMemory   it raised because a device had no memory for it
       ├─ RunCancelled            the run was ended before it was over
       ├─ RunTimedOut             its time was over before it was
+      ├─ RunInterrupted          the daemon ended under it, and it is not executed again
       ├─ OutputsNotKept          the outputs of the run are not here
       ├─ KeyReused               an idempotency key was given for two different things
       ├─ OutputNotSendable       an output is of a type that cannot cross the wire
       ├─ OutputTooLarge          the outputs exceed the message limit
       ├─ WorkerDied              the worker's process ended under a run or a startup
+      │   ├─ WorkerOutOfMemory   it took more memory than its limit, and was killed
+      │   ├─ HostOutOfMemory     the machine had no memory left, and the system killed it
+      │   └─ CpuTimeExceeded     its run took more time on processors than its limit
       ├─ NurseryUnavailable      no worker can be started now
       ├─ QueueFull               too many runs wait for this deployment
+      ├─ WaitTooLong             the run would have to wait until after its deadline
+      ├─ WaitingRunsTooLarge     the runs that wait take all the memory that they may
       ├─ ShuttingDown            the daemon is stopping
       ├─ StorageFailed           the state directory cannot be written
       ├─ FileMissing             no content of that digest is here
       ├─ FileInUse               a content that is to be deleted is being used
       ├─ FileTooLarge            a file has more bytes than the limit
       ├─ FilesFull               the store of files has no room that it could make
-      └─ FileDigestMismatch      the content that arrived is not the one that was announced
+      ├─ UploadStalled           a sender has stopped in the middle of an upload
+      ├─ FileDigestMismatch      the content that arrived is not the one that was announced
+      └─ AccessRefused           who calls may not do this (see core/access.py)
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
 
 # Of what there is in place of what was asked for.
 _MOST_LISTED = 8
@@ -270,8 +281,8 @@ class StartupFailed(DomainError):
     """A startup node, or the loading of the code, failed.
 
     Attributes:
-        cause: Stable name of what failed: "node", "code", "missing_import", "weights", "device" or
-            "out_of_memory".
+        cause: Stable name of what failed: "node", "code", "missing_import", "weights", "device",
+            "out_of_memory" or "device_out_of_memory".
         subject: Of a missing import, the module.
         retry_after: Seconds until another try is made; None if it may be made at once.
     """
@@ -300,9 +311,15 @@ class StartupOutOfMemory(StartupFailed):
     """A startup needed more memory, of the host or of a device, than there is or may be."""
 
     def __init__(
-        self, deployment: str, failure: Failure, *, retry_after: float | None = None
+        self,
+        deployment: str,
+        failure: Failure,
+        *,
+        of_device: bool = False,
+        retry_after: float | None = None,
     ) -> None:
-        super().__init__(deployment, failure, cause="out_of_memory", retry_after=retry_after)
+        cause = "device_out_of_memory" if of_device else "out_of_memory"
+        super().__init__(deployment, failure, cause=cause, retry_after=retry_after)
 
 
 class RunFailed(DomainError):
@@ -313,6 +330,14 @@ class RunFailed(DomainError):
         super().__init__(f"the run failed{where}: {failure.type}: {failure.message}")
         self.run_id = run_id
         self.failure = failure
+
+
+class RunOutOfMemory(RunFailed):
+    """A node raised MemoryError, or its like: the host had no memory for it."""
+
+
+class DeviceOutOfMemory(RunFailed):
+    """A node raised because a device had no memory for it."""
 
 
 class RunNotFound(DomainError):
@@ -338,6 +363,19 @@ class RunTimedOut(DomainError):
         super().__init__(f"the run had not ended {seconds:g} s after it was submitted")
         self.run_id = run_id
         self.seconds = seconds
+
+
+class RunInterrupted(DomainError):
+    """The daemon ended while the run was executed, and it may not be executed again."""
+
+    def __init__(self, run_id: str, attempts: int) -> None:
+        again = "" if attempts == 1 else f", {attempts} times,"
+        super().__init__(
+            f"the daemon ended{again} while the run was executed; it may have had effects, and is "
+            "not executed again"
+        )
+        self.run_id = run_id
+        self.attempts = attempts
 
 
 class OutputsNotKept(DomainError):
@@ -379,19 +417,45 @@ class OutputTooLarge(DomainError):
         self.limit = limit
 
 
+class Excess(Enum):
+    """What a process was killed for having too much of."""
+
+    MEMORY = "memory"
+    HOST_MEMORY = "host memory"
+    CPU_TIME = "cpu time"
+
+
 @dataclass(frozen=True, slots=True)
 class Exit:
     """How a process ended: by a signal (its name, such as "SIGKILL") or with an exit code.
 
-    Both are None if nobody could tell. The cause is what it could still say of it, if anything.
+    Both are None if nobody could tell.
+
+    Attributes:
+        cause: What it could still say of it, if anything.
+        excess: What it had too much of, if it was killed for that.
+        limit: Of that, in bytes or seconds; 0 for the memory of the machine.
+        printed: The last lines that it printed.
     """
 
     signal: str | None = None
     exit_code: int | None = None
     cause: str | None = None
+    excess: Excess | None = None
+    limit: float = 0.0
+    printed: tuple[str, ...] = field(default=(), compare=False)
 
     def describe(self) -> str:
         """Say it in words: "killed by SIGKILL", "exited with code 3"."""
+        if self.excess is Excess.MEMORY:
+            return (
+                "killed: with what it had started it took more memory than its limit of "
+                f"{self.limit:.0f} bytes"
+            )
+        if self.excess is Excess.CPU_TIME:
+            return f"killed: its run took more than {self.limit:g} s of time on processors"
+        if self.excess is Excess.HOST_MEMORY:
+            return f"killed by {self.signal}: the machine had no memory left"
         if self.signal is not None:
             return f"killed by {self.signal}"
         if self.exit_code is not None:
@@ -409,6 +473,37 @@ class WorkerDied(DomainError):
         self.exit = exit_
         self.run_id = run_id
 
+    @staticmethod
+    def of(exit_: Exit, run_id: str = "") -> WorkerDied:
+        """The error that tells this end."""
+        kind = _OF_EXCESS.get(exit_.excess, WorkerDied)
+        return kind(exit_, run_id)
+
+    def failure(self) -> Failure:
+        """The same as a failure of a startup; what it printed last stands for the traceback."""
+        printed = "".join(f"{line}\n" for line in self.exit.printed)
+        traceback = f"The worker printed last:\n{printed}" if printed else ""
+        return Failure(type(self).__name__, str(self), traceback)
+
+
+class WorkerOutOfMemory(WorkerDied):
+    """The worker, with what it had started, took more memory than its deployment's limit."""
+
+
+class HostOutOfMemory(WorkerDied):
+    """The machine, or what the daemon may have of it, had no memory left."""
+
+
+class CpuTimeExceeded(WorkerDied):
+    """A run took more time on processors than its deployment's limit."""
+
+
+_OF_EXCESS: Mapping[Excess | None, type[WorkerDied]] = {
+    Excess.MEMORY: WorkerOutOfMemory,
+    Excess.HOST_MEMORY: HostOutOfMemory,
+    Excess.CPU_TIME: CpuTimeExceeded,
+}
+
 
 class NurseryUnavailable(DomainError):
     """No worker can be started now; trying again may help."""
@@ -425,6 +520,30 @@ class QueueFull(DomainError):
     def __init__(self, deployment: str, limit: int, retry_after: float) -> None:
         super().__init__(f"{limit} runs already wait for {deployment!r}, which is the limit")
         self.deployment = deployment
+        self.limit = limit
+        self.retry_after = retry_after
+
+
+class WaitTooLong(DomainError):
+    """The run would have to wait until after its deadline, as far as earlier ones tell; seconds."""
+
+    def __init__(self, deployment: str, wait: float, seconds_left: float) -> None:
+        super().__init__(
+            f"a run of {deployment!r} has to wait {wait:.3g} s now, going by those before, and its "
+            f"deadline is in {max(0.0, seconds_left):.3g} s"
+        )
+        self.deployment = deployment
+        self.retry_after = wait
+
+
+class WaitingRunsTooLarge(DomainError):
+    """The requests that wait take all the memory that they may; in bytes."""
+
+    def __init__(self, size: int, limit: int, retry_after: float) -> None:
+        super().__init__(
+            f"there is no room for one more request of {size} bytes: all that wait may have {limit}"
+        )
+        self.size = size
         self.limit = limit
         self.retry_after = retry_after
 
@@ -486,6 +605,14 @@ class FilesFull(DomainError):
         )
         self.size = size
         self.limit = limit
+
+
+class UploadStalled(DomainError):
+    """Nothing has come of an upload for so many seconds; what has come before stays."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"the upload has stopped: nothing has come for {seconds:g} s")
+        self.seconds = seconds
 
 
 class FileDigestMismatch(DomainError):

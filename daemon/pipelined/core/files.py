@@ -66,8 +66,10 @@ class Received:
 class OutputKeeper(Protocol):
     """Keeps the files that workers give back."""
 
-    async def keep(self, descriptor: int, sha256: str, size: int) -> None:
+    async def keep(self, descriptor: int, sha256: str, size: int, run_id: str = "") -> None:
         """Copy the content of an open file, unless it is here; the caller closes it.
+
+        The run is the one that gave it back.
 
         Raises:
             FileTooLarge, FilesFull: There is no room for it.
@@ -95,8 +97,12 @@ class FileStore(OutputKeeper, Protocol):
     def status(self, sha256: str) -> FileStatus:
         """What is here of a content; counts as a use of it."""
 
-    def hold(self, sha256: str, name: str = "") -> AbstractContextManager[StoredFile]:
+    def hold(
+        self, sha256: str, name: str = "", *, expired_too: bool = False
+    ) -> AbstractContextManager[StoredFile]:
         """Keep a content from being removed inside a ``with``; counts as a use of it.
+
+        One whose time is over counts as gone, unless it was held when the daemon ended.
 
         Raises:
             FileMissing: It is not here; the name is for the message.

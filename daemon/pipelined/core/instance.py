@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -69,11 +70,27 @@ class Instance:
         self._last_error: StartupFailed | WorkerDied | None = None
         self._listeners: list[Callable[[Stage], None]] = []
         self._first_run_is_due = False
+        self._killed: Worker | None = None
         self.state = State.COLD
         self.worker: Worker | None = None
         self.timeline: Timeline | None = None
         self.failure: Failure | None = None
         self.startups = 0
+
+    @property
+    def starting(self) -> bool:
+        """Whether a startup is in progress, or is about to be tried again."""
+        return self._startup is not None and not self._startup.done()
+
+    @property
+    def failures_in_a_row(self) -> int:
+        """Startups that failed and workers that died since a run, or a stop, ended well."""
+        return self._backoff.failures
+
+    @property
+    def is_starting(self) -> bool:
+        """Whether a startup is in progress, or is going to be when the back-off is over."""
+        return self._startup is not None and not self._startup.done()
 
     def begin_startup(self, seconds_left: float | None = None) -> asyncio.Task[None]:
         """Start the instance, or join the startup that is in progress: single flight.
@@ -120,6 +137,12 @@ class Instance:
             self.timeline.stages.append(
                 Stage(StageKind.FIRST_RUN, start_seconds=start, seconds=ended - started)
             )
+
+    def kill(self, worker: Worker) -> None:
+        """Replace a worker that does not heed what it is told; nothing is held against the code."""
+        if self.worker is worker:
+            self._killed = worker
+            worker.kill()
 
     async def stop(self) -> None:
         """End the worker, also in the middle of a startup; what failed before is forgotten.
@@ -193,17 +216,17 @@ class Instance:
             version=specification.version,
             code_path=self._code_path,
             code_size=specification.code.size,
-            threads=specification.options.threads or 0,
             environment=environment,
             zero=timeline.zero,
             code_format=specification.code.format,
             target=specification.code.target,
             schema=specification.schema,
             topology=specification.code.topology,
+            options=specification.options,
         )
         await worker.start(spec, on_stage)
         if worker.exited.done():
-            raise WorkerDied(worker.exited.result())
+            raise WorkerDied.of(worker.exited.result())
 
     async def _startup_failed(self, error: StartupFailed | WorkerDied) -> None:
         self._backoff.failed()
@@ -212,7 +235,7 @@ class Instance:
             self.failure = error.failure
             error.retry_after = self._backoff.remaining() or None
         else:
-            self.failure = Failure("WorkerDied", str(error))
+            self.failure = error.failure()
         if not (isinstance(error, StartupFailed) and error.cause == "node"):
             await self._stop_worker()
         self._become(State.FAILED)
@@ -233,19 +256,23 @@ class Instance:
     def _worker_exited(self, exited: asyncio.Future[Exit]) -> None:
         if self.worker is None or self.worker.exited is not exited or self.state is not State.WARM:
             return
-        self.worker = None
+        killed = self._killed is self.worker
+        self.worker = self._killed = None
         self._startup = None
         self._become(State.COLD)
+        if killed:
+            self.begin_startup()
+            return
         self._backoff.failed()
         if self._backoff.failures < DEATHS_IN_A_ROW:
             self.begin_startup()
             return
-        error = WorkerDied(exited.result())
+        error = WorkerDied.of(exited.result())
         self._last_error = error
-        self.failure = Failure(
-            "WorkerDied",
-            f"{self._backoff.failures} workers in a row died without a run that ended well; "
-            f"the last one was {exited.result().describe()}",
+        self.failure = replace(
+            error.failure(),
+            message=f"{self._backoff.failures} workers in a row died without a run that ended "
+            f"well; the last one was {exited.result().describe()}",
         )
         self._become(State.STARTING)
         self._become(State.FAILED)

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from pipelined.core.errors import Exit
 from pipelined.core.files import StoredFile
+from pipelined.core.options import Options
 from pipelined.core.references import Pointer
 from pipelined.core.specification import Code, Specification
 from pipelined.core.stages import Stage
@@ -24,26 +25,26 @@ class StartSpec:
         version: Version.
         code_path: File with the code; only the daemon opens it.
         code_size: Its bytes.
-        threads: Threads of a parallel operation; 0 leaves the library's default.
         environment: Variables to set in the worker, secrets among them.
         zero: CLOCK_MONOTONIC in seconds that the stages count from.
         code_format: Name of the wire's CodeFormat.
         target: Of a bundle, the variable with the graph.
         schema: Of a bundle, the serialised Schema that was announced.
         topology: Of a bundle, what else was announced of the graph.
+        options: What the worker may take.
     """
 
     deployment: str
     version: int
     code_path: Path
     code_size: int
-    threads: int
     environment: Mapping[str, str] = field(repr=False)
     zero: float
     code_format: str = "CODE_FORMAT_CLOUDPICKLE"
     target: str = ""
     schema: bytes = b""
     topology: Sequence[str] = ()
+    options: Options = Options()
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +136,15 @@ class Worker(Protocol):
     def cancel(self, run_id: str) -> None:
         """Ask for no more of a run: no further node is begun. Never raises."""
 
+    async def memory(self) -> int:
+        """Bytes of the host's memory that it has, with all that it has started; takes a while.
+
+        Not counted are pages of files, such as those of mapped weights. 0 if it has ended.
+        """
+
+    def kill(self) -> None:
+        """Kill the process and its group at once. Never raises."""
+
     async def stop(self, grace_seconds: float) -> None:
         """End the process: ask, and after the grace period kill its group. Never raises."""
 
@@ -166,6 +176,12 @@ class DeploymentStore(Protocol):
 
     async def pointers(self) -> Sequence[Pointer]:
         """All pointers."""
+
+    async def last_uses(self) -> Mapping[tuple[str, int], float]:
+        """By name and version, what ``set_last_uses`` was told of versions that are there."""
+
+    async def set_last_uses(self, uses: Mapping[tuple[str, int], float]) -> None:
+        """Keep when versions were used last; those that are not there are left out."""
 
     async def add(self, specification: Specification, idempotency_key: str) -> None:
         """Keep one more version of its name, durably, before returning.
@@ -205,3 +221,63 @@ class DeploymentStore(Protocol):
 
     async def release_code(self, code: Code) -> None:
         """Give up one hold, and remove all code that is neither held nor that of a deployment."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRun:
+    """A submitted run as the store has it; see ``runs.Run``.
+
+    States and deliveries are the numbers of the wire.
+    """
+
+    id: str
+    deployment: str
+    version: int
+    state: int
+    created_at: float
+    delivery: int = 1
+    owner: str = ""
+    key: str = ""
+    digest: str = ""
+    priority: int = 0
+    timeout: float | None = None
+    files: Sequence[str] = ()
+    request_bytes: int = 0
+    attempts: int = 0
+    started_at: float | None = None
+    ended_at: float | None = None
+    execution_seconds: float = 0.0
+    status: bytes = b""
+    response_bytes: int | None = None
+
+
+class RunStore(Protocol):
+    """Keeps submitted runs across restarts.
+
+    What is asked for is done in the order in which it is asked. Every method that waits raises
+    StorageFailed, and has done its work durably, or not at all, when it returns.
+    """
+
+    async def runs(self) -> Sequence[StoredRun]:
+        """All runs, in the order of their submission; to be asked once."""
+
+    async def add(self, run: StoredRun, request: bytes) -> None:
+        """Keep a run that is queued, and its request."""
+
+    async def begin(self, run_id: str, attempts: int, started_at: float) -> bytes | None:
+        """Take note that a run is executed, and return its request; None if it is not there."""
+
+    async def end(self, run: StoredRun, response: bytes | memoryview | None) -> None:
+        """Take note of the end of a run, with the outputs if they are to be kept.
+
+        Its request goes.
+        """
+
+    async def response(self, run_id: str) -> bytes | None:
+        """The outputs of a run that ended; None if they are not there."""
+
+    def forget(self, run_id: str) -> None:
+        """Keep nothing of a run any more, some time from now. Never raises."""
+
+    def drop_response(self, run_id: str) -> None:
+        """Keep the outputs of a run no longer, some time from now. Never raises."""

@@ -199,6 +199,11 @@ class Journal:
         self._deployments.move_to_end(name)
         return buffer
 
+    def forget_deployment(self, name: str) -> None:
+        """Keep the lines of a deployment no longer; who follows them has come to their end."""
+        if (buffer := self._deployments.pop(name, None)) is not None:
+            buffer.close()
+
     def add(self, printed: Printed) -> None:
         """Take what a process has printed."""
         at, run_id, process = self._clock(), printed.run_id, printed.process

@@ -1,4 +1,4 @@
-"""Carries out runs and remembers them, for callers that wait and for those that come back."""
+"""Carries out runs for callers that wait, and ends those of any kind."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import contextlib
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 from pipelined.core.deployment import Deployment
-from pipelined.core.errors import DomainError, RunCancelled, RunTimedOut
+from pipelined.core.durable_runs import DurableRuns
+from pipelined.core.errors import RunCancelled
 from pipelined.core.files import StoredFile
 from pipelined.core.ports import RunResult
 from pipelined.core.runs import Run, Runs, detached
@@ -18,11 +19,12 @@ class RunExecution:
 
     Args:
         runs: Remembers them.
+        durable: Carries out those that were submitted.
     """
 
-    def __init__(self, runs: Runs) -> None:
+    def __init__(self, runs: Runs, durable: DurableRuns) -> None:
         self._runs = runs
-        self._tasks: set[asyncio.Task[RunResult]] = set()
+        self._durable = durable
 
     async def run(
         self,
@@ -35,12 +37,12 @@ class RunExecution:
         """Carry out a run (see ``Deployment.run``) for a caller that waits.
 
         Raises:
-            RunCancelled, RunTimedOut: It was ended from outside.
+            RunCancelled: It was ended from outside.
             DomainError: As ``Deployment.run``.
         """
         with self._recorded(run):
             result = await deployment.run(
-                run.id, request, seconds_left, files, lambda: self._runs.begun(run)
+                run.id, request, seconds_left, files, lambda: self._runs.begun(run), run.place
             )
             self._runs.succeeded(run, result)
             return result
@@ -62,51 +64,17 @@ class RunExecution:
         """
         with self._recorded(run):
             result = await deployment.stream(
-                run.id, request, send, seconds_left, files, lambda: self._runs.begun(run)
+                run.id,
+                request,
+                send,
+                seconds_left,
+                files,
+                lambda: self._runs.begun(run),
+                run.place,
             )
             # Unless what ended it was lost in ``send``.
             _check(run)
             self._runs.succeeded(run, result)
-
-    async def submit(
-        self,
-        run: Run,
-        deployment: Deployment,
-        request: bytes,
-        timeout: float | None,
-        files: Sequence[StoredFile],
-        held: contextlib.ExitStack,
-    ) -> None:
-        """Begin a run that goes on by itself.
-
-        Args:
-            run: It; forgotten if it is refused.
-            deployment: What to run.
-            request: Serialised.
-            timeout: Seconds after which it fails; None if it may take any time.
-            files: That the request refers to.
-            held: Closed when it is over, or has been refused.
-
-        Raises:
-            QueueFull, StartupFailed, WorkerDied, DeploymentDeleted, ShuttingDown: It could not join
-                the queue.
-        """
-        task = asyncio.create_task(
-            self.run(run, deployment, request, timeout, files), name=f"run {run.id}"
-        )
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        task.add_done_callback(lambda _: held.close())
-        task.add_done_callback(_report)
-        if timeout is not None:
-            expired = asyncio.get_running_loop().call_later(timeout, self._expire, run, timeout)
-            task.add_done_callback(lambda _: expired.cancel())
-        # Tasks take their turns in order: when it is this one's again, the run has joined the queue
-        # or has been refused.
-        await asyncio.sleep(0)
-        if task.done() and run.started_at is None and isinstance(run.error, DomainError):
-            self._runs.discard(run)
-            raise detached(run.error)
 
     async def cancel(self, run_id: str) -> Run:
         """End a run, unless it has ended; whoever waits for it is told, and so is its worker.
@@ -115,17 +83,14 @@ class RunExecution:
             RunNotFound: It is not remembered.
         """
         run = self._runs.get(run_id)
-        if not run.ended.is_set():
+        if run.submitted:
+            await self._durable.cancel(run)
+        elif not run.ended.is_set():
             self._runs.cancelled(run, RunCancelled(run_id))
             if self._interrupt(run):
                 # What the caller does next comes after what the worker has been told.
                 await run.left.wait()
         return run
-
-    def _expire(self, run: Run, timeout: float) -> None:
-        if not run.ended.is_set():
-            self._runs.failed(run, RunTimedOut(run.id, timeout))
-            self._interrupt(run)
 
     @staticmethod
     def _interrupt(run: Run) -> bool:
@@ -162,12 +127,3 @@ def _check(run: Run) -> None:
     """Raise what the run has been ended with, if it has."""
     if run.error is not None:
         raise detached(run.error) from None
-
-
-def _report(task: asyncio.Task[RunResult]) -> None:
-    """Take note of the error of a run that nobody waits for, and tell of a bug of ours."""
-    if task.cancelled() or (error := task.exception()) is None or isinstance(error, DomainError):
-        return
-    task.get_loop().call_exception_handler(
-        {"message": "a submitted run broke", "exception": error, "task": task}
-    )

@@ -1,6 +1,13 @@
-"""The runs that the daemon remembers: what became of each, and its outputs for a time.
+"""The runs that the daemon remembers: what became of each, and whose outputs are kept for a time.
 
-All of it is in memory.
+What is here is in memory. Of runs that were submitted the store has it, too, with their requests
+and their outputs, which are only there.
+
+::
+
+    Run, Stream   QUEUED → RUNNING → SUCCEEDED | FAILED | CANCELLED
+                  QUEUED → FAILED | CANCELLED
+    Submit        the same, and RUNNING → QUEUED: it is to be executed again
 """
 
 from __future__ import annotations
@@ -12,10 +19,19 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from itertools import islice
+from typing import Protocol
 
 from pipelined.core.errors import KeyReused, RunNotFound
-from pipelined.core.ports import RunResult
+from pipelined.core.ports import RunResult, StoredRun
 from pipelined.core.printed import Journal, LineBuffer
+from pipelined.core.run_queue import rank
+
+
+class Delivery(Enum):
+    """What becomes of a run when the process that executes it ends; the values are the wire's."""
+
+    AT_MOST_ONCE = 1
+    AT_LEAST_ONCE = 2
 
 
 class RunState(Enum):
@@ -36,11 +52,13 @@ class RunLimits:
         ttl_seconds: How long a run is remembered after its end.
         store_bytes: The outputs of all of them together; the oldest go first.
         records: Submitted runs, and as many of those whose caller waited; the oldest go first.
+        pending_bytes: The requests of all submitted runs that have not ended.
     """
 
     ttl_seconds: float = 3600.0
     store_bytes: int = 256 << 20
     records: int = 10_000
+    pending_bytes: int = 4 << 30
 
 
 @dataclass(slots=True, eq=False)
@@ -51,20 +69,27 @@ class Run:
         id: Unique.
         deployment: Name.
         version: Of the deployment.
-        submitted: Nobody waits for it, so its outputs are kept.
+        submitted: It is durable: nobody waits for it, and its outputs are kept.
         created_at: When it was asked for.
         lines: What it printed.
         state: Where it is in its life.
         started_at: When a worker got it.
         ended_at: None until it has ended.
         execution_seconds: That the nodes took, if it succeeded.
-        error: Why it did not succeed.
-        response: A submitted one's, serialised, as long as it is kept.
+        error: Why it did not succeed, if it ended in the life of this daemon.
+        status: How a submitted one is told that did not succeed: a serialised google.rpc.Status.
+        response_bytes: Of the outputs of a submitted one in the store; None if they are not kept.
         ended: Set when it has ended.
         interrupt: Ends the wait for it, while there is one.
         left: Set when the wait has been ended, and the worker told.
         key: Idempotency key, or empty.
         digest: Of what the key was given for.
+        owner: Id of the caller that it belongs to; empty for one that is nobody in particular.
+        priority: See ``run_queue.rank``.
+        delivery: Of a submitted one.
+        attempts: How often a worker got it.
+        timeout: Seconds that a submitted one may take; None if it may take any time.
+        files: Digests of the files that a submitted one's request refers to.
     """
 
     id: str
@@ -78,12 +103,39 @@ class Run:
     ended_at: float | None = None
     execution_seconds: float = 0.0
     error: Exception | None = None
-    response: bytes | None = None
+    status: bytes = b""
+    response_bytes: int | None = None
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     interrupt: Callable[[], object] | None = None
     left: asyncio.Event = field(default_factory=asyncio.Event)
     key: str = ""
     digest: str = ""
+    owner: str = ""
+    priority: int = 0
+    delivery: Delivery = Delivery.AT_MOST_ONCE
+    attempts: int = 0
+    timeout: float | None = None
+    files: Sequence[str] = ()
+
+    @property
+    def place(self) -> float:
+        """In the queue of its deployment."""
+        return rank(self.created_at, self.priority)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it is in a terminal state."""
+        return self.ended_at is not None
+
+
+class RunArchive(Protocol):
+    """Has what is kept of submitted runs; see ``run_store.RunStore``. Neither waits."""
+
+    def forget(self, run_id: str) -> None:
+        """Keep nothing of a run any more."""
+
+    def drop_response(self, run_id: str) -> None:
+        """Keep the outputs of a run no longer."""
 
 
 def steady_clock() -> Callable[[], float]:
@@ -107,18 +159,32 @@ class Runs:
         journal: Keeps the lines that they print.
         limits: What is kept.
         clock: Seconds since the epoch; does not go back.
+        archive: Is told what is not kept any more.
     """
 
-    def __init__(self, journal: Journal, limits: RunLimits, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        limits: RunLimits,
+        clock: Callable[[], float],
+        archive: RunArchive,
+    ) -> None:
+        self._archive = archive
         self._journal = journal
         self._limits = limits
         self._clock = clock
         self._runs: dict[str, Run] = {}
-        self._keys: dict[str, Run] = {}
+        # By owner and key: nobody meets the keys of others.
+        self._keys: dict[tuple[str, str], Run] = {}
         # By whether they were submitted, in the order of their ends.
         self._ended: dict[bool, OrderedDict[str, Run]] = {True: OrderedDict(), False: OrderedDict()}
         self._with_outputs: OrderedDict[str, Run] = OrderedDict()
         self._output_bytes = 0
+
+    def limit(self, limits: RunLimits) -> None:
+        """Keep what these allow from now on."""
+        self._limits = limits
+        self.sweep()
 
     def create(
         self,
@@ -129,6 +195,11 @@ class Runs:
         submitted: bool = False,
         key: str = "",
         digest: str = "",
+        owner: str = "",
+        priority: int = 0,
+        delivery: Delivery = Delivery.AT_MOST_ONCE,
+        timeout: float | None = None,
+        files: Sequence[str] = (),
     ) -> Run:
         """Remember a run that is about to join the queue of its deployment."""
         self.sweep()
@@ -141,11 +212,61 @@ class Runs:
             self._journal.open(run_id),
             key=key,
             digest=digest,
+            owner=owner,
+            priority=priority,
+            delivery=delivery,
+            timeout=timeout,
+            files=files,
         )
-        self._runs[run_id] = run
-        if key:
-            self._keys[key] = run
+        self._remember(run)
         return run
+
+    def restore(self, stored: Sequence[StoredRun]) -> Sequence[Run]:
+        """Remember submitted runs of an earlier daemon, given in the order of their submission."""
+        runs = [self._restored(each) for each in stored]
+        for run in runs:
+            self._remember(run)
+        for run in sorted(runs, key=lambda run: run.ended_at or 0.0):
+            if run.has_ended:
+                run.ended.set()
+                run.lines.close()
+                self._ended[True][run.id] = run
+                if run.response_bytes is not None:
+                    self._with_outputs[run.id] = run
+                    self._output_bytes += run.response_bytes
+        self._make_room()
+        self.sweep()
+        return runs
+
+    def _restored(self, stored: StoredRun) -> Run:
+        state = RunState(stored.state)
+        return Run(
+            stored.id,
+            stored.deployment,
+            stored.version,
+            True,
+            stored.created_at,
+            self._journal.open(stored.id),
+            state=state,
+            started_at=stored.started_at,
+            ended_at=stored.ended_at,
+            execution_seconds=stored.execution_seconds,
+            status=stored.status,
+            response_bytes=stored.response_bytes,
+            key=stored.key,
+            digest=stored.digest,
+            owner=stored.owner,
+            priority=stored.priority,
+            delivery=Delivery(stored.delivery),
+            attempts=stored.attempts,
+            timeout=stored.timeout,
+            files=stored.files,
+        )
+
+    def _remember(self, run: Run) -> None:
+        self._runs[run.id] = run
+        if run.key:
+            self._keys[run.owner, run.key] = run
 
     def get(self, run_id: str) -> Run:
         """Return a run.
@@ -159,63 +280,89 @@ class Runs:
             raise RunNotFound(run_id)
         return run
 
-    def with_key(self, key: str, digest: str) -> Run | None:
-        """Return the run that was submitted with this idempotency key, if it is remembered.
+    def with_key(self, owner: str, key: str, digest: str) -> Run | None:
+        """Return the run that its owner submitted with this key, if it is remembered.
 
         Raises:
             KeyReused: The digest is not that of what it was submitted for.
         """
         self.sweep()
-        run = self._keys.get(key)
+        run = self._keys.get((owner, key))
         if run is not None and run.digest != digest:
             raise KeyReused(key, run.id)
         return run
 
-    def list(self, deployment: str, states: Collection[RunState], limit: int) -> Sequence[Run]:
-        """Return at most so many, the newest first; of any deployment and state where empty."""
+    def list(
+        self,
+        deployment: str,
+        states: Collection[RunState],
+        limit: int,
+        owner: str | None = None,
+    ) -> Sequence[Run]:
+        """Return at most so many, the newest first; of any deployment and state where empty.
+
+        Those of one owner, unless it is None.
+        """
         self.sweep()
         fitting = (
             run
             for run in reversed(self._runs.values())
-            if deployment in ("", run.deployment) and (not states or run.state in states)
+            if deployment in ("", run.deployment)
+            and (not states or run.state in states)
+            and owner in (None, run.owner)
         )
         return [*islice(fitting, limit)]
 
-    def begun(self, run: Run) -> None:
-        """Take note that a worker has got it."""
+    def owner_of(self, run_id: str) -> str | None:
+        """Whom a run belongs to; None if it is not remembered."""
+        run = self._runs.get(run_id)
+        return None if run is None else run.owner
+
+    def begun(self, run: Run, *, at: float | None = None) -> None:
+        """Take note that a worker has got it, now or at a time that has been written."""
         run.state = RunState.RUNNING
-        run.started_at = self._clock()
+        run.started_at = self._clock() if at is None else at
+        run.attempts += 1
 
-    def succeeded(self, run: Run, result: RunResult) -> None:
-        """Take note of its end, and keep the outputs of a submitted one."""
+    def queued_again(self, run: Run) -> None:
+        """Take note that it waits for another attempt."""
+        run.state = RunState.QUEUED
+
+    def succeeded(self, run: Run, result: RunResult, ended_at: float | None = None) -> None:
+        """Take note of its end, and that the outputs of a submitted one are kept."""
         run.execution_seconds = result.seconds
-        if run.submitted and len(result.response) <= self._limits.store_bytes:
-            run.response = bytes(result.response)
+        if run.submitted and self.keeps(result):
+            run.response_bytes = len(result.response)
             self._with_outputs[run.id] = run
-            self._output_bytes += len(run.response)
-        self._end(run, RunState.SUCCEEDED)
-        while self._output_bytes > self._limits.store_bytes:
-            self._drop_response(next(iter(self._with_outputs.values())))
+            self._output_bytes += run.response_bytes
+        self._end(run, RunState.SUCCEEDED, ended_at)
+        self._make_room()
 
-    def failed(self, run: Run, error: Exception) -> None:
+    def keeps(self, result: RunResult) -> bool:
+        """Whether there is room for these outputs, if others make it."""
+        return len(result.response) <= self._limits.store_bytes
+
+    def failed(self, run: Run, error: Exception, ended_at: float | None = None) -> None:
         """Take note of its end."""
         run.error = detached(error)
-        self._end(run, RunState.FAILED)
+        self._end(run, RunState.FAILED, ended_at)
 
-    def cancelled(self, run: Run, error: Exception) -> None:
+    def cancelled(self, run: Run, error: Exception, ended_at: float | None = None) -> None:
         """Take note of its end."""
         run.error = detached(error)
-        self._end(run, RunState.CANCELLED)
+        self._end(run, RunState.CANCELLED, ended_at)
 
     def discard(self, run: Run) -> None:
         """Forget a run, with all that is kept of it, unless it has been forgotten."""
         if self._runs.pop(run.id, None) is None:
             return
         self._ended[run.submitted].pop(run.id, None)
-        if self._keys.get(run.key) is run:
-            del self._keys[run.key]
-        self._drop_response(run)
+        if self._keys.get((run.owner, run.key)) is run:
+            del self._keys[run.owner, run.key]
+        self._forget_response(run)
         self._journal.forget(run.id)
+        if run.submitted:
+            self._archive.forget(run.id)
 
     def sweep(self) -> None:
         """Forget what is kept no longer."""
@@ -234,15 +381,21 @@ class Runs:
             await asyncio.sleep(interval_seconds)
             self.sweep()
 
-    def _end(self, run: Run, state: RunState) -> None:
+    def _end(self, run: Run, state: RunState, ended_at: float | None) -> None:
         run.state = state
-        run.ended_at = self._clock()
+        run.ended_at = self._clock() if ended_at is None else ended_at
         self._ended[run.submitted][run.id] = run
         run.ended.set()
         run.lines.close()
         self.sweep()
 
-    def _drop_response(self, run: Run) -> None:
-        if self._with_outputs.pop(run.id, None) is not None and run.response is not None:
-            self._output_bytes -= len(run.response)
-            run.response = None
+    def _make_room(self) -> None:
+        while self._output_bytes > self._limits.store_bytes:
+            run = next(iter(self._with_outputs.values()))
+            self._forget_response(run)
+            self._archive.drop_response(run.id)
+
+    def _forget_response(self, run: Run) -> None:
+        if self._with_outputs.pop(run.id, None) is not None and run.response_bytes is not None:
+            self._output_bytes -= run.response_bytes
+            run.response_bytes = None

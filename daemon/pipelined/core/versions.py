@@ -105,6 +105,16 @@ class Catalogue:
         versions = self._by_name.get(specification.name)
         return [] if versions is None else versions.pointers_to(specification.version)
 
+    def is_addressed(self, deployment: Deployment) -> bool:
+        """Whether others than its number stand for it; false for one that is not kept any more."""
+        number = deployment.specification.version
+        versions = self._by_name.get(deployment.specification.name)
+        return (
+            versions is not None
+            and versions.by_number.get(number) is deployment
+            and versions.is_addressed(number)
+        )
+
     def _versions(self, name: str) -> Versions:
         try:
             return self._by_name[name]

@@ -16,7 +16,9 @@ from pipelined.nursery.environment import of_nursery
 from pipelined.nursery.output import OutputReader
 from pipelined.nursery.reaping import Reaper
 from pipelined.nursery.spawning import spawn
+from pipelined.nursery.worker_user import WorkerUser
 from pipelined.worker.channel import AsyncChannel, ProtocolError, socket_pair
+from pipelined.worker.confinement import Confinement, to_text
 from pipelined.worker.framing import Frame
 from pipelined_api.worker.v1 import worker_pb2
 
@@ -67,6 +69,8 @@ class ForkClient:
         preload: Sequence[str],
         environment: Mapping[str, str],
         on_lines: Callable[[list[str]], None],
+        confinement: Confinement | None = None,
+        user: WorkerUser | None = None,
     ) -> None:
         """Start the process; it begins to import.
 
@@ -74,6 +78,8 @@ class ForkClient:
             preload: What it imports.
             environment: All variables of its workers.
             on_lines: Gets what it prints.
+            confinement: Of its workers.
+            user: What it runs as; None for the daemon's own.
 
         Raises:
             OSError: The process cannot be started.
@@ -83,15 +89,18 @@ class ForkClient:
         self._channel = AsyncChannel(ours, self._on_frame, self._on_closed)
         self._output = OutputReader(read_end, on_lines)
         try:
-            # It waits until the new program runs, so not on the loop's thread.
-            self.pid = await self._loop.run_in_executor(
-                None,
-                spawn,
-                "pipelined.nursery",
-                theirs.fileno(),
-                write_end,
-                of_nursery(environment),
-            )
+            with self._reaper.starting():
+                # It waits until the new program runs, so not on the loop's thread.
+                self.pid = await self._loop.run_in_executor(
+                    None,
+                    spawn,
+                    "pipelined.nursery",
+                    theirs.fileno(),
+                    write_end,
+                    of_nursery(environment),
+                    user,
+                )
+                self._reaper.expect(self.pid, self._on_reaped)
         except BaseException:
             self._channel.close()
             self._output.close()
@@ -99,9 +108,10 @@ class ForkClient:
         finally:
             theirs.close()
             os.close(write_end)
-        order = worker_pb2.Preload(modules=preload, environment=environment)
+        order = worker_pb2.Preload(
+            modules=preload, environment=environment, confinement=to_text(confinement)
+        )
         self._channel.send(worker_pb2.ToNursery(preload=order).SerializeToString())
-        self._reaper.expect(self.pid, self._on_reaped)
 
     async def fork(self, worker_id: str, channel: int, output: int) -> int:
         """Fork a worker and return its process id.

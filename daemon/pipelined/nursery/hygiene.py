@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import random
 import signal
@@ -10,12 +9,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-_SET_BLAS_THREADS = (
-    "openblas_set_num_threads",
-    "openblas_set_num_threads64_",
-    "scipy_openblas_set_num_threads",
-    "scipy_openblas_set_num_threads64_",
-)
+from pipelined.worker.blas import set_blas_threads
 
 
 def leave_nursery(log: int, environment: Mapping[str, str]) -> None:
@@ -75,10 +69,7 @@ def prepare_blas(environment: Mapping[str, str]) -> None:
     one fork for nothing leaves this process with a single thread again.
     """
     number = _number(environment.get("OPENBLAS_NUM_THREADS")) or _openmp_threads(environment)
-    for library in _blas_libraries():
-        for name in _SET_BLAS_THREADS:
-            if (function := getattr(library, name, None)) is not None:
-                function(ctypes.c_int(number or len(os.sched_getaffinity(0))))
+    set_blas_threads(number or len(os.sched_getaffinity(0)))
     if (pid := os.fork()) == 0:
         os._exit(0)
     os.waitpid(pid, 0)
@@ -112,12 +103,3 @@ def _openmp_threads(environment: Mapping[str, str]) -> int:
 def _number(text: str | None) -> int:
     text = (text or "").strip()
     return int(text) if text.isdecimal() else 0
-
-
-def _blas_libraries() -> list[ctypes.CDLL]:
-    paths = {
-        fields[5]
-        for line in Path("/proc/self/maps").read_text().splitlines()
-        if len(fields := line.split(maxsplit=5)) == 6 and "openblas" in fields[5].rpartition("/")[2]
-    }
-    return [ctypes.CDLL(path) for path in sorted(paths)]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Sequence
 
 from pipelined.core.errors import (
+    DeviceOutOfMemory,
     DomainError,
     Exit,
     Failure,
@@ -14,6 +16,7 @@ from pipelined.core.errors import (
     OutputTooLarge,
     RunCancelled,
     RunFailed,
+    RunOutOfMemory,
     StartupFailed,
     StartupOutOfMemory,
 )
@@ -38,9 +41,15 @@ _START_CAUSES = {
     worker_pb2.StartFailed.CAUSE_WEIGHTS: "weights",
     worker_pb2.StartFailed.CAUSE_DEVICE: "device",
 }
+_OUT_OF_MEMORY = (
+    worker_pb2.StartFailed.CAUSE_OUT_OF_MEMORY,
+    worker_pb2.StartFailed.CAUSE_DEVICE_OUT_OF_MEMORY,
+)
 
 
-def start(spec: StartSpec, limits: Limits, folder: str) -> worker_pb2.ToWorker:
+def start(
+    spec: StartSpec, limits: Limits, folder: str, devices: Sequence[str] | None
+) -> worker_pb2.ToWorker:
     """Return the order to start; the code goes beside it, what is temporary into the folder."""
     bundle = spec.code_format == BUNDLE
     return worker_pb2.ToWorker(
@@ -49,7 +58,9 @@ def start(spec: StartSpec, limits: Limits, folder: str) -> worker_pb2.ToWorker:
             version=spec.version,
             code_format=deployments_pb2.DeployHeader.CodeFormat.Value(spec.code_format),
             code_size=spec.code_size,
-            threads=spec.threads,
+            threads=spec.options.threads or 0,
+            open_files=spec.options.open_files or 0,
+            visible_devices=None if devices is None else ",".join(devices),
             environment=spec.environment,
             timeline_zero=spec.zero,
             max_response_bytes=limits.response_bytes,
@@ -81,8 +92,9 @@ def stage(message: timeline_pb2.Stage) -> Stage:
 def start_error(deployment: str, failed: worker_pb2.StartFailed) -> StartupFailed:
     """Return what a failed startup is to the caller."""
     failure = _failure(failed.failure, MAX_START_TEXT, MAX_START_TRACEBACK)
-    if failed.cause == worker_pb2.StartFailed.CAUSE_OUT_OF_MEMORY:
-        return StartupOutOfMemory(deployment, failure)
+    if failed.cause in _OUT_OF_MEMORY:
+        of_device = failed.cause == worker_pb2.StartFailed.CAUSE_DEVICE_OUT_OF_MEMORY
+        return StartupOutOfMemory(deployment, failure, of_device=of_device)
     cause = _START_CAUSES.get(failed.cause, "code")
     return StartupFailed(
         deployment, failure, cause=cause, subject=bounded(failed.subject, MAX_NAME)
@@ -101,6 +113,10 @@ def run_error(run_id: str, failed: worker_pb2.RunFailed, limit: int) -> DomainEr
         return OutputTooLarge(run_id, failed.size, limit)
     if failed.cause == worker_pb2.RunFailed.CAUSE_CANCELLED:
         return RunCancelled(run_id)
+    if failed.cause == worker_pb2.RunFailed.CAUSE_OUT_OF_MEMORY:
+        return RunOutOfMemory(run_id, failure)
+    if failed.cause == worker_pb2.RunFailed.CAUSE_DEVICE_OUT_OF_MEMORY:
+        return DeviceOutOfMemory(run_id, failure)
     return RunFailed(run_id, failure)
 
 

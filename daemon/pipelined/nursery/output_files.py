@@ -25,10 +25,12 @@ class OutputFiles:
 
     Args:
         keeper: Where it goes; None if runs cannot give back large files.
+        run_id: Of the run.
     """
 
-    def __init__(self, keeper: OutputKeeper | None) -> None:
+    def __init__(self, keeper: OutputKeeper | None, run_id: str) -> None:
         self._keeper = keeper
+        self._run_id = run_id
         self._outputs: list[_Output] = []
 
     @property
@@ -58,11 +60,11 @@ class OutputFiles:
         if self._keeper is None:
             raise StorageFailed("keep an output", "there is no store of files")
         for output in self._outputs:
-            await self._keeper.keep(output.descriptor, output.sha256, output.size)
+            await self._keeper.keep(output.descriptor, output.sha256, output.size, self._run_id)
 
     def take(self) -> OutputFiles:
         """Part with those that have come, as the message that refers to them has."""
-        taken = OutputFiles(self._keeper)
+        taken = OutputFiles(self._keeper, self._run_id)
         taken._outputs, self._outputs = self._outputs, []
         return taken
 

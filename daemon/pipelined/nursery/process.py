@@ -1,7 +1,7 @@
 """The nursery: imports once, then forks a worker whenever the daemon asks for one.
 
 It has one thread and never touches a GPU (see ``preload.reason_not_to_fork``). When the daemon goes
-away it ends; the workers notice by themselves.
+away it ends; the workers notice by themselves, and those that do not are killed.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import select
 import signal
 import socket
 import sys
+import time
 import traceback
 from collections.abc import Callable, Mapping
 from typing import NoReturn
@@ -21,15 +22,22 @@ from pipelined.freed_memory import keep_freed_memory
 from pipelined.nursery import hygiene
 from pipelined.nursery.preload import lasting_reason_not_to_fork, other_threads, preload
 from pipelined.nursery.reaping import reap_children
+from pipelined.worker import confinement
 from pipelined.worker.channel import Channel, ChannelClosed, ProtocolError
+from pipelined.worker.confinement import Confinement
 from pipelined.worker.framing import Frame
+from pipelined.worker.offspring import kill_descendants
 from pipelined_api.worker.v1 import worker_pb2
+
+# What workers have to end by themselves once the daemon has gone.
+_LAST_SECONDS = 1.0
 
 
 def main(control_fd: int) -> int:
     """Run a nursery on the control channel ``control_fd``; return its exit code."""
     # Set by its terminal for the daemon, not for the nursery.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    confinement.drop_daemon_privileges()
     control = Channel(socket.socket(fileno=control_fd))
     try:
         order = worker_pb2.ToNursery.FromString(control.receive().header).preload
@@ -60,7 +68,8 @@ def main(control_fd: int) -> int:
                 )
             ).SerializeToString()
         )
-        ForkServer(control, dict(order.environment), worker.run).serve()
+        confined = Confinement.from_text(order.confinement)
+        ForkServer(control, dict(order.environment), worker.run, confined).serve()
     except ChannelClosed:
         return 0
     return 0
@@ -73,15 +82,22 @@ class ForkServer:
         control: The channel to the daemon.
         environment: All variables of the workers.
         work: What a worker does with its channel, to the end of its life; returns the exit code.
+        confined: What the workers are kept from.
     """
 
     def __init__(
-        self, control: Channel, environment: Mapping[str, str], work: Callable[[Channel], int]
+        self,
+        control: Channel,
+        environment: Mapping[str, str],
+        work: Callable[[Channel], int],
+        confined: Confinement | None = None,
     ) -> None:
         self._control = control
         self._environment = environment
         self._work = work
+        self._confined = confined
         self._workers: dict[int, str] = {}
+        self._pid, self._parent = os.getpid(), os.getppid()
         self._wakeup, wakeup = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._wakeup_writer = wakeup
         signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
@@ -93,13 +109,37 @@ class ForkServer:
         poll = select.poll()
         poll.register(self._control.fileno(), select.POLLIN)
         poll.register(self._wakeup, select.POLLIN)
-        while True:
-            for fd, _ in poll.poll():
-                if fd == self._wakeup:
-                    os.read(self._wakeup, 4096)
-                    self._reap()
-                else:
-                    self._receive()
+        try:
+            while True:
+                for fd, _ in poll.poll():
+                    if fd == self._wakeup:
+                        os.read(self._wakeup, 4096)
+                        self._reap()
+                    else:
+                        self._receive()
+        except ChannelClosed:
+            if os.getpid() == self._pid:
+                self._end_workers()
+            raise
+
+    def _end_workers(self) -> None:
+        """Kill the workers that do not notice that the daemon has gone, in native code for one.
+
+        If it has only closed the channel, it ends them itself.
+        """
+        deadline = time.monotonic() + _LAST_SECONDS
+        while self._workers and (left := deadline - time.monotonic()) > 0:
+            if select.select([self._wakeup], [], [], left)[0]:
+                os.read(self._wakeup, 4096)
+            for pid, _ in reap_children(self._workers):
+                self._workers.pop(pid, None)
+        if os.getppid() == self._parent:
+            return
+        for pid in self._workers:
+            # While it is stopped it starts no more.
+            os.kill(pid, signal.SIGSTOP)
+            kill_descendants(pid)
+            os.kill(pid, signal.SIGKILL)
 
     def _receive(self) -> None:
         frame: Frame | None = self._control.receive()
@@ -138,6 +178,7 @@ class ForkServer:
             self._control.close()
             os.close(self._wakeup)
             os.close(self._wakeup_writer)
+            confinement.confine(self._confined)
             code = self._work(Channel(socket.socket(fileno=channel)))
         except BaseException:
             traceback.print_exc()

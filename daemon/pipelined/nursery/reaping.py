@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import os
 import signal
 from collections import OrderedDict
 from collections.abc import Callable, Container, Iterator
+from contextlib import contextmanager
 
-_PR_SET_CHILD_SUBREAPER, _PR_GET_CHILD_SUBREAPER = 36, 37
+from pipelined.worker.offspring import become_subreaper, children, is_subreaper
+
 # Exits of processes that nobody asked for yet; the oldest are forgotten.
 _REMEMBERED = 256
 
@@ -35,36 +36,24 @@ def reap_children(leaders: Container[int]) -> Iterator[tuple[int, int]]:
             yield os.waitpid(ended.si_pid, 0)
 
 
-def is_subreaper() -> bool:
-    """Whether processes whose parents have gone become children of this one."""
-    value = ctypes.c_int()
-    _prctl(_PR_GET_CHILD_SUBREAPER, ctypes.byref(value))
-    return bool(value.value)
-
-
-def _become_subreaper(*, wanted: bool) -> None:
-    _prctl(_PR_SET_CHILD_SUBREAPER, int(wanted))
-
-
-def _prctl(option: int, argument: object) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(option, argument, 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), "prctl failed for a child subreaper")
-
-
 class Reaper:
     """Reaps all children of the daemon, and those that their own parents left behind.
 
     The daemon becomes a subreaper: workers whose nursery died become its children, so that their
-    ends still have a status. Needs a running loop in the main thread. From its creation to
-    ``close`` nothing else in the process may wait for children.
+    ends still have a status. What other processes left behind, workers above all, is killed when
+    it has come here: its session is never the daemon's, whose own children have that or are
+    expected. Needs a running loop in the main thread. From its creation to ``close`` nothing else
+    in the process may wait for children, or start any in sessions of their own but within
+    ``starting``.
     """
 
     def __init__(self) -> None:
         if signal.getsignal(signal.SIGCHLD) is not signal.SIG_DFL:
             raise RuntimeError("something else in this process waits for children already")
         self._was_subreaper = is_subreaper()
-        _become_subreaper(wanted=True)
+        become_subreaper()
+        # Children that are being started, and are not expected yet.
+        self._starting = 0
         self._expected: dict[int, Callable[[int], None]] = {}
         self._early: OrderedDict[int, int] = OrderedDict()
         self._loop = asyncio.get_running_loop()
@@ -88,10 +77,33 @@ class Reaper:
         """Take back ``expect``: somebody else has reaped it."""
         self._expected.pop(pid, None)
 
+    @contextmanager
+    def starting(self) -> Iterator[None]:
+        """While a child is started: until it is expected, or will not be."""
+        self._starting += 1
+        try:
+            yield
+        finally:
+            self._starting -= 1
+            self.kill_orphans()
+
+    def kill_orphans(self) -> None:
+        """Kill what has come here because the process that started it has ended.
+
+        What those have started comes here when they have been reaped, and is killed then.
+        """
+        if self._starting:
+            return
+        session = os.getsid(0)
+        for pid in children(os.getpid()):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                if pid not in self._expected and os.getsid(pid) != session:
+                    os.kill(pid, signal.SIGKILL)
+
     def close(self) -> None:
         """Stop reaping: what others leave behind from now on is not this process's any more."""
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        _become_subreaper(wanted=self._was_subreaper)
+        become_subreaper(wanted=self._was_subreaper)
 
     def _reap(self) -> None:
         for pid, status in reap_children(self._expected):
@@ -101,6 +113,7 @@ class Reaper:
                 self._early[pid] = status
                 while len(self._early) > _REMEMBERED:
                     self._early.popitem(last=False)
+        self.kill_orphans()
 
     def _dispatch(self, pid: int, status: int) -> None:
         on_exit = self._expected.pop(pid, None)

@@ -57,7 +57,7 @@ class RemoteRun:
         )
         self._channel = channel
         self._broken = broken
-        self._files = OutputFiles(keeper)
+        self._files = OutputFiles(keeper, run_id)
         self._cancelled = False
         self._finishing: asyncio.Task[None] | None = None
 

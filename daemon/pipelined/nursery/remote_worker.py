@@ -7,8 +7,10 @@ import contextlib
 import os
 import signal
 import socket
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import structlog
 from google.protobuf.message import DecodeError
@@ -19,7 +21,9 @@ from pipelined.core.ports import RunResult, StartSpec
 from pipelined.core.printed import Printed
 from pipelined.core.stages import Stage
 from pipelined.nursery import messages
+from pipelined.nursery.holding import Holding
 from pipelined.nursery.limits import Limits
+from pipelined.nursery.machine import Machine
 from pipelined.nursery.output import OutputReader
 from pipelined.nursery.remote_run import RemoteRun
 from pipelined.nursery.remote_stream import RemoteStream
@@ -33,6 +37,9 @@ from pipelined_api.worker.v1 import worker_pb2
 _LAST_SECONDS = 1.0
 # In one startup: one for each node and each file of weights.
 _MOST_STAGES = 2**16
+# Told of one that has died.
+_LINES_KEPT = 100
+_LINE_KEPT = 500
 
 log = structlog.get_logger()
 
@@ -51,7 +58,9 @@ class RemoteWorker:
         on_output: Callable[[Printed], None],
         limits: Limits,
         folders: TemporaryFolders,
-        files: OutputKeeper | None = None,
+        machine: Machine,
+        files: OutputKeeper | None,
+        hurried: asyncio.Future[None],
     ) -> None:
         loop = asyncio.get_running_loop()
         self.id = worker_id
@@ -67,8 +76,13 @@ class RemoteWorker:
         # The one that has not been answered.
         self._run: RemoteRun | None = None
         self._files = files
+        # Done once no worker is given time to end.
+        self._hurried = hurried
         self._reaped = False
         self._last_words = ""
+        self._printed: deque[str] = deque(maxlen=_LINES_KEPT)
+        self._killed = False
+        self._holding = Holding(machine, worker_id, self.kill)
         # For what is temporary; made when the worker is told to start.
         self._folders = folders
         self._folder = ""
@@ -79,6 +93,7 @@ class RemoteWorker:
     def process_started(self, pid: int) -> None:
         """Take note of the process id."""
         self.pid = pid
+        self._holding.process_started(pid)
 
     def process_ended(self, exit_: Exit) -> None:
         """Take note that the process has been reaped: everything that waits for it fails."""
@@ -92,19 +107,19 @@ class RemoteWorker:
         if self._folder:
             # Not a task: the end of the loop waits for it.
             self._loop.run_in_executor(None, self._folders.remove, self._folder)
-        if self._last_words and exit_.signal == last_words.SIGNAL:
-            exit_ = replace(exit_, cause=self._last_words)
+        exit_ = self._explained(exit_)
+        self._holding.close()
         self.exited.set_result(exit_)
         if self._starting is not None and not self._starting.done():
-            self._starting.set_exception(WorkerDied(exit_))
+            self._starting.set_exception(WorkerDied.of(exit_))
         if (run := self._run) is not None:
             self._run = None
-            run.fail(WorkerDied(exit_, run.id))
+            run.fail(WorkerDied.of(exit_, run.id))
 
     async def start(self, spec: StartSpec, on_stage: Callable[[Stage], None]) -> None:
         """Load the code and execute the startup nodes (see ``core.ports.Worker``)."""
         if self.exited.done():
-            raise WorkerDied(self.exited.result())
+            raise WorkerDied.of(self.exited.result())
         if not self._folder:
             # Not on another thread: the worker may end, and its folder go, before it is done.
             self._folder = self._folders.make()
@@ -112,6 +127,7 @@ class RemoteWorker:
             code = os.open(spec.code_path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
             raise StorageFailed("read the code", error.strerror or "unknown") from None
+        devices = self._holding.enter(spec.options)
         self._deployment = spec.deployment
         # The lines that the worker prints carry its id alone.
         log.info(
@@ -124,7 +140,7 @@ class RemoteWorker:
         self._on_stage, self._stages = on_stage, 0
         self._starting = self._loop.create_future()
         try:
-            order = messages.start(spec, self._limits, self._folder)
+            order = messages.start(spec, self._limits, self._folder, devices)
             try:
                 self._channel.send(order.SerializeToString(), fds=[code])
             finally:
@@ -153,7 +169,7 @@ class RemoteWorker:
     ) -> RemoteRun:
         run = RemoteRun(run_id, self._channel, self._files, self._broken, streams=streams)
         if self.exited.done():
-            run.fail(WorkerDied(self.exited.result(), run_id))
+            run.fail(WorkerDied.of(self.exited.result(), run_id))
             return run
         if self._run is not None:
             raise RuntimeError("one run at a time: the one before has not been answered")
@@ -165,6 +181,7 @@ class RemoteWorker:
         # Not of this run.
         self._output.drain()
         self._run = run
+        self._holding.run_began()
         run.send(request)
         return run
 
@@ -178,16 +195,27 @@ class RemoteWorker:
         if not self.exited.done():
             stop = worker_pb2.ToWorker(stop=worker_pb2.Stop())
             self._channel.send(stop.SerializeToString())
-            await asyncio.wait({self.exited}, timeout=grace_seconds)
+            await self._exited_within(grace_seconds)
         if not self.exited.done():
             self.kill(signal.SIGTERM)
-            await asyncio.wait({self.exited}, timeout=min(grace_seconds, _LAST_SECONDS))
+            await self._exited_within(min(grace_seconds, _LAST_SECONDS))
         if not self.exited.done():
             self.kill()
             await asyncio.wait({self.exited})
 
+    async def _exited_within(self, seconds: float) -> None:
+        either: set[asyncio.Future[Any]] = {self.exited, self._hurried}
+        await asyncio.wait(either, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+
+    async def memory(self) -> int:
+        """Bytes that it has, with all that it has started (see ``core.ports.Worker``)."""
+        if self.pid == 0 or self._reaped:
+            return 0
+        return await self._holding.memory()
+
     def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
         """Send a signal to the process and its group."""
+        self._killed = True
         # Once it has been reaped the number may be another's.
         if self.pid == 0 or self._reaped:
             return
@@ -254,8 +282,16 @@ class RemoteWorker:
         for line in lines:
             if line.startswith(last_words.MARK):
                 self._last_words = last_words.heard_in(line) or self._last_words
+        self._printed.extend(line[:_LINE_KEPT] for line in lines[-_LINES_KEPT:])
         run_id = "" if self._run is None else self._run.id
         self._on_output(Printed(self.id, lines, self._deployment, run_id))
+
+    def _explained(self, exit_: Exit) -> Exit:
+        """The end of the process, with what is known of it here."""
+        exit_ = replace(exit_, printed=tuple(self._printed))
+        if self._last_words and exit_.signal == last_words.SIGNAL:
+            return replace(exit_, cause=self._last_words)
+        return self._holding.explained(exit_, killed=self._killed)
 
     def _unanswered(self, run_id: str, frame: Frame) -> RemoteRun:
         """The run that a frame is about, which has to be the one in progress."""
@@ -269,6 +305,7 @@ class RemoteWorker:
         # It has flushed its streams before it answered: what the run printed is here.
         self._output.drain()
         self._run = None
+        self._holding.run_ended()
         return run
 
     def _on_closed(self, error: ProtocolError | None) -> None:

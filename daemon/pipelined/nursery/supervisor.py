@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import itertools
+import math
 import os
 import socket
 import time
@@ -21,12 +23,16 @@ from pipelined.nursery import messages
 from pipelined.nursery.environment import read_at_import, scrubbed
 from pipelined.nursery.fork_client import ForkClient, ForkRefused, NurseryDied
 from pipelined.nursery.limits import Limits
+from pipelined.nursery.machine import Machine
 from pipelined.nursery.preload import DEFAULT_PRELOAD
 from pipelined.nursery.reaping import Reaper, exists
 from pipelined.nursery.remote_worker import RemoteWorker
 from pipelined.nursery.spawning import spawn
 from pipelined.nursery.temporary_folders import TemporaryFolders
+from pipelined.nursery.worker_user import WorkerUser
+from pipelined.worker import launch
 from pipelined.worker.channel import socket_pair
+from pipelined.worker.confinement import Confinement
 from pipelined_api.v1 import daemon_pb2
 from pipelined_api.worker.v1 import worker_pb2
 
@@ -42,6 +48,8 @@ _FORK_ATTEMPTS = 4
 # A worker that has not said hello by then never will.
 _HELLO_SECONDS = 60.0
 _STOP_GRACE_SECONDS = 2.0
+# For so long a refusal of the system is taken for its last word, unless it starts something.
+_REFUSAL_SECONDS = 10.0
 _DEFAULT_LIMITS = Limits()
 # Of the lines that are read at once.
 _LINES_LOGGED = 200
@@ -71,6 +79,8 @@ class Nursery:
         limits: What each worker may have.
         files: Keeps the files that runs give back; None to have no large ones.
         folders: Has the temporary files of workers.
+        confinement: What workers are kept from; None if from nothing.
+        user: What they run as; None for the daemon's own.
     """
 
     def __init__(
@@ -82,9 +92,15 @@ class Nursery:
         limits: Limits = _DEFAULT_LIMITS,
         files: OutputKeeper | None = None,
         folders: TemporaryFolders | None = None,
+        confinement: Confinement | None = None,
+        user: WorkerUser | None = None,
     ) -> None:
         self._preload = DEFAULT_PRELOAD if preload is None else tuple(preload)
         self._environment = scrubbed(os.environ if environment is None else environment)
+        if user is not None:
+            self._environment |= user.variables
+        self._confinement = confinement
+        self._user = user
         self._on_output = on_output
         self._limits = limits
         self._files = files
@@ -98,13 +114,24 @@ class Nursery:
         # Set while launches need not wait: a nursery is ready, or workers are started by exec.
         self._settled = asyncio.Event()
         self._exec_reason = ""
+        # The system has refused to start a nursery, and when it last refused to start a worker.
+        self._nursery_refused = False
+        self._worker_refused_at = -math.inf
         self._restarts = 0
         self._state = daemon_pb2.Nursery.STATE_PRELOADING
 
     async def start(self) -> None:
         """Start a nursery and keep one alive; returns before it has imported anything."""
         self._reaper = Reaper()
-        self._stopping: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        self._stopping: asyncio.Future[None] = loop.create_future()
+        self._hurried: asyncio.Future[None] = loop.create_future()
+        self._machine = Machine()
+        if self._machine.groups is not None:
+            log.info("memory of workers is limited by control groups")
+        else:
+            reason = self._machine.not_delegated
+            log.info("memory of workers is watched, not limited by control groups", reason=reason)
         self._keeping = asyncio.create_task(self._keep(), name="nursery")
 
     async def stop(self) -> None:
@@ -120,7 +147,27 @@ class Nursery:
         )
         if self._client is not None:
             await self._client.stop()
+        self._machine.close()
         self._reaper.close()
+
+    def hurry(self) -> None:
+        """End the grace of all workers that are being stopped, or will be."""
+        if not self._hurried.done():
+            self._hurried.set_result(None)
+
+    @property
+    def starts_workers(self) -> bool:
+        """Whether a worker that is asked for now will come to be, as far as is known.
+
+        Not while the daemon stops, nor while the system refuses a nursery, which is tried for again
+        and again, nor shortly after it has refused a worker.
+        """
+        refused = time.monotonic() - self._worker_refused_at < _REFUSAL_SECONDS
+        return not self._stopping.done() and not self._nursery_refused and not refused
+
+    def limit(self, limits: Limits) -> None:
+        """Let workers that are started from now on have these."""
+        self._limits = limits
 
     def status(self) -> daemon_pb2.Nursery:
         """Return what the nursery is doing, as ``Daemon.Info`` says it."""
@@ -133,6 +180,7 @@ class Nursery:
             failed=self._preloaded.failed,
             exec_reason=self._exec_reason,
             restarts=self._restarts,
+            memory_watched=self._machine.not_delegated,
         )
 
     async def settled(self) -> None:
@@ -188,12 +236,15 @@ class Nursery:
                 # If it has been forked after all, it ends by itself, and its end is reported.
                 worker.abandon()
                 raise
+        self._worker_refused_at = -math.inf
         self._process_started(worker, pid)
         return worker
 
     async def _exec(self, environment: Mapping[str, str]) -> RemoteWorker:
         self._check_stopping()
         worker, channel, output = self._new_worker()
+        starting = contextlib.ExitStack()
+        starting.enter_context(self._reaper.starting())
 
         def started(spawning: asyncio.Future[int]) -> None:
             channel.close()
@@ -202,16 +253,27 @@ class Nursery:
                 self._worker_exited(worker.id, Exit())
             else:
                 self._process_started(worker, spawning.result())
+            starting.close()
 
         # It waits until the new program runs, so not on the loop's thread.
         spawning = asyncio.get_running_loop().run_in_executor(
-            None, spawn, "pipelined.worker", channel.fileno(), output.fileno(), environment
+            None,
+            spawn,
+            "pipelined.worker.launch",
+            channel.fileno(),
+            output.fileno(),
+            launch.environment_for(self._environment, environment, self._confinement),
+            self._user,
         )
         spawning.add_done_callback(started)
         try:
             await asyncio.shield(spawning)
+            self._worker_refused_at = -math.inf
         except (OSError, ValueError) as error:
-            raise NurseryUnavailable(f"the process cannot be started: {error}") from None
+            self._worker_refused_at = time.monotonic()
+            # Not its text, which names the program's path.
+            reason = getattr(error, "strerror", None) or type(error).__name__
+            raise NurseryUnavailable(f"the process cannot be started: {reason}") from None
         except BaseException:
             worker.abandon()
             raise
@@ -222,10 +284,22 @@ class Nursery:
             raise NurseryUnavailable("the daemon is stopping")
 
     def _new_worker(self) -> tuple[RemoteWorker, socket.socket, io.FileIO]:
-        """Return a worker that has no process yet, and what its process is to be given."""
+        """Return a worker that has no process yet, and what its process is to be given.
+
+        Raises:
+            NurseryUnavailable: The system has no more sockets or pipes for it.
+        """
         worker_id = f"worker-{next(self._numbers)}"
-        ours, theirs = socket_pair()
-        read_end, write_end = os.pipe2(os.O_CLOEXEC)
+        with contextlib.ExitStack() as made:
+            try:
+                ours, theirs = (made.enter_context(end) for end in socket_pair())
+                read_end, write_end = os.pipe2(os.O_CLOEXEC)
+            except OSError as error:
+                self._worker_refused_at = time.monotonic()
+                raise NurseryUnavailable(
+                    f"the process cannot be started: {error.strerror}"
+                ) from None
+            made.pop_all()
         worker = RemoteWorker(
             worker_id,
             ours,
@@ -233,7 +307,9 @@ class Nursery:
             self._on_output,
             self._limits,
             self._folders,
+            self._machine,
             self._files,
+            self._hurried,
         )
         self._workers[worker_id] = worker
         return worker, theirs, io.FileIO(write_end, "w")
@@ -269,6 +345,8 @@ class Nursery:
         worker = self._workers.pop(worker_id, None)
         if worker is not None:
             self._reaper.forget(worker.pid)
+            # Before anybody is told: whoever is has nothing of it left to mind.
+            self._reaper.kill_orphans()
             worker.process_ended(exit_)
 
     async def _keep(self) -> None:
@@ -282,11 +360,15 @@ class Nursery:
                     self._preload,
                     self._environment,
                     lambda lines: self._on_output(Printed("nursery", lines)),
+                    self._confinement,
+                    self._user,
                 )
             except OSError as error:
+                self._nursery_refused = True
                 self._nursery_died(Exit())
                 log.error("the nursery cannot be started", reason=error.strerror)
             else:
+                self._nursery_refused = False
                 self._client = client
                 await self._until(client.preloaded, _PRELOAD_SECONDS)
                 if client.preloaded.done() and not client.exited.done():

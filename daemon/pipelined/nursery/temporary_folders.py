@@ -20,10 +20,14 @@ class TemporaryFolders:
         owner: Of them all: only one daemon at a time has it. One that was killed together with its
             workers leaves folders, which the next one with the same owner finds by their names.
             None if there is no such next one.
+        user: Whom the folders belong to, by number; None for the daemon's own.
     """
 
-    def __init__(self, owner: Path | None = None) -> None:
+    def __init__(self, owner: Path | None = None, user: int | None = None) -> None:
+        self._user = user
         name = os.fsencode(owner.resolve()) if owner is not None else secrets.token_bytes(16)
+        self._owner = owner
+        self._parent: str | None = None
         self._prefix = f"pipelined-worker-{hashlib.sha256(name).hexdigest()[:16]}-"
 
     def make(self) -> str:
@@ -33,10 +37,18 @@ class TemporaryFolders:
             StorageFailed: It cannot be made.
         """
         try:
-            return tempfile.mkdtemp(prefix=self._prefix)
+            folder = tempfile.mkdtemp(prefix=self._prefix, dir=self._parent)
+            if self._user is not None:
+                os.chown(folder, self._user, -1)
+            return folder
         except OSError as error:
             reason = error.strerror or "unknown"
             raise StorageFailed("make a temporary folder", reason) from None
+
+    def close(self) -> None:
+        """Remove what all of them were in."""
+        if self._parent is not None:
+            self.remove(self._parent)
 
     @staticmethod
     def remove(path: str) -> None:
@@ -44,9 +56,19 @@ class TemporaryFolders:
         shutil.rmtree(path, ignore_errors=True)
 
     def remove_stale(self) -> None:
-        """Remove those that a daemon before this one has left; to be called before any is made."""
+        """Remove those that a daemon before this one has left; to be called before any is made.
+
+        Raises:
+            StorageFailed: The system's folder for temporary files cannot be written.
+        """
         for path in Path(tempfile.gettempdir()).glob(f"{self._prefix}*"):
             with contextlib.suppress(OSError):
                 # Anybody can make something of that name here.
-                if path.lstat().st_uid == os.getuid():
+                if path.lstat().st_uid in (os.getuid(), self._user):
                     self.remove(str(path))
+        # Workers are kept from the owner's folder, and so from what is made in the folders around
+        # it once they are there: then theirs have to be in one that is there before.
+        temporary = Path(tempfile.gettempdir()).resolve()
+        if self._owner is not None and temporary in self._owner.resolve().parents:
+            self._parent = tempfile.mkdtemp(prefix=self._prefix)
+            Path(self._parent).chmod(0o711)

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, NoReturn, TypeAlias
 
 import grpc
 import grpc.aio
-from grpc_status import rpc_status
 
 from pipelined.core.errors import ApiMismatch
-from pipelined.rpc.status import status_of
+from pipelined.rpc.refusal import Handler, refusing
 from pipelined_api.versions import API_VERSION, API_VERSION_KEY, major
-
-Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
 
 
 class ApiVersionCheck(grpc.aio.ServerInterceptor):
@@ -47,21 +43,4 @@ class ApiVersionCheck(grpc.aio.ServerInterceptor):
         text = version if isinstance(version, str) else version.decode(errors="replace")
         if major(text) == major(API_VERSION):
             return handler
-        return _refusing(handler, ApiMismatch(text, API_VERSION))
-
-
-def _refusing(handler: grpc.RpcMethodHandler[Any, Any], error: ApiMismatch) -> Handler:
-    """Make a handler of the same kind that answers with the error."""
-    rich = rpc_status.to_status(status_of(error))
-
-    async def refuse(_: Any, context: grpc.aio.ServicerContext[Any, Any]) -> NoReturn:
-        await context.abort(rich.code, rich.details, rich.trailing_metadata)
-
-    # The message is not looked at: it may be of an API that nobody here knows.
-    if handler.request_streaming and handler.response_streaming:
-        return grpc.stream_stream_rpc_method_handler(refuse)
-    if handler.request_streaming:
-        return grpc.stream_unary_rpc_method_handler(refuse)
-    if handler.response_streaming:
-        return grpc.unary_stream_rpc_method_handler(refuse)
-    return grpc.unary_unary_rpc_method_handler(refuse)
+        return refusing(handler, ApiMismatch(text, API_VERSION))

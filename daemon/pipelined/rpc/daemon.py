@@ -13,13 +13,28 @@ import grpc.aio
 
 from pipelined.core import compatibility
 from pipelined.core.compatibility import Installed
+from pipelined.core.shutdown import Shutdown
+from pipelined.rpc.auditing import Audit
+from pipelined.rpc.caller import caller
 from pipelined.rpc.messages import requirement_message, timestamp
+from pipelined.rpc.runs import checked_seconds
 from pipelined.rpc.status import unary
 from pipelined_api.v1 import daemon_pb2, daemon_pb2_grpc
 from pipelined_api.versions import API_VERSION
 
 # What came after the first API, by name.
-FEATURES = ("stream", "versions", "pointers", "cool", "submit", "logs", "bundle", "environments")
+FEATURES = (
+    "stream",
+    "versions",
+    "pointers",
+    "cool",
+    "submit",
+    "logs",
+    "bundle",
+    "environments",
+    "drain",
+    "tokens",
+)
 
 
 class DaemonServicer(daemon_pb2_grpc.DaemonServicer):
@@ -28,24 +43,36 @@ class DaemonServicer(daemon_pb2_grpc.DaemonServicer):
     Args:
         version: Of the distribution.
         nursery: Says what the nursery is doing.
+        isolation: What keeps workers from the daemon.
+        audit: Is told who drains the daemon.
         gpus: The models of the machine's GPUs.
         installed: What is installed where the workers run.
         max_message_bytes: The largest message that the server takes.
+        shutdown: The end of the daemon.
+        unwell: Says why the daemon does not serve; empty while it does.
     """
 
     def __init__(
         self,
         version: str,
         nursery: Callable[[], daemon_pb2.Nursery],
+        isolation: daemon_pb2.Isolation,
+        audit: Audit,
         gpus: Sequence[str],
         installed: Installed,
         max_message_bytes: int,
+        shutdown: Shutdown,
+        unwell: Callable[[], str],
     ) -> None:
         self._version = version
         self._nursery = nursery
+        self._isolation = isolation
+        self._audit = audit
         self._gpus = gpus
         self._installed = installed
         self._max_message_bytes = max_message_bytes
+        self._shutdown = shutdown
+        self._unwell = unwell
         self._started_at = time.time()
 
     @unary
@@ -63,6 +90,10 @@ class DaemonServicer(daemon_pb2_grpc.DaemonServicer):
             nursery=self._nursery(),
             max_message_bytes=self._max_message_bytes,
             gpus=self._gpus,
+            draining=self._shutdown.asked.is_set(),
+            not_serving_reason=self._unwell(),
+            caller=daemon_pb2.Caller(id=caller().id, role=caller().role.label),
+            isolation=self._isolation,
         )
 
     @unary
@@ -79,3 +110,19 @@ class DaemonServicer(daemon_pb2_grpc.DaemonServicer):
         return daemon_pb2.CheckRequirementsResponse(
             statuses=[requirement_message(status) for status in statuses]
         )
+
+    @unary
+    async def Drain(
+        self, request: daemon_pb2.DrainRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> daemon_pb2.DrainResponse:
+        """Stop the daemon, and answer when its runs have ended."""
+        seconds = None
+        if request.HasField("seconds"):
+            seconds = checked_seconds("seconds", request.seconds)
+        with self._audit.action("drain", context) as entry:
+            # Told when it begins: the daemon may be gone before it ends.
+            entry.details["seconds"] = f"{seconds:g}" if seconds is not None else "as configured"
+            self._shutdown.ask(seconds)
+        # It is the daemon's, and not this caller's who may leave.
+        drained = await asyncio.shield(self._shutdown.drained)
+        return daemon_pb2.DrainResponse(unfinished_runs=drained.unfinished, seconds=drained.seconds)

@@ -16,6 +16,8 @@ from pipelined.core.errors import InvalidRequest
 from pipelined.core.specification import MAX_SCHEMA_BYTES, validate
 from pipelined.core.stages import Stage
 from pipelined.core.states import State
+from pipelined.rpc.auditing import Audit
+from pipelined.rpc.idle_streams import moving
 from pipelined.rpc.messages import (
     checked_key,
     deployment_message,
@@ -33,24 +35,43 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class DeploymentsServicer(deployments_pb2_grpc.DeploymentsServicer):
-    """Implements pipelined.v1.Deployments; the .proto file says what each method does."""
+    """Implements pipelined.v1.Deployments; the .proto file says what each method does.
 
-    def __init__(self, deployments: Deployments, installed: Installed) -> None:
+    Args:
+        deployments: The deployments there are.
+        installed: The packages that workers have.
+        audit: Is told who has changed what.
+        idle_seconds: After which an upload of which nothing comes is ended.
+    """
+
+    def __init__(
+        self, deployments: Deployments, installed: Installed, audit: Audit, idle_seconds: float
+    ) -> None:
+        self._idle_seconds = idle_seconds
         self._deployments = deployments
         self._installed = installed
+        self._audit = audit
 
     @unary
     async def Deploy(
         self, request: AsyncIterator[deployments_pb2.DeployRequest], context: Context
     ) -> deployments_pb2.DeployResponse:
         """Receive a pipeline under a name."""
-        header = await _header(request)
-        key = checked_key(header.idempotency_key)
-        specification = specification_of(header)
-        validate(specification)
-        # Looks into the folders of installed packages.
-        warnings = await asyncio.to_thread(_check, header, self._installed)
-        deployment, created = await self._deployments.deploy(specification, _chunks(request), key)
+        requests = moving(request, self._idle_seconds)
+        with self._audit.action("deploy", context) as entry:
+            header = await _header(requests)
+            entry.subject = header.name
+            entry.details = {"code_sha256": header.code_sha256.hex(), "digest": header.digest}
+            key = checked_key(header.idempotency_key)
+            specification = specification_of(header)
+            validate(specification)
+            # Looks into the folders of installed packages.
+            warnings = await asyncio.to_thread(_check, header, self._installed)
+            deployment, created = await self._deployments.deploy(
+                specification, _chunks(requests), key
+            )
+            entry.details["version"] = str(deployment.specification.version)
+            entry.details["created"] = str(created).lower()
         return deployments_pb2.DeployResponse(
             deployment=self._message(deployment), created=created, warnings=warnings
         )
@@ -80,7 +101,8 @@ class DeploymentsServicer(deployments_pb2_grpc.DeploymentsServicer):
         self, request: deployments_pb2.DeploymentsDeleteRequest, context: Context
     ) -> deployments_pb2.DeploymentsDeleteResponse:
         """Remove a deployment or a version."""
-        await self._deployments.delete(request.name, "name")
+        with self._audit.action("delete", context, request.name):
+            await self._deployments.delete(request.name, "name")
         return deployments_pb2.DeploymentsDeleteResponse()
 
     @streaming
@@ -112,7 +134,8 @@ class DeploymentsServicer(deployments_pb2_grpc.DeploymentsServicer):
         self, request: deployments_pb2.CoolRequest, context: Context
     ) -> deployments_pb2.CoolResponse:
         """Stop the workers of a version."""
-        deployment = await self._deployments.cool(request.name, "name")
+        with self._audit.action("cool", context, request.name):
+            deployment = await self._deployments.cool(request.name, "name")
         return deployments_pb2.CoolResponse(deployment=self._message(deployment))
 
     @unary
@@ -120,13 +143,15 @@ class DeploymentsServicer(deployments_pb2_grpc.DeploymentsServicer):
         self, request: deployments_pb2.SetPointerRequest, context: Context
     ) -> deployments_pb2.SetPointerResponse:
         """Make a pointer, or set one to another version."""
-        pointer = await self._deployments.set_pointer(
-            request.pointer,
-            request.target,
-            overwrite=request.overwrite,
-            locked=request.locked,
-            unlock=request.unlock,
-        )
+        with self._audit.action("set pointer", context, request.pointer) as entry:
+            entry.details = {"target": request.target}
+            pointer = await self._deployments.set_pointer(
+                request.pointer,
+                request.target,
+                overwrite=request.overwrite,
+                locked=request.locked,
+                unlock=request.unlock,
+            )
         return deployments_pb2.SetPointerResponse(pointer=pointer_message(pointer))
 
     @unary
@@ -142,7 +167,8 @@ class DeploymentsServicer(deployments_pb2_grpc.DeploymentsServicer):
         self, request: deployments_pb2.DeletePointerRequest, context: Context
     ) -> deployments_pb2.DeletePointerResponse:
         """Remove a pointer."""
-        await self._deployments.delete_pointer(request.pointer, unlock=request.unlock)
+        with self._audit.action("delete pointer", context, request.pointer):
+            await self._deployments.delete_pointer(request.pointer, unlock=request.unlock)
         return deployments_pb2.DeletePointerResponse()
 
     def _message(self, deployment: Deployment) -> deployments_pb2.Deployment:

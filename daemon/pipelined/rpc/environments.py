@@ -7,6 +7,7 @@ from typing import Any
 import grpc.aio
 
 from pipelined.core.environments import Environment, Environments
+from pipelined.rpc.auditing import Audit
 from pipelined.rpc.messages import requirement_message, timestamp
 from pipelined.rpc.status import unary
 from pipelined_api.v1 import environments_pb2, environments_pb2_grpc
@@ -17,17 +18,19 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class EnvironmentsServicer(environments_pb2_grpc.EnvironmentsServicer):
     """Implements pipelined.v1.Environments; the .proto file says what each method does."""
 
-    def __init__(self, environments: Environments) -> None:
+    def __init__(self, environments: Environments, audit: Audit) -> None:
         self._environments = environments
+        self._audit = audit
 
     @unary
     async def Create(
         self, request: environments_pb2.EnvironmentsCreateRequest, context: Context
     ) -> environments_pb2.EnvironmentsCreateResponse:
         """Record requirements under a name."""
-        made = await self._environments.create(
-            request.name, request.requirements, overwrite=request.overwrite
-        )
+        with self._audit.action("create environment", context, request.name):
+            made = await self._environments.create(
+                request.name, request.requirements, overwrite=request.overwrite
+            )
         return environments_pb2.EnvironmentsCreateResponse(environment=await self._message(made))
 
     @unary
@@ -51,7 +54,8 @@ class EnvironmentsServicer(environments_pb2_grpc.EnvironmentsServicer):
         self, request: environments_pb2.EnvironmentsDeleteRequest, context: Context
     ) -> environments_pb2.EnvironmentsDeleteResponse:
         """Remove one."""
-        await self._environments.delete(request.name)
+        with self._audit.action("delete environment", context, request.name):
+            await self._environments.delete(request.name)
         return environments_pb2.EnvironmentsDeleteResponse()
 
     async def _message(self, environment: Environment) -> environments_pb2.Environment:

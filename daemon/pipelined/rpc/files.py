@@ -9,7 +9,10 @@ from typing import Any
 import grpc.aio
 
 from pipelined.core.errors import InvalidRequest
-from pipelined.core.files import FileStore, checked_digest
+from pipelined.core.files import checked_digest
+from pipelined.rpc.auditing import Audit
+from pipelined.rpc.idle_streams import moving
+from pipelined.rpc.owned_files import OwnedFiles
 from pipelined.rpc.status import streaming, unary
 from pipelined_api.limits import FILE_CHUNK_BYTES
 from pipelined_api.v1 import files_pb2, files_pb2_grpc
@@ -19,19 +22,28 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class FilesServicer(files_pb2_grpc.FilesServicer):
-    """Implements pipelined.v1.Files; the .proto file says what each method does."""
+    """Implements pipelined.v1.Files; the .proto file says what each method does.
 
-    def __init__(self, files: FileStore) -> None:
+    Args:
+        files: Keeps them.
+        audit: Is told who has deleted what.
+        idle_seconds: After which an upload of which nothing comes is ended.
+    """
+
+    def __init__(self, files: OwnedFiles, audit: Audit, idle_seconds: float) -> None:
         self._files = files
+        self._audit = audit
+        self._idle_seconds = idle_seconds
 
     @unary
     async def Upload(
         self, request: AsyncIterator[files_pb2.UploadRequest], context: Context
     ) -> files_pb2.UploadResponse:
         """Receive a content."""
-        header = await _header(request)
+        requests = moving(request, self._idle_seconds)
+        header = await _header(requests)
         received = await self._files.receive(
-            _chunks(request), checked_digest(header.sha256), header.size, header.offset
+            _chunks(requests), checked_digest(header.sha256), header.size, header.offset
         )
         return files_pb2.UploadResponse(existed=received.existed, written_bytes=received.written)
 
@@ -60,7 +72,9 @@ class FilesServicer(files_pb2_grpc.FilesServicer):
         self, request: files_pb2.FilesDeleteRequest, context: Context
     ) -> files_pb2.FilesDeleteResponse:
         """Remove a content."""
-        await self._files.delete(checked_digest(request.sha256))
+        digest = checked_digest(request.sha256)
+        with self._audit.action("delete file", context, digest):
+            await self._files.delete(digest)
         return files_pb2.FilesDeleteResponse()
 
 

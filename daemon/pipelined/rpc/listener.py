@@ -1,22 +1,25 @@
-"""Binding the daemon's addresses: a second daemon fails loudly, a dead one does not matter."""
+"""Binding the daemon's addresses: a second daemon fails loudly, a dead one does not matter.
+
+What may be listened on is decided here, too: TCP never without tokens, and beyond this machine
+never without TLS.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import fcntl
-import ipaddress
+import grp
 import os
 import socket
 import stat
 from pathlib import Path
 
+import grpc
 import grpc.aio
 
+from pipelined.listening import ListenAddress
 from pipelined_api.address import Address
 
-# Owner and group may connect.
-SOCKET_MODE = 0o660
 PROBE_SECONDS = 2.0
 
 
@@ -29,28 +32,44 @@ class AddressInUse(ListenError):
 
 
 class Listener:
-    """Binds addresses to a server; closing it removes the sockets that it made."""
+    """Binds addresses to servers; closing it removes the sockets that it made.
 
-    def __init__(self) -> None:
+    Args:
+        tls: Of all TCP listeners; None if there is none.
+        has_tokens: Whether there are tokens that let somebody in.
+    """
+
+    def __init__(self, tls: grpc.ServerCredentials | None, *, has_tokens: bool) -> None:
+        self._tls = tls
+        self._has_tokens = has_tokens
         self._locks: dict[Path, int] = {}
 
-    def bind(self, server: grpc.aio.Server, address: Address) -> Address:
+    def bind(self, server: grpc.aio.Server, listen: ListenAddress) -> Address:
         """Listen on an address; the port of the returned one is the system's choice if it was 0.
 
         Raises:
             AddressInUse: Somebody is alive on it.
             ListenError: It cannot be bound, or is not allowed.
         """
+        address = listen.address
         if address.path is not None:
-            self._bind_socket(server, address, address.path)
+            self._bind_socket(server, listen, address.path)
             return address
-        if not _is_loopback(address.host):
+        if not self._has_tokens:
             raise ListenError(
-                f"{address}: only unix sockets and loopback addresses are served; beyond this "
-                "machine a connection needs TLS and tokens, which this version does not have"
+                f"{address}: TCP is served to callers with tokens only, and there is no token: "
+                "make one with `pipelined token create`, or listen on a unix socket"
+            )
+        if self._tls is None and not address.is_loopback:
+            raise ListenError(
+                f"{address}: beyond this machine TLS is needed: give --tls-cert and --tls-key, or "
+                "listen on a loopback address or a unix socket"
             )
         try:
-            port = server.add_insecure_port(address.target)
+            if self._tls is None:
+                port = server.add_insecure_port(address.target)
+            else:
+                port = server.add_secure_port(address.target, self._tls)
         except RuntimeError:
             # gRPC does not say why; the system does.
             reason = _bind_error(address)
@@ -66,7 +85,9 @@ class Listener:
             os.close(lock)
         self._locks.clear()
 
-    def _bind_socket(self, server: grpc.aio.Server, address: Address, path: Path) -> None:
+    def _bind_socket(self, server: grpc.aio.Server, listen: ListenAddress, path: Path) -> None:
+        address = listen.address
+        group = _group(listen)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             lock_path = path.with_name(f"{path.name}.lock")
@@ -80,11 +101,13 @@ class Listener:
                 # A daemon that was stopping removed the file between our open and our lock.
                 raise AddressInUse(f"another daemon is stopping on {address}; try again")
             _remove_stale(path, address)
-            before = os.umask(0o777 & ~SOCKET_MODE)
+            before = os.umask(0o777 & ~listen.mode)
             try:
                 server.add_insecure_port(address.target)
             finally:
                 os.umask(before)
+            if group is not None:
+                os.chown(path, -1, group)
         except BaseException as error:
             os.close(lock)
             if isinstance(error, BlockingIOError):
@@ -115,12 +138,16 @@ def _remove_stale(path: Path, address: Address) -> None:
     raise AddressInUse(f"another program is alive on {address}")
 
 
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    with contextlib.suppress(ValueError):
-        return ipaddress.ip_address(host).is_loopback
-    return False
+def _group(listen: ListenAddress) -> int | None:
+    """The number of the group that a socket is to belong to."""
+    if not listen.group:
+        return None
+    if listen.group.isascii() and listen.group.isdigit():
+        return int(listen.group)
+    try:
+        return grp.getgrnam(listen.group).gr_gid
+    except KeyError:
+        raise ListenError(f"{listen}: there is no group {listen.group!r}") from None
 
 
 def _bind_error(address: Address) -> int:

@@ -13,6 +13,7 @@ from pipelined.core.errors import InvalidRequest
 from pipelined.core.references import Pointer
 from pipelined.core.specification import Code, Specification
 from pipelined.core.stages import Stage, Timeline
+from pipelined.rpc.caller import caller
 from pipelined.rpc.options import options_message, options_of
 from pipelined_api.v1 import daemon_pb2, deployments_pb2, schema_pb2, timeline_pb2
 
@@ -64,7 +65,8 @@ def deployment_message(
     if (failure := deployment.failure) is not None:
         message.failure.type = failure.type
         message.failure.message = failure.message
-        message.failure.traceback = failure.traceback
+        if caller().sees_code:
+            message.failure.traceback = failure.traceback
         message.failure.node = failure.node
     return message
 

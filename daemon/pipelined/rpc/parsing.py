@@ -26,11 +26,11 @@ class TolerantParsing(grpc.aio.ServerInterceptor):
     """Hands on a Malformed where gRPC would log a traceback and answer UNKNOWN.
 
     Args:
-        package: Prefix of the services whose methods know what to do with it.
+        packages: Prefixes of the services whose methods know what to do with it.
     """
 
-    def __init__(self, package: str) -> None:
-        self._prefix = f"/{package}."
+    def __init__(self, *packages: str) -> None:
+        self._prefixes = tuple(f"/{package}." for package in packages)
 
     async def intercept_service(
         self,
@@ -46,7 +46,7 @@ class TolerantParsing(grpc.aio.ServerInterceptor):
             handler is None
             or handler.request_streaming
             or handler.request_deserializer is None
-            or not handler_call_details.method.startswith(self._prefix)
+            or not handler_call_details.method.startswith(self._prefixes)
         ):
             return handler  # type: ignore[no-any-return]
         return handler._replace(  # type: ignore[no-any-return]

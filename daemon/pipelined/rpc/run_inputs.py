@@ -12,8 +12,9 @@ from google.protobuf.message import DecodeError
 from pipelined.core.deployment import Deployment
 from pipelined.core.deployments import Deployments
 from pipelined.core.errors import InvalidInput, InvalidRequest
-from pipelined.core.files import FileStore, StoredFile
+from pipelined.core.files import StoredFile
 from pipelined.rpc.bulk import bytes_in_bulk
+from pipelined.rpc.owned_files import OwnedFiles
 from pipelined_api.limits import MAX_DIRECTORY_ENTRIES, MAX_FILES_PER_RUN
 from pipelined_api.schema import InputsValidator
 from pipelined_api.v1 import runs_pb2, schema_pb2, values_pb2
@@ -42,7 +43,7 @@ class RunInputs:
         files: What they may refer to.
     """
 
-    def __init__(self, deployments: Deployments, files: FileStore) -> None:
+    def __init__(self, deployments: Deployments, files: OwnedFiles) -> None:
         self._deployments = deployments
         self._files = files
         self._validators: dict[bytes, InputsValidator] = {}

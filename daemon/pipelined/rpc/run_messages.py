@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from google.rpc import status_pb2
+
 from pipelined.core.errors import OutputsNotKept
 from pipelined.core.printed import Line
 from pipelined.core.runs import Run, RunState
+from pipelined.rpc.caller import caller
 from pipelined.rpc.messages import timestamp
-from pipelined.rpc.status import reason_of, status_of
+from pipelined.rpc.status import reason_in, reason_of, status_of, without_tracebacks
 from pipelined_api.v1 import runs_pb2
 
 # The key of RunsGetResponse.response: the field's number, and that a length follows.
@@ -23,26 +26,42 @@ def run_info(run: Run) -> runs_pb2.RunInfo:
         created_at=timestamp(run.created_at),
         execution_seconds=run.execution_seconds,
         submitted=run.submitted,
+        attempts=run.attempts,
+        priority=run.priority,
     )
+    if run.submitted:
+        message.delivery = runs_pb2.Delivery.ValueType(run.delivery.value)
     if run.started_at is not None:
         message.started_at.CopyFrom(timestamp(run.started_at))
     if run.ended_at is not None:
         message.ended_at.CopyFrom(timestamp(run.ended_at))
-    if run.error is not None:
+    if run.status:
+        status = status_pb2.Status.FromString(run.status)
+        message.error.reason = reason_in(status)
+        message.error.message = status.message
+    elif run.error is not None:
         message.error.reason = reason_of(run.error)
         message.error.message = status_of(run.error).message
     return message
 
 
-def get_response(run: Run, *, info_only: bool) -> bytes:
-    """A serialised RunsGetResponse; the response of the run is in it as it came."""
+def told(error: Exception, run_id: str, *, tracebacks: bool = True) -> bytes:
+    """How an error is told to who asks for the run: a serialised status."""
+    return status_of(error, run_id, tracebacks=tracebacks).SerializeToString()
+
+
+def get_response(run: Run, response: bytes | None, *, info_only: bool) -> bytes:
+    """A serialised RunsGetResponse; the response of the run, if there is one, in it as it came."""
     message = runs_pb2.RunsGetResponse(run=run_info(run))
-    if run.error is not None:
-        message.status = status_of(run.error, run.id).SerializeToString()
+    if run.status:
+        sees_code = caller().sees_code
+        message.status = run.status if sees_code else without_tracebacks(run.status)
+    elif run.error is not None:
+        message.status = told(run.error, run.id, tracebacks=caller().sees_code)
     elif run.state is RunState.SUCCEEDED and not info_only:
-        if run.response is not None:
-            length = _varint(len(run.response))
-            return b"".join([message.SerializeToString(), _RESPONSE_KEY, length, run.response])
+        if response is not None:
+            length = _varint(len(response))
+            return b"".join([message.SerializeToString(), _RESPONSE_KEY, length, response])
         why = (
             "they have made room for newer ones, or are larger than all that may be kept"
             if run.submitted

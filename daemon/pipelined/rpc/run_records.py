@@ -10,11 +10,14 @@ from typing import Any
 import grpc
 import grpc.aio
 
+from pipelined.core.access import Role, RoleTooLow
 from pipelined.core.deployments import Deployments
-from pipelined.core.errors import InvalidRequest
+from pipelined.core.durable_runs import DurableRuns
+from pipelined.core.errors import InvalidRequest, RunNotFound
 from pipelined.core.printed import Journal
 from pipelined.core.run_execution import RunExecution
-from pipelined.core.runs import Runs, RunState
+from pipelined.core.runs import Run, Runs, RunState
+from pipelined.rpc.caller import caller
 from pipelined.rpc.run_messages import get_response, line_message, run_info
 from pipelined.rpc.runs import RunCalls, checked_seconds
 from pipelined.rpc.status import streaming, unary
@@ -35,11 +38,18 @@ class RunRecords:
         execution: Carries them out.
         journal: Keeps what they print.
         deployments: The deployments there are.
+        durable: Has the outputs of those that were submitted.
     """
 
     def __init__(
-        self, runs: Runs, execution: RunExecution, journal: Journal, deployments: Deployments
+        self,
+        runs: Runs,
+        execution: RunExecution,
+        journal: Journal,
+        deployments: Deployments,
+        durable: DurableRuns,
     ) -> None:
+        self._durable = durable
         self._runs = runs
         self._execution = execution
         self._journal = journal
@@ -49,11 +59,12 @@ class RunRecords:
     async def get(self, request: runs_pb2.RunsGetRequest, context: Context) -> bytes:
         """Describe a run, once it has ended if that is soon enough; a serialised response."""
         seconds = checked_seconds("wait_seconds", request.wait_seconds)
-        run = self._runs.get(request.run_id)
+        run = self._visible(request.run_id)
         if seconds and not run.ended.is_set():
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(run.ended.wait(), seconds)
-        return get_response(run, info_only=request.info_only)
+        response = None if request.info_only else await self._durable.response(run)
+        return get_response(run, response, info_only=request.info_only)
 
     @unary
     async def list(
@@ -66,7 +77,9 @@ class RunRecords:
         for state in wanted.difference(state.value for state in RunState):
             raise InvalidRequest("states", f"there is no state {state}")
         states = [RunState(state) for state in wanted]
-        runs = self._runs.list(request.deployment, states, request.limit or DEFAULT_LISTED)
+        owner = None if caller().sees_all else caller().id
+        limit = request.limit or DEFAULT_LISTED
+        runs = self._runs.list(request.deployment, states, limit, owner)
         return runs_pb2.RunsListResponse(runs=[run_info(run) for run in runs])
 
     @unary
@@ -74,7 +87,7 @@ class RunRecords:
         self, request: runs_pb2.CancelRequest, context: Context
     ) -> runs_pb2.CancelResponse:
         """End a run."""
-        run = await self._execution.cancel(request.run_id)
+        run = await self._execution.cancel(self._visible(request.run_id).id)
         return runs_pb2.CancelResponse(run=run_info(run))
 
     @streaming
@@ -84,8 +97,10 @@ class RunRecords:
         """Send lines, in batches."""
         which = request.WhichOneof("of")
         if which == "run_id":
-            buffer = self._runs.get(request.run_id).lines
+            buffer = self._visible(request.run_id).lines
         elif which == "deployment":
+            if caller().role < Role.DEPLOY:
+                raise RoleTooLow("Logs of a deployment", Role.DEPLOY, caller().role)
             deployment = self._deployments.get(request.deployment)
             # A reference to one of its versions is none to what that one printed.
             buffer = self._journal.of_deployment(deployment.specification.name)
@@ -95,6 +110,13 @@ class RunRecords:
         async with contextlib.aclosing(buffer.read(follow=request.follow, tail=tail)) as batches:
             async for lines in batches:
                 yield runs_pb2.LogsResponse(lines=[line_message(line) for line in lines])
+
+    def _visible(self, run_id: str) -> Run:
+        """Return a run that the caller may know of; of others it learns no more than of none."""
+        run = self._runs.get(run_id)
+        if not caller().sees(run):
+            raise RunNotFound(run_id)
+        return run
 
 
 def handler(calls: RunCalls, records: RunRecords) -> grpc.GenericRpcHandler:

@@ -11,23 +11,29 @@ import contextlib
 import hashlib
 import math
 import secrets
+from collections.abc import Sequence
 from typing import Any
 
 import grpc.aio
 
 from pipelined.core.deployment import Deployment
+from pipelined.core.durable_runs import DurableRuns
 from pipelined.core.errors import InvalidRequest
 from pipelined.core.run_execution import RunExecution
-from pipelined.core.runs import Run, Runs
+from pipelined.core.runs import Delivery, Run, Runs
+from pipelined.rpc.caller import caller
 from pipelined.rpc.messages import checked_key
 from pipelined.rpc.run_inputs import LARGE, RunInputs
 from pipelined.rpc.run_messages import run_info
 from pipelined.rpc.status import RUN_ID_METADATA, unary
+from pipelined_api.limits import LEAST_PRIORITY, MOST_PRIORITY
 from pipelined_api.v1 import runs_pb2
 
 Context = grpc.aio.ServicerContext[Any, Any]
 # A year: what is beyond it is a mistake, and timers have their limits.
 MAX_SECONDS = 366 * 86400.0
+# Of runs whose callers are not told apart.
+OWNER = ""
 
 
 class RunCalls:
@@ -37,9 +43,13 @@ class RunCalls:
         inputs: Checks what is to be run.
         runs: Remembers it.
         execution: Carries it out.
+        durable: Carries it out if nobody waits for it.
     """
 
-    def __init__(self, inputs: RunInputs, runs: Runs, execution: RunExecution) -> None:
+    def __init__(
+        self, inputs: RunInputs, runs: Runs, execution: RunExecution, durable: DurableRuns
+    ) -> None:
+        self._durable = durable
         self._inputs = inputs
         self._runs = runs
         self._execution = execution
@@ -48,10 +58,11 @@ class RunCalls:
     async def run(self, request: bytes, context: Context) -> bytes:
         """Validate the inputs, run, and return a serialised RunResponse."""
         message = await self._inputs.parsed(request, runs_pb2.RunRequest)
+        priority = _checked_priority(message.priority)
         deployment, references = await self._inputs.validated(message, request)
         with contextlib.ExitStack() as held:
             files = self._inputs.hold(references, held) if references else ()
-            run = self._created(deployment, context)
+            run = self._created(deployment, context, priority=priority)
             result = await self._execution.run(
                 run, deployment, request, context.time_remaining(), files
             )
@@ -64,34 +75,49 @@ class RunCalls:
         No generator: what cancels the call reaches the run wherever it waits.
         """
         message = await self._inputs.parsed(request, runs_pb2.RunRequest)
+        priority = _checked_priority(message.priority)
         deployment, references = await self._inputs.validated(message, request)
         with contextlib.ExitStack() as held:
             files = self._inputs.hold(references, held)
-            run = self._created(deployment, context)
+            run = self._created(deployment, context, priority=priority)
             await self._execution.stream(
                 run, deployment, request, context.write, context.time_remaining(), files
             )
 
     @unary
     async def submit(self, request: bytes, context: Context) -> bytes:
-        """Validate the inputs, let the run begin, and return a serialised SubmitResponse."""
+        """Validate the inputs, accept the run, and return a serialised SubmitResponse."""
         message = await self._inputs.parsed(request, runs_pb2.SubmitRequest)
         key = checked_key(message.idempotency_key)
         timeout = checked_seconds("timeout_seconds", message.timeout_seconds)
+        priority = _checked_priority(message.priority)
+        delivery = _checked_delivery(message.delivery)
         digest = await _digest(message, len(request)) if key else ""
         # Before the inputs are validated: the deployment may be another one by now.
-        if key and (run := self._runs.with_key(key, digest)) is not None:
+        if key and (run := self._runs.with_key(caller().id, key, digest)) is not None:
+            await self._durable.accepted(run)
             return _submitted(run)
         deployment, references = await self._inputs.validated(message, request)
         # Nobody else gets in between this and `create`.
-        if key and (run := self._runs.with_key(key, digest)) is not None:
+        if key and (run := self._runs.with_key(caller().id, key, digest)) is not None:
+            await self._durable.accepted(run)
             return _submitted(run)
         with contextlib.ExitStack() as stack:
             files = self._inputs.hold(references, stack)
             held = stack.pop_all()
-        run = self._created(deployment, context, submitted=True, key=key, digest=digest)
+        run = self._created(
+            deployment,
+            context,
+            priority=priority,
+            submitted=True,
+            key=key,
+            digest=digest,
+            delivery=delivery,
+            timeout=timeout or None,
+            files=[file.sha256 for file in files],
+        )
         # A SubmitRequest has the fields of a RunRequest.
-        await self._execution.submit(run, deployment, request, timeout or None, files, held)
+        await self._durable.submit(run, deployment, request, files, held)
         return _submitted(run)
 
     def _created(
@@ -99,9 +125,13 @@ class RunCalls:
         deployment: Deployment,
         context: Context,
         *,
+        priority: int,
         submitted: bool = False,
         key: str = "",
         digest: str = "",
+        delivery: Delivery = Delivery.AT_MOST_ONCE,
+        timeout: float | None = None,
+        files: Sequence[str] = (),
     ) -> Run:
         specification = deployment.specification
         run = self._runs.create(
@@ -111,6 +141,11 @@ class RunCalls:
             submitted=submitted,
             key=key,
             digest=digest,
+            owner=caller().id,
+            priority=priority,
+            delivery=delivery,
+            timeout=timeout,
+            files=files,
         )
         context.set_trailing_metadata(((RUN_ID_METADATA, run.id),))
         return run
@@ -121,6 +156,21 @@ def checked_seconds(field: str, seconds: float) -> float:
     if math.isnan(seconds) or not 0 <= seconds <= MAX_SECONDS:
         raise InvalidRequest(field, f"{seconds:g} is not between 0 and {MAX_SECONDS:g}")
     return seconds
+
+
+def _checked_priority(priority: int) -> int:
+    if not LEAST_PRIORITY <= priority <= MOST_PRIORITY:
+        raise InvalidRequest(
+            "priority", f"{priority} is not between {LEAST_PRIORITY} and {MOST_PRIORITY}"
+        )
+    return priority
+
+
+def _checked_delivery(number: int) -> Delivery:
+    try:
+        return Delivery(number or Delivery.AT_MOST_ONCE.value)
+    except ValueError:
+        raise InvalidRequest("delivery", f"there is no delivery {number}") from None
 
 
 def _submitted(run: Run) -> bytes:

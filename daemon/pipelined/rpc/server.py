@@ -1,8 +1,13 @@
-"""The gRPC server: its limits, and the services on it."""
+"""The gRPC servers, one for each listener: their limits, and the services on all of them.
+
+One server does not tell which of its sockets a call came in by, so each listener has its own.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -11,23 +16,31 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from pipelined.core.compatibility import Installed
 from pipelined.core.deployments import Deployments
+from pipelined.core.durable_runs import DurableRuns
 from pipelined.core.environments import Environments
+from pipelined.core.file_owners import FileOwners
 from pipelined.core.files import FileStore
 from pipelined.core.printed import Journal
 from pipelined.core.run_execution import RunExecution
 from pipelined.core.runs import Runs
+from pipelined.core.shutdown import Shutdown
+from pipelined.listening import ListenAddress
+from pipelined.rpc.access import AccessControl, CurrentTokens, Entrance
 from pipelined.rpc.api_version import ApiVersionCheck
+from pipelined.rpc.auditing import Audit
 from pipelined.rpc.daemon import DaemonServicer
 from pipelined.rpc.deployments import DeploymentsServicer
 from pipelined.rpc.environments import EnvironmentsServicer
 from pipelined.rpc.files import FilesServicer
 from pipelined.rpc.health import Health
+from pipelined.rpc.owned_files import OwnedFiles
 from pipelined.rpc.parsing import TolerantParsing
 from pipelined.rpc.run_inputs import RunInputs
 from pipelined.rpc.run_records import SERVICE as RUNS
 from pipelined.rpc.run_records import RunRecords
 from pipelined.rpc.run_records import handler as runs_handler
 from pipelined.rpc.runs import RunCalls
+from pipelined.rpc.status import streaming
 from pipelined_api.limits import MAX_ENVELOPE_BYTES, MAX_MESSAGE_BYTES
 from pipelined_api.v1 import (
     daemon_pb2,
@@ -46,7 +59,20 @@ MAX_METADATA_BYTES = 16 * 2**10
 # A client that pings more often is cut off. Ours pings every 60 s, with calls in flight only.
 MIN_PING_INTERVAL_MS = 20_000
 PACKAGE = daemon_pb2.DESCRIPTOR.package
+HEALTH_PACKAGE = health_pb2.DESCRIPTOR.package
 REFLECTION = "grpc.reflection.v1.ServerReflection"
+
+# What reflection tells of.
+SERVICES = (
+    deployments_pb2.DESCRIPTOR.services_by_name["Deployments"].full_name,
+    RUNS,
+    files_pb2.DESCRIPTOR.services_by_name["Files"].full_name,
+    environments_pb2.DESCRIPTOR.services_by_name["Environments"].full_name,
+    daemon_pb2.DESCRIPTOR.services_by_name["Daemon"].full_name,
+    health_pb2.DESCRIPTOR.services_by_name["Health"].full_name,
+    REFLECTION,
+    reflection.SERVICE_NAME,
+)
 
 OPTIONS: tuple[tuple[str, int], ...] = (
     # A second daemon on the same port has to fail instead of taking half of the calls.
@@ -59,54 +85,95 @@ OPTIONS: tuple[tuple[str, int], ...] = (
 )
 
 
-def create_server(
-    deployments: Deployments,
-    environments: Environments,
-    files: FileStore,
-    runs: Runs,
-    journal: Journal,
-    installed: Installed,
-    health: Health,
-    nursery: Callable[[], daemon_pb2.Nursery],
-    gpus: Sequence[str],
-    version: str,
-) -> grpc.aio.Server:
-    """Make a server with all services, bound to no address and not started."""
-    server = grpc.aio.server(
-        interceptors=[ApiVersionCheck(PACKAGE), TolerantParsing(PACKAGE)], options=OPTIONS
-    )
-    deployments_pb2_grpc.add_DeploymentsServicer_to_server(
-        DeploymentsServicer(deployments, installed), server
-    )
-    daemon_pb2_grpc.add_DaemonServicer_to_server(
-        DaemonServicer(version, nursery, gpus, installed, MAX_MESSAGE_BYTES), server
-    )
-    environments_pb2_grpc.add_EnvironmentsServicer_to_server(
-        EnvironmentsServicer(environments), server
-    )
-    execution = RunExecution(runs)
-    calls = RunCalls(RunInputs(deployments, files), runs, execution)
-    records = RunRecords(runs, execution, journal, deployments)
-    server.add_generic_rpc_handlers((runs_handler(calls, records),))
-    files_pb2_grpc.add_FilesServicer_to_server(FilesServicer(files), server)
-    health_pb2_grpc.add_HealthServicer_to_server(health, server)
-    names = (
-        deployments_pb2.DESCRIPTOR.services_by_name["Deployments"].full_name,
-        RUNS,
-        files_pb2.DESCRIPTOR.services_by_name["Files"].full_name,
-        environments_pb2.DESCRIPTOR.services_by_name["Environments"].full_name,
-        daemon_pb2.DESCRIPTOR.services_by_name["Daemon"].full_name,
-        health_pb2.DESCRIPTOR.services_by_name["Health"].full_name,
-        REFLECTION,
-        reflection.SERVICE_NAME,
-    )
-    _add_reflection(names, server)
-    return server
+class Servers:
+    """All services, on as many servers as there are listeners. Belongs to one event loop."""
+
+    def __init__(
+        self,
+        deployments: Deployments,
+        environments: Environments,
+        files: FileStore,
+        owners: FileOwners,
+        runs: Runs,
+        durable: DurableRuns,
+        journal: Journal,
+        installed: Installed,
+        health: Health,
+        tokens: CurrentTokens,
+        audit: Audit,
+        nursery: Callable[[], daemon_pb2.Nursery],
+        isolation: daemon_pb2.Isolation,
+        gpus: Sequence[str],
+        version: str,
+        shutdown: Shutdown,
+        unwell: Callable[[], str],
+        upload_idle_seconds: float,
+    ) -> None:
+        self._tokens = tokens
+        self._audit = audit
+        self._servers: list[grpc.aio.Server] = []
+        self._deployments = DeploymentsServicer(deployments, installed, audit, upload_idle_seconds)
+        self._daemon = DaemonServicer(
+            version, nursery, isolation, audit, gpus, installed, MAX_MESSAGE_BYTES, shutdown, unwell
+        )
+        self._environments = EnvironmentsServicer(environments, audit)
+        owned = OwnedFiles(files, owners)
+        self._files = FilesServicer(owned, audit, upload_idle_seconds)
+        execution = RunExecution(runs, durable)
+        calls = RunCalls(RunInputs(deployments, owned), runs, execution, durable)
+        self._runs = runs_handler(calls, RunRecords(runs, execution, journal, deployments, durable))
+        self._health = health
+
+    def add(self, listen: ListenAddress) -> grpc.aio.Server:
+        """Make a server for a listener, bound to no address and not started."""
+        wants_token = listen.address.path is None
+        entrance = Entrance(str(listen), listen.role, wants_token)
+        server = grpc.aio.server(
+            interceptors=[
+                AccessControl(entrance, self._tokens, self._audit),
+                ApiVersionCheck(PACKAGE),
+                TolerantParsing(PACKAGE, HEALTH_PACKAGE),
+            ],
+            options=OPTIONS,
+        )
+        deployments_pb2_grpc.add_DeploymentsServicer_to_server(self._deployments, server)
+        daemon_pb2_grpc.add_DaemonServicer_to_server(self._daemon, server)
+        environments_pb2_grpc.add_EnvironmentsServicer_to_server(self._environments, server)
+        server.add_generic_rpc_handlers((self._runs,))
+        files_pb2_grpc.add_FilesServicer_to_server(self._files, server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        _add_reflection(server)
+        self._servers.append(server)
+        return server
+
+    async def start(self) -> None:
+        """Take calls on all of them."""
+        for server in self._servers:
+            await server.start()
+
+    async def stop(self, grace_seconds: float | None) -> None:
+        """Take no more calls, and end those in progress after a time."""
+        await asyncio.gather(*(server.stop(grace_seconds) for server in self._servers))
 
 
-def _add_reflection(names: Sequence[str], server: grpc.aio.Server) -> None:
+class _Reflection:
+    """The library's servicer, with our answer to what is no message."""
+
+    def __init__(self) -> None:
+        self._servicer = reflection.aio.ReflectionServicer(SERVICES)
+
+    @streaming
+    async def ServerReflectionInfo(
+        self, request: AsyncIterator[Any], context: grpc.aio.ServicerContext[Any, Any]
+    ) -> AsyncIterator[Any]:
+        """Answer questions about services and messages."""
+        async for answer in self._servicer.ServerReflectionInfo(request, context):
+            yield answer
+
+
+def _add_reflection(server: grpc.aio.Server) -> None:
     """Serve reflection as v1alpha and as v1, which has the same messages under another name."""
-    servicer = reflection.aio.ReflectionServicer(names)
+    servicer = _Reflection()
     method = grpc.stream_stream_rpc_method_handler(
         servicer.ServerReflectionInfo,
         reflection_pb2.ServerReflectionRequest.FromString,

@@ -15,8 +15,9 @@ from google.protobuf.message import DecodeError, Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
-from pipelined.core import errors
+from pipelined.core import access, errors
 from pipelined.core.errors import DomainError, Failure, InvalidRequest
+from pipelined.rpc.caller import caller
 from pipelined.rpc.parsing import Malformed
 
 DOMAIN = "pipelined"
@@ -27,6 +28,7 @@ MAX_TEXT = 1024
 MAX_METADATA = 128
 MAX_TRACEBACK = 3072
 # The key under which the trailing metadata of a call has the id of its run.
+_DEBUG_INFO = f"/{error_details_pb2.DebugInfo.DESCRIPTOR.full_name}"
 RUN_ID_METADATA = "pipelined-run-id"
 log = structlog.get_logger()
 
@@ -51,8 +53,14 @@ class Mapping:
     bad_field: Callable[[Any], str] = lambda error: ""
 
 
+def _run(error: errors.RunFailed) -> dict[str, str]:
+    return {"node": error.failure.node, "type": error.failure.type, "run_id": error.run_id}
+
+
 def _exit(error: errors.WorkerDied) -> dict[str, str]:
     fields = {"signal": error.exit.signal or "", "run_id": error.run_id}
+    if error.exit.limit:
+        fields["limit"] = f"{error.exit.limit:.15g}"
     if error.exit.exit_code is not None:
         fields["exit_code"] = str(error.exit.exit_code)
     return fields
@@ -163,11 +171,9 @@ TABLE: dict[type[DomainError], Mapping] = {
     ),
     errors.StartupFailed: Mapping(code_pb2.FAILED_PRECONDITION, "STARTUP_FAILED", _startup),
     errors.StartupOutOfMemory: Mapping(code_pb2.RESOURCE_EXHAUSTED, "OUT_OF_MEMORY", _startup),
-    errors.RunFailed: Mapping(
-        code_pb2.INTERNAL,
-        "RUN_FAILED",
-        lambda e: {"node": e.failure.node, "type": e.failure.type, "run_id": e.run_id},
-    ),
+    errors.RunFailed: Mapping(code_pb2.INTERNAL, "RUN_FAILED", _run),
+    errors.RunOutOfMemory: Mapping(code_pb2.RESOURCE_EXHAUSTED, "RUN_OUT_OF_MEMORY", _run),
+    errors.DeviceOutOfMemory: Mapping(code_pb2.RESOURCE_EXHAUSTED, "DEVICE_OUT_OF_MEMORY", _run),
     errors.RunNotFound: Mapping(
         code_pb2.NOT_FOUND, "RUN_NOT_FOUND", lambda e: {"run_id": e.run_id}
     ),
@@ -178,6 +184,11 @@ TABLE: dict[type[DomainError], Mapping] = {
         code_pb2.DEADLINE_EXCEEDED,
         "DEADLINE_EXCEEDED",
         lambda e: {"run_id": e.run_id, "seconds": f"{e.seconds:g}"},
+    ),
+    errors.RunInterrupted: Mapping(
+        code_pb2.ABORTED,
+        "RUN_INTERRUPTED",
+        lambda e: {"run_id": e.run_id, "attempts": str(e.attempts)},
     ),
     errors.OutputsNotKept: Mapping(
         code_pb2.NOT_FOUND, "OUTPUTS_NOT_KEPT", lambda e: {"run_id": e.run_id}
@@ -198,11 +209,22 @@ TABLE: dict[type[DomainError], Mapping] = {
         lambda e: {"size": str(e.size), "limit": str(e.limit), "run_id": e.run_id},
     ),
     errors.WorkerDied: Mapping(code_pb2.UNAVAILABLE, "WORKER_DIED", _exit),
+    errors.WorkerOutOfMemory: Mapping(code_pb2.RESOURCE_EXHAUSTED, "WORKER_OUT_OF_MEMORY", _exit),
+    errors.HostOutOfMemory: Mapping(code_pb2.RESOURCE_EXHAUSTED, "HOST_OUT_OF_MEMORY", _exit),
+    errors.CpuTimeExceeded: Mapping(code_pb2.RESOURCE_EXHAUSTED, "CPU_TIME_EXCEEDED", _exit),
     errors.NurseryUnavailable: Mapping(code_pb2.UNAVAILABLE, "NURSERY_UNAVAILABLE"),
     errors.QueueFull: Mapping(
         code_pb2.RESOURCE_EXHAUSTED,
         "QUEUE_FULL",
         lambda e: {"deployment": e.deployment, "limit": str(e.limit)},
+    ),
+    errors.WaitTooLong: Mapping(
+        code_pb2.RESOURCE_EXHAUSTED, "WAIT_TOO_LONG", lambda e: {"deployment": e.deployment}
+    ),
+    errors.WaitingRunsTooLarge: Mapping(
+        code_pb2.RESOURCE_EXHAUSTED,
+        "WAITING_RUNS_TOO_LARGE",
+        lambda e: {"size": str(e.size), "limit": str(e.limit)},
     ),
     errors.ShuttingDown: Mapping(code_pb2.UNAVAILABLE, "DRAINING"),
     errors.StorageFailed: Mapping(
@@ -224,8 +246,24 @@ TABLE: dict[type[DomainError], Mapping] = {
         "FILES_FULL",
         lambda e: {"size": str(e.size), "limit": str(e.limit)},
     ),
+    errors.UploadStalled: Mapping(
+        code_pb2.DEADLINE_EXCEEDED, "UPLOAD_STALLED", lambda e: {"seconds": f"{e.seconds:g}"}
+    ),
     errors.FileDigestMismatch: Mapping(
         code_pb2.DATA_LOSS, "FILE_DIGEST_MISMATCH", lambda e: {"sha256": e.sha256}
+    ),
+    access.TokenMissing: Mapping(code_pb2.UNAUTHENTICATED, "TOKEN_MISSING"),
+    access.TokenInvalid: Mapping(code_pb2.UNAUTHENTICATED, "TOKEN_INVALID"),
+    access.TokenExpired: Mapping(
+        code_pb2.UNAUTHENTICATED, "TOKEN_EXPIRED", lambda e: {"token": e.token_id}
+    ),
+    access.TokenRevoked: Mapping(
+        code_pb2.UNAUTHENTICATED, "TOKEN_REVOKED", lambda e: {"token": e.token_id}
+    ),
+    access.RoleTooLow: Mapping(
+        code_pb2.PERMISSION_DENIED,
+        "ROLE_TOO_LOW",
+        lambda e: {"method": e.method, "needed": e.needed.label, "role": e.role.label},
     ),
 }
 
@@ -235,8 +273,31 @@ def reason_of(error: Exception) -> str:
     return TABLE[type(error)].reason if isinstance(error, DomainError) else ""
 
 
-def status_of(error: Exception, run_id: str = "") -> status_pb2.Status:
-    """The google.rpc.Status that tells this error; the id is of the run that failed with it."""
+def reason_in(status: status_pb2.Status) -> str:
+    """ErrorInfo.reason of what is told; empty if it has none."""
+    info = error_details_pb2.ErrorInfo()
+    for detail in status.details:
+        detail.Unpack(info)
+    return info.reason
+
+
+def without_tracebacks(serialised: bytes) -> bytes:
+    """A serialised status without what those who may not see code may not know."""
+    status = status_pb2.Status.FromString(serialised)
+    kept = [detail for detail in status.details if not detail.type_url.endswith(_DEBUG_INFO)]
+    del status.details[:]
+    status.details.extend(kept)
+    return status.SerializeToString()
+
+
+def status_of(error: Exception, run_id: str = "", *, tracebacks: bool = True) -> status_pb2.Status:
+    """The google.rpc.Status that tells this error.
+
+    Args:
+        error: What happened.
+        run_id: Of the run that failed with it.
+        tracebacks: Whether user code's are told: they have paths of this machine, and its source.
+    """
     if not isinstance(error, DomainError):
         # A bug of ours: the caller is told nothing of it.
         return status_pb2.Status(code=code_pb2.INTERNAL, message="internal error of the daemon")
@@ -261,8 +322,7 @@ def status_of(error: Exception, run_id: str = "") -> status_pb2.Status:
         delay.FromNanoseconds(int(seconds * 1e9))
         details.append(error_details_pb2.RetryInfo(retry_delay=delay))
     failure = getattr(error, "failure", None)
-    if isinstance(failure, Failure) and failure.traceback:
-        # What the user's own code printed: it is theirs to see.
+    if tracebacks and isinstance(failure, Failure) and failure.traceback:
         traceback = _bounded(failure.traceback, MAX_TRACEBACK)
         details.append(error_details_pb2.DebugInfo(detail=traceback))
     status = status_pb2.Status(code=mapping.code, message=_bounded(str(error), MAX_TEXT))
@@ -297,7 +357,7 @@ async def _abort(
         log.error("rpc.internal_error", method=method, exc_info=error)
     trailing = tuple(context.trailing_metadata() or ())
     run_id = next((str(value) for key, value in trailing if key == RUN_ID_METADATA), "")
-    rich = rpc_status.to_status(status_of(error, run_id))
+    rich = rpc_status.to_status(status_of(error, run_id, tracebacks=caller().sees_code))
     await context.abort(rich.code, rich.details, (*trailing, *rich.trailing_metadata))
 
 

@@ -82,6 +82,10 @@ class Files:
                 f"the folder {str(folder)!r} for files cannot be used: {error.strerror}"
             ) from error
 
+    def limit(self, limits: FileLimits) -> None:
+        """Keep what these allow from now on; what is there goes with the next sweep or upload."""
+        self._limits = limits
+
     async def receive(
         self, chunks: AsyncIterator[bytes], sha256: str, size: int, offset: int = 0
     ) -> Received:
@@ -145,7 +149,7 @@ class Files:
                 self._whole[sha256] = entry = _Entry(partial.size, 0.0)
                 self._use(path, entry)
 
-    async def keep(self, descriptor: int, sha256: str, size: int) -> None:
+    async def keep(self, descriptor: int, sha256: str, size: int, run_id: str = "") -> None:
         """See OutputKeeper."""
         with storage("read an output"):
             status = os.fstat(descriptor)
@@ -170,9 +174,12 @@ class Files:
         return FileStatus(present=False, size=0, received=0)
 
     @contextlib.contextmanager
-    def hold(self, sha256: str, name: str = "") -> Iterator[StoredFile]:
+    def hold(
+        self, sha256: str, name: str = "", *, expired_too: bool = False
+    ) -> Iterator[StoredFile]:
         """See FileStore."""
-        if (entry := self._find(sha256)) is None:
+        entry = self._whole.get(sha256) if expired_too else self._find(sha256)
+        if entry is None:
             raise FileMissing(sha256, name)
         self._held[sha256] += 1
         self._use(self._path(sha256), entry)
@@ -213,6 +220,10 @@ class Files:
         """
         oldest = self._clock() - self._limits.ttl_seconds
         await self._remove([name for name, used, _ in self._unused() if used < oldest])
+
+    def is_here(self, sha256: str) -> bool:
+        """Whether anything of a content is here; no use of it."""
+        return any(sha256 in known for known in (self._whole, self._partial, self._reserved))
 
     async def keep_swept(self) -> None:
         """Sweep now and then, until cancelled."""

@@ -7,7 +7,7 @@ import sys
 from safetensors import SafetensorError
 
 from pipelined import weights
-from pipelined.worker.failures import chain, describe
+from pipelined.worker.failures import chain, describe, text
 from pipelined_api.worker.v1 import worker_pb2
 
 Cause = worker_pb2.StartFailed.Cause
@@ -31,16 +31,40 @@ def of_node(error: BaseException, node: str) -> worker_pb2.StartFailed:
     return worker_pb2.StartFailed(cause=cause, failure=describe(error, node))
 
 
+def of_run(error: BaseException) -> worker_pb2.RunFailed.Cause.ValueType:
+    """Return what a node that raised in a run stands for."""
+    for link in chain(error):
+        if _no_host_memory(link):
+            return worker_pb2.RunFailed.CAUSE_OUT_OF_MEMORY
+        if _no_device_memory(link):
+            return worker_pb2.RunFailed.CAUSE_DEVICE_OUT_OF_MEMORY
+    return worker_pb2.RunFailed.CAUSE_NODE
+
+
+def _no_host_memory(error: BaseException) -> bool:
+    # Torch has no class of its own for what its allocator does not get.
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and "DefaultCPUAllocator: " in text(error)
+    )
+
+
+def _no_device_memory(error: BaseException) -> bool:
+    return isinstance(error, _of_torch("OutOfMemoryError")) or (
+        isinstance(error, weights.CudaError) and error.code == _CUDA_ERROR_OUT_OF_MEMORY
+    )
+
+
 def _cause(error: BaseException) -> Cause.ValueType | None:
     """Return what an exception stands for by itself; None if that depends on what it came from."""
     if isinstance(error, (weights.Cancelled, weights.Asleep)):
         # The node's own doing.
         return Cause.CAUSE_NODE
-    if isinstance(error, (MemoryError, weights.OverBudget, *_of_torch("OutOfMemoryError"))):
+    if isinstance(error, weights.OverBudget) or _no_host_memory(error):
         return Cause.CAUSE_OUT_OF_MEMORY
+    if _no_device_memory(error):
+        return Cause.CAUSE_DEVICE_OUT_OF_MEMORY
     if isinstance(error, weights.CudaError):
-        out_of_memory = error.code == _CUDA_ERROR_OUT_OF_MEMORY
-        return Cause.CAUSE_OUT_OF_MEMORY if out_of_memory else Cause.CAUSE_DEVICE
+        return Cause.CAUSE_DEVICE
     if isinstance(error, (weights.DriverMissing, *_of_torch("AcceleratorError"))):
         return Cause.CAUSE_DEVICE
     return Cause.CAUSE_WEIGHTS if isinstance(error, SafetensorError) else None

@@ -11,6 +11,7 @@ from typing import TypeVar
 from pipeline import Graph, _values
 from pipeline.errors import InvalidInput, RunFailed, SerialisationError
 from pipeline.objects.graph import ABSENT
+from pipelined.worker import causes
 from pipelined.worker.channel import ChannelClosed, ProtocolError
 from pipelined.worker.failures import describe, text
 from pipelined.worker.framing import MAX_PAYLOAD
@@ -74,8 +75,7 @@ def execute(
     except _Failed as known:
         failed = known.answer
     except BaseException as error:  # user code may raise anything
-        failure = describe(error, current.node)
-        failed = worker_pb2.RunFailed(cause=Cause.CAUSE_NODE, failure=failure)
+        failed = _node_failed(error, current.node)
     failed.run_id = run_id
     return worker_pb2.FromWorker(run_failed=failed), b""
 
@@ -172,8 +172,8 @@ class _Outputs:
         try:
             return call()
         except RunFailed as error:
-            failure = describe(error.__cause__ or error, error.node or "")
-            raise _Failed(worker_pb2.RunFailed(cause=Cause.CAUSE_NODE, failure=failure)) from None
+            answer = _node_failed(error.__cause__ or error, error.node or "")
+            raise _Failed(answer) from None
         finally:
             self.seconds += time.perf_counter() - began
 
@@ -255,6 +255,10 @@ def _inputs(
         # An array of a library that is not installed here.
         raise _Failed(_invalid(field, text(error), None)) from None
     return positional, named
+
+
+def _node_failed(error: BaseException, node: str) -> worker_pb2.RunFailed:
+    return worker_pb2.RunFailed(cause=causes.of_run(error), failure=describe(error, node))
 
 
 def _invalid(field: str, message: str, bound: str | None) -> worker_pb2.RunFailed:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import faulthandler
 import io
 import os
 import select
@@ -16,7 +17,7 @@ import threading
 import time
 
 from pipelined import weights
-from pipelined.worker import last_words, scratch
+from pipelined.worker import last_words, offspring, scratch
 from pipelined.worker.channel import Channel, ChannelClosed
 from pipelined.worker.execution import execute
 from pipelined.worker.link import Link
@@ -38,6 +39,10 @@ IMPORTED_LATE = (
 def run(channel: Channel) -> int:
     """Serve the daemon until it says stop or goes away; return the exit code."""
     _prepare_streams()
+    # Whatever user code starts is found below this process, and ends with it.
+    offspring.become_subreaper()
+    # Of a crash in native code, the lines of Python that led there are among the last words.
+    faulthandler.enable(all_threads=False)
     # If a weights file is cut short while it is mapped, the file is named.
     weights.report_faults(_STDERR, last_words.MARK)
     # A child that user code forks must neither speak for the worker nor keep its channel open.
@@ -52,7 +57,7 @@ def run(channel: Channel) -> int:
         code = _serve(channel)
     except ChannelClosed:
         # The watch sees it too, but may not be done by the time that this thread ends the process.
-        scratch.remove()
+        _leave_nothing()
         return 1
     with contextlib.suppress(BaseException):
         atexit._run_exitfuncs()
@@ -87,6 +92,7 @@ def _serve(channel: Channel) -> int:
             channel.send(answer.SerializeToString(), payload, reuse=True)
             # Not kept until the next run: outputs may be large.
             del answer, payload
+            scratch.end_run()
             if link.stopping:
                 return 0
         elif kind in ("credit", "cancel"):
@@ -108,8 +114,14 @@ def _end_with_the_daemon(channel: int) -> None:
     # Not for input: the main thread reads that.
     poll.register(channel, select.POLLRDHUP)
     poll.poll()
-    scratch.remove()
+    _leave_nothing()
     os._exit(1)
+
+
+def _leave_nothing() -> None:
+    """End what only the daemon could end and remove after this process, if it is gone."""
+    offspring.kill_descendants(os.getpid())
+    scratch.remove()
 
 
 def _prepare_streams() -> None:

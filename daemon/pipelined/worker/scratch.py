@@ -1,22 +1,94 @@
-"""The folder that the daemon has made for what a worker has of temporary files."""
+"""The folder that the daemon has made for what a worker has of temporary files.
+
+What user code makes of such files during a run goes with the run; what the startup makes, with the
+worker.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import getpass
+import os
 import shutil
+import tempfile
+from multiprocessing import util
+from pathlib import Path
 
 from pipeline import _scratch
 
 _folders: list[str] = []
+# Of the run in progress.
+_of_run: list[str] = []
 
 
-def use(folder: str) -> None:
-    """Have the temporary folders of the client library made in this one."""
-    if folder not in _folders:
-        _folders.append(folder)
-        _scratch.set_parent(folder)
+def use(folder: str, *, for_user_code: bool) -> None:
+    """Have temporary folders of the client library made in this one, and of user code, too.
+
+    Args:
+        folder: Empty, and of this worker alone.
+        for_user_code: Unless it has been told of another place.
+    """
+    if folder in _folders:
+        return
+    _folders.append(folder)
+    _scratch.set_parent(folder)
+    if for_user_code:
+        # What these two keep there is of use beyond a run, or a worker.
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", _inductor())
+        _place(folder)
+        util.get_temp_dir()
+
+
+def begin_runs() -> None:
+    """Have what user code makes from now on removed after each run."""
+    if tempfile.tempdir not in _folders:
+        return
+    run = str(Path(tempfile.tempdir) / "run")
+    try:
+        Path(run).mkdir(exist_ok=True)
+    except OSError:
+        # The startup has taken the right to it from this process: it has no such files at all.
+        return
+    _of_run.append(run)
+    # Once, and not for each run: threads of native code may be reading the environment.
+    _place(run)
+
+
+def end_run() -> None:
+    """Remove what the run has left."""
+    for folder in _of_run:
+        try:
+            with os.scandir(folder) as entries:
+                left = list(entries)
+        except OSError:
+            left = []
+            shutil.rmtree(folder, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                Path(folder).mkdir()
+        for entry in left:
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path, ignore_errors=True)
+            else:
+                with contextlib.suppress(OSError):
+                    Path(entry.path).unlink()
 
 
 def remove() -> None:
-    """Remove it. The daemon does, too, once the worker has ended, unless it is gone."""
+    """Remove it all. The daemon does, too, once the worker has ended, unless it is gone."""
     for folder in _folders:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _place(folder: str) -> None:
+    tempfile.tempdir = folder
+    # For processes that user code starts.
+    os.environ["TMPDIR"] = folder
+
+
+def _inductor() -> str:
+    """Where torch has compiled code by default."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = str(os.getuid())
+    return str(Path(tempfile.gettempdir()) / f"torchinductor_{user}")

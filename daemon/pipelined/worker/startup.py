@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import sys
 import time
 from collections.abc import Callable, Sequence
 
@@ -16,7 +15,7 @@ from pipeline._fetching import UrlPolicy
 from pipeline._graph import pickling
 from pipeline.errors import StartupFailed
 from pipelined import weights
-from pipelined.worker import bundle, causes, scratch, weights_stages
+from pipelined.worker import allotment, bundle, causes, scratch, weights_stages
 from pipelined.worker.imports import ImportTimer
 from pipelined_api.url_hosts import UrlHosts
 from pipelined_api.v1 import deployments_pb2, timeline_pb2
@@ -52,7 +51,7 @@ class Startup:
         self._zero = start.timeline_zero
         self.max_response_bytes = start.max_response_bytes
         if start.folder:
-            scratch.use(start.folder)
+            scratch.use(start.folder, for_user_code="TMPDIR" not in start.environment)
         # Of the attempt before, if there was one.
         weights.reset_loads()
         weights.set_budgets(_budgets(start))
@@ -77,6 +76,7 @@ class Startup:
             self._send(worker_pb2.FromWorker(start_failed=failed))
             return failed.cause == Cause.CAUSE_NODE
         self.graph = self._loaded
+        scratch.begin_runs()
         self._stage(Stage.KIND_READY, time.monotonic(), 0.0)
         self._send(worker_pb2.FromWorker(started=worker_pb2.Started()))
         return True
@@ -92,12 +92,10 @@ class Startup:
     def _load(self, start: worker_pb2.Start, fds: Sequence[int]) -> worker_pb2.StartFailed | None:
         began = time.monotonic()
         try:
-            os.environ.update(start.environment)
+            allotment.apply(start)
             self._loaded = _graph(start, fds)
         except BaseException as error:  # loading is running user code, which may raise anything
             return causes.of_code(error)
-        if start.threads and (torch := sys.modules.get("torch")) is not None:
-            torch.set_num_threads(start.threads)
         self._stage(Stage.KIND_CODE, began, time.monotonic() - began, bytes=start.code_size)
         return None
 

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dpipelined_api/v1/daemon.proto\x12\x0cpipelined.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\r\n\x0bInfoRequest\"\xec\x01\n\x0cInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x13\n\x0b\x61pi_version\x18\x02 \x01(\t\x12\x10\n\x08\x66\x65\x61tures\x18\x03 \x03(\t\x12.\n\nstarted_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0b\n\x03pid\x18\x05 \x01(\x03\x12\x16\n\x0epython_version\x18\x06 \x01(\t\x12&\n\x07nursery\x18\x07 \x01(\x0b\x32\x15.pipelined.v1.Nursery\x12\x19\n\x11max_message_bytes\x18\x08 \x01(\x04\x12\x0c\n\x04gpus\x18\t \x03(\t\"0\n\x18\x43heckRequirementsRequest\x12\x14\n\x0crequirements\x18\x01 \x03(\t\"N\n\x19\x43heckRequirementsResponse\x12\x31\n\x08statuses\x18\x01 \x03(\x0b\x32\x1f.pipelined.v1.RequirementStatus\"\xe7\x01\n\x11RequirementStatus\x12\x13\n\x0brequirement\x18\x01 \x01(\t\x12\x0f\n\x07package\x18\x02 \x01(\t\x12\x34\n\x05state\x18\x03 \x01(\x0e\x32%.pipelined.v1.RequirementStatus.State\x12\x19\n\x11installed_version\x18\x04 \x01(\t\"[\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x13\n\x0fSTATE_SATISFIED\x10\x01\x12\x13\n\x0fSTATE_DIFFERING\x10\x02\x12\x11\n\rSTATE_MISSING\x10\x03\"\x82\x02\n\x07Nursery\x12*\n\x05state\x18\x01 \x01(\x0e\x32\x1b.pipelined.v1.Nursery.State\x12\x0b\n\x03pid\x18\x02 \x01(\x03\x12\x17\n\x0fpreload_seconds\x18\x03 \x01(\x01\x12\x11\n\tpreloaded\x18\x04 \x03(\t\x12\x13\n\x0b\x65xec_reason\x18\x05 \x01(\t\x12\x10\n\x08restarts\x18\x06 \x01(\r\x12\x0e\n\x06\x66\x61iled\x18\x07 \x03(\t\"[\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10STATE_PRELOADING\x10\x01\x12\x0f\n\x0bSTATE_READY\x10\x02\x12\x14\n\x10STATE_RESTARTING\x10\x03\x32\xad\x01\n\x06\x44\x61\x65mon\x12=\n\x04Info\x12\x19.pipelined.v1.InfoRequest\x1a\x1a.pipelined.v1.InfoResponse\x12\x64\n\x11\x43heckRequirements\x12&.pipelined.v1.CheckRequirementsRequest\x1a\'.pipelined.v1.CheckRequirementsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dpipelined_api/v1/daemon.proto\x12\x0cpipelined.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\r\n\x0bInfoRequest\"\xec\x02\n\x0cInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x13\n\x0b\x61pi_version\x18\x02 \x01(\t\x12\x10\n\x08\x66\x65\x61tures\x18\x03 \x03(\t\x12.\n\nstarted_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0b\n\x03pid\x18\x05 \x01(\x03\x12\x16\n\x0epython_version\x18\x06 \x01(\t\x12&\n\x07nursery\x18\x07 \x01(\x0b\x32\x15.pipelined.v1.Nursery\x12\x19\n\x11max_message_bytes\x18\x08 \x01(\x04\x12\x0c\n\x04gpus\x18\t \x03(\t\x12\x10\n\x08\x64raining\x18\n \x01(\x08\x12\x1a\n\x12not_serving_reason\x18\x0b \x01(\t\x12$\n\x06\x63\x61ller\x18\x0c \x01(\x0b\x32\x14.pipelined.v1.Caller\x12*\n\tisolation\x18\r \x01(\x0b\x32\x17.pipelined.v1.Isolation\"0\n\x0c\x44rainRequest\x12\x14\n\x07seconds\x18\x01 \x01(\x01H\x00\x88\x01\x01\x42\n\n\x08_seconds\"9\n\rDrainResponse\x12\x17\n\x0funfinished_runs\x18\x01 \x01(\x04\x12\x0f\n\x07seconds\x18\x02 \x01(\x01\"\"\n\x06\x43\x61ller\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04role\x18\x02 \x01(\t\"N\n\tIsolation\x12\x14\n\x0clandlock_abi\x18\x01 \x01(\r\x12\x16\n\x0esignals_scoped\x18\x02 \x01(\x08\x12\x13\n\x0bworker_user\x18\x03 \x01(\t\"0\n\x18\x43heckRequirementsRequest\x12\x14\n\x0crequirements\x18\x01 \x03(\t\"N\n\x19\x43heckRequirementsResponse\x12\x31\n\x08statuses\x18\x01 \x03(\x0b\x32\x1f.pipelined.v1.RequirementStatus\"\xe7\x01\n\x11RequirementStatus\x12\x13\n\x0brequirement\x18\x01 \x01(\t\x12\x0f\n\x07package\x18\x02 \x01(\t\x12\x34\n\x05state\x18\x03 \x01(\x0e\x32%.pipelined.v1.RequirementStatus.State\x12\x19\n\x11installed_version\x18\x04 \x01(\t\"[\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x13\n\x0fSTATE_SATISFIED\x10\x01\x12\x13\n\x0fSTATE_DIFFERING\x10\x02\x12\x11\n\rSTATE_MISSING\x10\x03\"\x9a\x02\n\x07Nursery\x12*\n\x05state\x18\x01 \x01(\x0e\x32\x1b.pipelined.v1.Nursery.State\x12\x0b\n\x03pid\x18\x02 \x01(\x03\x12\x17\n\x0fpreload_seconds\x18\x03 \x01(\x01\x12\x11\n\tpreloaded\x18\x04 \x03(\t\x12\x13\n\x0b\x65xec_reason\x18\x05 \x01(\t\x12\x10\n\x08restarts\x18\x06 \x01(\r\x12\x0e\n\x06\x66\x61iled\x18\x07 \x03(\t\x12\x16\n\x0ememory_watched\x18\x08 \x01(\t\"[\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10STATE_PRELOADING\x10\x01\x12\x0f\n\x0bSTATE_READY\x10\x02\x12\x14\n\x10STATE_RESTARTING\x10\x03\x32\xef\x01\n\x06\x44\x61\x65mon\x12=\n\x04Info\x12\x19.pipelined.v1.InfoRequest\x1a\x1a.pipelined.v1.InfoResponse\x12\x64\n\x11\x43heckRequirements\x12&.pipelined.v1.CheckRequirementsRequest\x1a\'.pipelined.v1.CheckRequirementsResponse\x12@\n\x05\x44rain\x12\x1a.pipelined.v1.DrainRequest\x1a\x1b.pipelined.v1.DrainResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,19 +35,27 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_INFOREQUEST']._serialized_start=80
   _globals['_INFOREQUEST']._serialized_end=93
   _globals['_INFORESPONSE']._serialized_start=96
-  _globals['_INFORESPONSE']._serialized_end=332
-  _globals['_CHECKREQUIREMENTSREQUEST']._serialized_start=334
-  _globals['_CHECKREQUIREMENTSREQUEST']._serialized_end=382
-  _globals['_CHECKREQUIREMENTSRESPONSE']._serialized_start=384
-  _globals['_CHECKREQUIREMENTSRESPONSE']._serialized_end=462
-  _globals['_REQUIREMENTSTATUS']._serialized_start=465
-  _globals['_REQUIREMENTSTATUS']._serialized_end=696
-  _globals['_REQUIREMENTSTATUS_STATE']._serialized_start=605
-  _globals['_REQUIREMENTSTATUS_STATE']._serialized_end=696
-  _globals['_NURSERY']._serialized_start=699
-  _globals['_NURSERY']._serialized_end=957
-  _globals['_NURSERY_STATE']._serialized_start=866
-  _globals['_NURSERY_STATE']._serialized_end=957
-  _globals['_DAEMON']._serialized_start=960
-  _globals['_DAEMON']._serialized_end=1133
+  _globals['_INFORESPONSE']._serialized_end=460
+  _globals['_DRAINREQUEST']._serialized_start=462
+  _globals['_DRAINREQUEST']._serialized_end=510
+  _globals['_DRAINRESPONSE']._serialized_start=512
+  _globals['_DRAINRESPONSE']._serialized_end=569
+  _globals['_CALLER']._serialized_start=571
+  _globals['_CALLER']._serialized_end=605
+  _globals['_ISOLATION']._serialized_start=607
+  _globals['_ISOLATION']._serialized_end=685
+  _globals['_CHECKREQUIREMENTSREQUEST']._serialized_start=687
+  _globals['_CHECKREQUIREMENTSREQUEST']._serialized_end=735
+  _globals['_CHECKREQUIREMENTSRESPONSE']._serialized_start=737
+  _globals['_CHECKREQUIREMENTSRESPONSE']._serialized_end=815
+  _globals['_REQUIREMENTSTATUS']._serialized_start=818
+  _globals['_REQUIREMENTSTATUS']._serialized_end=1049
+  _globals['_REQUIREMENTSTATUS_STATE']._serialized_start=958
+  _globals['_REQUIREMENTSTATUS_STATE']._serialized_end=1049
+  _globals['_NURSERY']._serialized_start=1052
+  _globals['_NURSERY']._serialized_end=1334
+  _globals['_NURSERY_STATE']._serialized_start=1243
+  _globals['_NURSERY_STATE']._serialized_end=1334
+  _globals['_DAEMON']._serialized_start=1337
+  _globals['_DAEMON']._serialized_end=1576
 # @@protoc_insertion_point(module_scope)

@@ -52,6 +52,10 @@ class InfoResponse(_message.Message):
     NURSERY_FIELD_NUMBER: _builtins.int
     MAX_MESSAGE_BYTES_FIELD_NUMBER: _builtins.int
     GPUS_FIELD_NUMBER: _builtins.int
+    DRAINING_FIELD_NUMBER: _builtins.int
+    NOT_SERVING_REASON_FIELD_NUMBER: _builtins.int
+    CALLER_FIELD_NUMBER: _builtins.int
+    ISOLATION_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     """Of the distribution, "0.1.0"."""
     api_version: _builtins.str
@@ -63,10 +67,15 @@ class InfoResponse(_message.Message):
     """Of the Python that runs the workers, "3.11.7"."""
     max_message_bytes: _builtins.int
     """The largest message taken or sent, in bytes."""
+    draining: _builtins.bool
+    """It is stopping, and takes no more work."""
+    not_serving_reason: _builtins.str
+    """Why its health is NOT_SERVING; empty while it serves."""
     @_builtins.property
     def features(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What is served beyond the first API, by name: "stream" (Runs.Stream), "versions" (references to
-        versions that are not the newest), "pointers", "cool" (Deployments.Cool), "environments".
+        versions that are not the newest), "pointers", "cool" (Deployments.Cool), "environments", "tokens",
+        "drain" (Drain).
         """
 
     @_builtins.property
@@ -78,6 +87,14 @@ class InfoResponse(_message.Message):
         """The models of the machine's GPUs, one for each, as their driver calls them: "NVIDIA L4"; "unknown"
         for one of which the driver does not tell. Empty if there is none.
         """
+
+    @_builtins.property
+    def caller(self) -> Global___Caller:
+        """Who asks, as the daemon knows it."""
+
+    @_builtins.property
+    def isolation(self) -> Global___Isolation:
+        """What keeps user code from the daemon."""
 
     def __init__(
         self,
@@ -91,14 +108,126 @@ class InfoResponse(_message.Message):
         nursery: Global___Nursery | None = ...,
         max_message_bytes: _builtins.int = ...,
         gpus: _abc.Iterable[_builtins.str] | None = ...,
+        draining: _builtins.bool = ...,
+        not_serving_reason: _builtins.str = ...,
+        caller: Global___Caller | None = ...,
+        isolation: Global___Isolation | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["nursery", b"nursery", "started_at", b"started_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "isolation", b"isolation", "nursery", b"nursery", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["api_version", b"api_version", "features", b"features", "gpus", b"gpus", "max_message_bytes", b"max_message_bytes", "nursery", b"nursery", "pid", b"pid", "python_version", b"python_version", "started_at", b"started_at", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["api_version", b"api_version", "caller", b"caller", "draining", b"draining", "features", b"features", "gpus", b"gpus", "isolation", b"isolation", "max_message_bytes", b"max_message_bytes", "not_serving_reason", b"not_serving_reason", "nursery", b"nursery", "pid", b"pid", "python_version", b"python_version", "started_at", b"started_at", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___InfoResponse: _TypeAlias = InfoResponse  # noqa: Y015
+
+@_typing.final
+class DrainRequest(_message.Message):
+    """Asks for the end of the daemon."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SECONDS_FIELD_NUMBER: _builtins.int
+    seconds: _builtins.float
+    """How long runs may take to end, at most a year; what the daemon is configured with if it is
+    absent. Where the daemon is stopping already, the sooner end counts.
+    """
+    def __init__(
+        self,
+        *,
+        seconds: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_seconds", b"_seconds", "seconds", b"seconds"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seconds", b"_seconds", "seconds", b"seconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__seconds: _TypeAlias = _typing.Literal["seconds"]  # noqa: Y015
+    _WhichOneofArgType__seconds: _TypeAlias = _typing.Literal["_seconds", b"_seconds"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__seconds) -> _WhichOneofReturnType__seconds | None: ...
+
+Global___DrainRequest: _TypeAlias = DrainRequest  # noqa: Y015
+
+@_typing.final
+class DrainResponse(_message.Message):
+    """How it went."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UNFINISHED_RUNS_FIELD_NUMBER: _builtins.int
+    SECONDS_FIELD_NUMBER: _builtins.int
+    unfinished_runs: _builtins.int
+    """Runs that were waiting or being executed when the time was over."""
+    seconds: _builtins.float
+    """How long it took."""
+    def __init__(
+        self,
+        *,
+        unfinished_runs: _builtins.int = ...,
+        seconds: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["seconds", b"seconds", "unfinished_runs", b"unfinished_runs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DrainResponse: _TypeAlias = DrainResponse  # noqa: Y015
+
+@_typing.final
+class Caller(_message.Message):
+    """Who makes a call."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Of its token; empty for one that came in by a unix socket without a token."""
+    role: _builtins.str
+    """What it may do: "run", "deploy" or "admin"."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        role: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "role", b"role"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Caller: _TypeAlias = Caller  # noqa: Y015
+
+@_typing.final
+class Isolation(_message.Message):
+    """What keeps the code in workers from the daemon's state, secrets and processes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LANDLOCK_ABI_FIELD_NUMBER: _builtins.int
+    SIGNALS_SCOPED_FIELD_NUMBER: _builtins.int
+    WORKER_USER_FIELD_NUMBER: _builtins.int
+    landlock_abi: _builtins.int
+    """Version of Landlock by which workers are kept from the daemon's files; 0 if they are not."""
+    signals_scoped: _builtins.bool
+    """Whether workers can send no signals to the daemon, nor reach its abstract sockets."""
+    worker_user: _builtins.str
+    """The user that workers run as; empty if it is the daemon's own."""
+    def __init__(
+        self,
+        *,
+        landlock_abi: _builtins.int = ...,
+        signals_scoped: _builtins.bool = ...,
+        worker_user: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["landlock_abi", b"landlock_abi", "signals_scoped", b"signals_scoped", "worker_user", b"worker_user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Isolation: _TypeAlias = Isolation  # noqa: Y015
 
 @_typing.final
 class CheckRequirementsRequest(_message.Message):
@@ -240,6 +369,7 @@ class Nursery(_message.Message):
     EXEC_REASON_FIELD_NUMBER: _builtins.int
     RESTARTS_FIELD_NUMBER: _builtins.int
     FAILED_FIELD_NUMBER: _builtins.int
+    MEMORY_WATCHED_FIELD_NUMBER: _builtins.int
     state: Global___Nursery.State.ValueType
     pid: _builtins.int
     preload_seconds: _builtins.float
@@ -248,6 +378,8 @@ class Nursery(_message.Message):
     """Why workers are started by exec instead of fork; empty if they are forked."""
     restarts: _builtins.int
     """Nurseries started after the first one."""
+    memory_watched: _builtins.str
+    """Why the memory of workers that have a limit is watched; empty if control groups hold them to it."""
     @_builtins.property
     def preloaded(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The modules of the preload list that were imported."""
@@ -266,10 +398,11 @@ class Nursery(_message.Message):
         exec_reason: _builtins.str = ...,
         restarts: _builtins.int = ...,
         failed: _abc.Iterable[_builtins.str] | None = ...,
+        memory_watched: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["exec_reason", b"exec_reason", "failed", b"failed", "pid", b"pid", "preload_seconds", b"preload_seconds", "preloaded", b"preloaded", "restarts", b"restarts", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["exec_reason", b"exec_reason", "failed", b"failed", "memory_watched", b"memory_watched", "pid", b"pid", "preload_seconds", b"preload_seconds", "preloaded", b"preloaded", "restarts", b"restarts", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -45,6 +45,11 @@ class DaemonStub:
                 request_serializer=pipelined__api_dot_v1_dot_daemon__pb2.CheckRequirementsRequest.SerializeToString,
                 response_deserializer=pipelined__api_dot_v1_dot_daemon__pb2.CheckRequirementsResponse.FromString,
                 _registered_method=True)
+        self.Drain = channel.unary_unary(
+                '/pipelined.v1.Daemon/Drain',
+                request_serializer=pipelined__api_dot_v1_dot_daemon__pb2.DrainRequest.SerializeToString,
+                response_deserializer=pipelined__api_dot_v1_dot_daemon__pb2.DrainResponse.FromString,
+                _registered_method=True)
 
 
 class DaemonServicer:
@@ -65,6 +70,14 @@ class DaemonServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Drain(self, request, context):
+        """Stops the daemon as SIGTERM does, and answers when its runs have ended: it takes no more work,
+        lets runs end within a time, and exits. One that is stopping already is joined.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DaemonServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -77,6 +90,11 @@ def add_DaemonServicer_to_server(servicer, server):
                     servicer.CheckRequirements,
                     request_deserializer=pipelined__api_dot_v1_dot_daemon__pb2.CheckRequirementsRequest.FromString,
                     response_serializer=pipelined__api_dot_v1_dot_daemon__pb2.CheckRequirementsResponse.SerializeToString,
+            ),
+            'Drain': grpc.unary_unary_rpc_method_handler(
+                    servicer.Drain,
+                    request_deserializer=pipelined__api_dot_v1_dot_daemon__pb2.DrainRequest.FromString,
+                    response_serializer=pipelined__api_dot_v1_dot_daemon__pb2.DrainResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -134,6 +152,33 @@ class Daemon:
             '/pipelined.v1.Daemon/CheckRequirements',
             pipelined__api_dot_v1_dot_daemon__pb2.CheckRequirementsRequest.SerializeToString,
             pipelined__api_dot_v1_dot_daemon__pb2.CheckRequirementsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Drain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pipelined.v1.Daemon/Drain',
+            pipelined__api_dot_v1_dot_daemon__pb2.DrainRequest.SerializeToString,
+            pipelined__api_dot_v1_dot_daemon__pb2.DrainResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -37,6 +37,10 @@ class DaemonStub:
     """What is running here, and what it can do."""
     CheckRequirements: _grpc.UnaryUnaryMultiCallable[_daemon_pb2.CheckRequirementsRequest, _daemon_pb2.CheckRequirementsResponse]
     """Compares requirements to what is installed where the workers run."""
+    Drain: _grpc.UnaryUnaryMultiCallable[_daemon_pb2.DrainRequest, _daemon_pb2.DrainResponse]
+    """Stops the daemon as SIGTERM does, and answers when its runs have ended: it takes no more work,
+    lets runs end within a time, and exits. One that is stopping already is joined.
+    """
 
 @_typing.type_check_only
 class DaemonAsyncStub(DaemonStub):
@@ -47,6 +51,10 @@ class DaemonAsyncStub(DaemonStub):
     """What is running here, and what it can do."""
     CheckRequirements: _aio.UnaryUnaryMultiCallable[_daemon_pb2.CheckRequirementsRequest, _daemon_pb2.CheckRequirementsResponse]  # type: ignore[assignment]
     """Compares requirements to what is installed where the workers run."""
+    Drain: _aio.UnaryUnaryMultiCallable[_daemon_pb2.DrainRequest, _daemon_pb2.DrainResponse]  # type: ignore[assignment]
+    """Stops the daemon as SIGTERM does, and answers when its runs have ended: it takes no more work,
+    lets runs end within a time, and exits. One that is stopping already is joined.
+    """
 
 class DaemonServicer(metaclass=_abc_1.ABCMeta):
     """The daemon itself."""
@@ -66,5 +74,15 @@ class DaemonServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_daemon_pb2.CheckRequirementsResponse, _abc.Awaitable[_daemon_pb2.CheckRequirementsResponse]]:
         """Compares requirements to what is installed where the workers run."""
+
+    @_abc_1.abstractmethod
+    def Drain(
+        self,
+        request: _daemon_pb2.DrainRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_daemon_pb2.DrainResponse, _abc.Awaitable[_daemon_pb2.DrainResponse]]:
+        """Stops the daemon as SIGTERM does, and answers when its runs have ended: it takes no more work,
+        lets runs end within a time, and exits. One that is stopping already is joined.
+        """
 
 def add_DaemonServicer_to_server(servicer: DaemonServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

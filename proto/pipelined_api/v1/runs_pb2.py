@@ -26,51 +26,53 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from pipelined_api.v1 import values_pb2 as pipelined__api_dot_v1_dot_values__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bpipelined_api/v1/runs.proto\x12\x0cpipelined.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dpipelined_api/v1/values.proto\"s\n\nRunRequest\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12#\n\x06inputs\x18\x02 \x03(\x0b\x32\x13.pipelined.v1.Value\x12,\n\x0cnamed_inputs\x18\x03 \x03(\x0b\x32\x16.pipelined.v1.MapEntry\"^\n\x0bRunResponse\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12$\n\x07outputs\x18\x02 \x03(\x0b\x32\x13.pipelined.v1.Value\x12\x19\n\x11\x65xecution_seconds\x18\x03 \x01(\x01\"v\n\rStreamRequest\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12#\n\x06inputs\x18\x02 \x03(\x0b\x32\x13.pipelined.v1.Value\x12,\n\x0cnamed_inputs\x18\x03 \x03(\x0b\x32\x16.pipelined.v1.MapEntry\"i\n\x0eStreamResponse\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12,\n\x07outputs\x18\x02 \x03(\x0b\x32\x1b.pipelined.v1.PartialOutput\x12\x19\n\x11\x65xecution_seconds\x18\x03 \x01(\x01\"B\n\rPartialOutput\x12\r\n\x05index\x18\x01 \x01(\r\x12\"\n\x05value\x18\x02 \x01(\x0b\x32\x13.pipelined.v1.Value\"\xa8\x01\n\rSubmitRequest\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12#\n\x06inputs\x18\x02 \x03(\x0b\x32\x13.pipelined.v1.Value\x12,\n\x0cnamed_inputs\x18\x03 \x03(\x0b\x32\x16.pipelined.v1.MapEntry\x12\x17\n\x0fidempotency_key\x18\x04 \x01(\t\x12\x17\n\x0ftimeout_seconds\x18\x05 \x01(\x01\"4\n\x0eSubmitResponse\x12\"\n\x03run\x18\x01 \x01(\x0b\x32\x15.pipelined.v1.RunInfo\"I\n\x0eRunsGetRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x14\n\x0cwait_seconds\x18\x02 \x01(\x01\x12\x11\n\tinfo_only\x18\x03 \x01(\x08\"\x81\x01\n\x0fRunsGetResponse\x12\"\n\x03run\x18\x01 \x01(\x0b\x32\x15.pipelined.v1.RunInfo\x12-\n\x08response\x18\x02 \x01(\x0b\x32\x19.pipelined.v1.RunResponseH\x00\x12\x10\n\x06status\x18\x03 \x01(\x0cH\x00\x42\t\n\x07outcome\"\\\n\x0fRunsListRequest\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12&\n\x06states\x18\x02 \x03(\x0e\x32\x16.pipelined.v1.RunState\x12\r\n\x05limit\x18\x03 \x01(\r\"7\n\x10RunsListResponse\x12#\n\x04runs\x18\x01 \x03(\x0b\x32\x15.pipelined.v1.RunInfo\"\x1f\n\rCancelRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"4\n\x0e\x43\x61ncelResponse\x12\"\n\x03run\x18\x01 \x01(\x0b\x32\x15.pipelined.v1.RunInfo\"g\n\x0bLogsRequest\x12\x10\n\x06run_id\x18\x01 \x01(\tH\x00\x12\x14\n\ndeployment\x18\x02 \x01(\tH\x00\x12\x0e\n\x06\x66ollow\x18\x03 \x01(\x08\x12\x11\n\x04tail\x18\x04 \x01(\rH\x01\x88\x01\x01\x42\x04\n\x02ofB\x07\n\x05_tail\"4\n\x0cLogsResponse\x12$\n\x05lines\x18\x01 \x03(\x0b\x32\x15.pipelined.v1.LogLine\"o\n\x07LogLine\x12(\n\x04time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x0e\n\x06run_id\x18\x03 \x01(\t\x12\x0e\n\x06worker\x18\x04 \x01(\t\x12\x0c\n\x04note\x18\x05 \x01(\x08\"\xc8\x02\n\x07RunInfo\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x12\n\ndeployment\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\r\x12%\n\x05state\x18\x04 \x01(\x0e\x32\x16.pipelined.v1.RunState\x12.\n\ncreated_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstarted_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nded_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x19\n\x11\x65xecution_seconds\x18\x08 \x01(\x01\x12%\n\x05\x65rror\x18\t \x01(\x0b\x32\x16.pipelined.v1.RunError\x12\x11\n\tsubmitted\x18\n \x01(\x08\"+\n\x08RunError\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t*\x9a\x01\n\x08RunState\x12\x19\n\x15RUN_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10RUN_STATE_QUEUED\x10\x01\x12\x15\n\x11RUN_STATE_RUNNING\x10\x02\x12\x17\n\x13RUN_STATE_SUCCEEDED\x10\x03\x12\x14\n\x10RUN_STATE_FAILED\x10\x04\x12\x17\n\x13RUN_STATE_CANCELLED\x10\x05\x32\xdf\x03\n\x04Runs\x12:\n\x03Run\x12\x18.pipelined.v1.RunRequest\x1a\x19.pipelined.v1.RunResponse\x12\x45\n\x06Stream\x12\x1b.pipelined.v1.StreamRequest\x1a\x1c.pipelined.v1.StreamResponse0\x01\x12\x43\n\x06Submit\x12\x1b.pipelined.v1.SubmitRequest\x1a\x1c.pipelined.v1.SubmitResponse\x12\x42\n\x03Get\x12\x1c.pipelined.v1.RunsGetRequest\x1a\x1d.pipelined.v1.RunsGetResponse\x12\x45\n\x04List\x12\x1d.pipelined.v1.RunsListRequest\x1a\x1e.pipelined.v1.RunsListResponse\x12\x43\n\x06\x43\x61ncel\x12\x1b.pipelined.v1.CancelRequest\x1a\x1c.pipelined.v1.CancelResponse\x12?\n\x04Logs\x12\x19.pipelined.v1.LogsRequest\x1a\x1a.pipelined.v1.LogsResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bpipelined_api/v1/runs.proto\x12\x0cpipelined.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dpipelined_api/v1/values.proto\"\x91\x01\n\nRunRequest\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12#\n\x06inputs\x18\x02 \x03(\x0b\x32\x13.pipelined.v1.Value\x12,\n\x0cnamed_inputs\x18\x03 \x03(\x0b\x32\x16.pipelined.v1.MapEntry\x12\x10\n\x08priority\x18\x06 \x01(\x11J\x04\x08\x04\x10\x05J\x04\x08\x05\x10\x06\"^\n\x0bRunResponse\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12$\n\x07outputs\x18\x02 \x03(\x0b\x32\x13.pipelined.v1.Value\x12\x19\n\x11\x65xecution_seconds\x18\x03 \x01(\x01\"\x94\x01\n\rStreamRequest\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12#\n\x06inputs\x18\x02 \x03(\x0b\x32\x13.pipelined.v1.Value\x12,\n\x0cnamed_inputs\x18\x03 \x03(\x0b\x32\x16.pipelined.v1.MapEntry\x12\x10\n\x08priority\x18\x06 \x01(\x11J\x04\x08\x04\x10\x05J\x04\x08\x05\x10\x06\"i\n\x0eStreamResponse\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12,\n\x07outputs\x18\x02 \x03(\x0b\x32\x1b.pipelined.v1.PartialOutput\x12\x19\n\x11\x65xecution_seconds\x18\x03 \x01(\x01\"B\n\rPartialOutput\x12\r\n\x05index\x18\x01 \x01(\r\x12\"\n\x05value\x18\x02 \x01(\x0b\x32\x13.pipelined.v1.Value\"\xe4\x01\n\rSubmitRequest\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12#\n\x06inputs\x18\x02 \x03(\x0b\x32\x13.pipelined.v1.Value\x12,\n\x0cnamed_inputs\x18\x03 \x03(\x0b\x32\x16.pipelined.v1.MapEntry\x12\x17\n\x0fidempotency_key\x18\x04 \x01(\t\x12\x17\n\x0ftimeout_seconds\x18\x05 \x01(\x01\x12\x10\n\x08priority\x18\x06 \x01(\x11\x12(\n\x08\x64\x65livery\x18\x07 \x01(\x0e\x32\x16.pipelined.v1.Delivery\"4\n\x0eSubmitResponse\x12\"\n\x03run\x18\x01 \x01(\x0b\x32\x15.pipelined.v1.RunInfo\"I\n\x0eRunsGetRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x14\n\x0cwait_seconds\x18\x02 \x01(\x01\x12\x11\n\tinfo_only\x18\x03 \x01(\x08\"\x81\x01\n\x0fRunsGetResponse\x12\"\n\x03run\x18\x01 \x01(\x0b\x32\x15.pipelined.v1.RunInfo\x12-\n\x08response\x18\x02 \x01(\x0b\x32\x19.pipelined.v1.RunResponseH\x00\x12\x10\n\x06status\x18\x03 \x01(\x0cH\x00\x42\t\n\x07outcome\"\\\n\x0fRunsListRequest\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12&\n\x06states\x18\x02 \x03(\x0e\x32\x16.pipelined.v1.RunState\x12\r\n\x05limit\x18\x03 \x01(\r\"7\n\x10RunsListResponse\x12#\n\x04runs\x18\x01 \x03(\x0b\x32\x15.pipelined.v1.RunInfo\"\x1f\n\rCancelRequest\x12\x0e\n\x06run_id\x18\x01 \x01(\t\"4\n\x0e\x43\x61ncelResponse\x12\"\n\x03run\x18\x01 \x01(\x0b\x32\x15.pipelined.v1.RunInfo\"g\n\x0bLogsRequest\x12\x10\n\x06run_id\x18\x01 \x01(\tH\x00\x12\x14\n\ndeployment\x18\x02 \x01(\tH\x00\x12\x0e\n\x06\x66ollow\x18\x03 \x01(\x08\x12\x11\n\x04tail\x18\x04 \x01(\rH\x01\x88\x01\x01\x42\x04\n\x02ofB\x07\n\x05_tail\"4\n\x0cLogsResponse\x12$\n\x05lines\x18\x01 \x03(\x0b\x32\x15.pipelined.v1.LogLine\"o\n\x07LogLine\x12(\n\x04time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x0e\n\x06run_id\x18\x03 \x01(\t\x12\x0e\n\x06worker\x18\x04 \x01(\t\x12\x0c\n\x04note\x18\x05 \x01(\x08\"\x96\x03\n\x07RunInfo\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\x12\n\ndeployment\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\r\x12%\n\x05state\x18\x04 \x01(\x0e\x32\x16.pipelined.v1.RunState\x12.\n\ncreated_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstarted_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nded_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x19\n\x11\x65xecution_seconds\x18\x08 \x01(\x01\x12%\n\x05\x65rror\x18\t \x01(\x0b\x32\x16.pipelined.v1.RunError\x12\x11\n\tsubmitted\x18\n \x01(\x08\x12\x10\n\x08\x61ttempts\x18\x0b \x01(\r\x12\x10\n\x08priority\x18\x0c \x01(\x11\x12(\n\x08\x64\x65livery\x18\r \x01(\x0e\x32\x16.pipelined.v1.Delivery\"+\n\x08RunError\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t*[\n\x08\x44\x65livery\x12\x18\n\x14\x44\x45LIVERY_UNSPECIFIED\x10\x00\x12\x19\n\x15\x44\x45LIVERY_AT_MOST_ONCE\x10\x01\x12\x1a\n\x16\x44\x45LIVERY_AT_LEAST_ONCE\x10\x02*\x9a\x01\n\x08RunState\x12\x19\n\x15RUN_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10RUN_STATE_QUEUED\x10\x01\x12\x15\n\x11RUN_STATE_RUNNING\x10\x02\x12\x17\n\x13RUN_STATE_SUCCEEDED\x10\x03\x12\x14\n\x10RUN_STATE_FAILED\x10\x04\x12\x17\n\x13RUN_STATE_CANCELLED\x10\x05\x32\xdf\x03\n\x04Runs\x12:\n\x03Run\x12\x18.pipelined.v1.RunRequest\x1a\x19.pipelined.v1.RunResponse\x12\x45\n\x06Stream\x12\x1b.pipelined.v1.StreamRequest\x1a\x1c.pipelined.v1.StreamResponse0\x01\x12\x43\n\x06Submit\x12\x1b.pipelined.v1.SubmitRequest\x1a\x1c.pipelined.v1.SubmitResponse\x12\x42\n\x03Get\x12\x1c.pipelined.v1.RunsGetRequest\x1a\x1d.pipelined.v1.RunsGetResponse\x12\x45\n\x04List\x12\x1d.pipelined.v1.RunsListRequest\x1a\x1e.pipelined.v1.RunsListResponse\x12\x43\n\x06\x43\x61ncel\x12\x1b.pipelined.v1.CancelRequest\x1a\x1c.pipelined.v1.CancelResponse\x12?\n\x04Logs\x12\x19.pipelined.v1.LogsRequest\x1a\x1a.pipelined.v1.LogsResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'pipelined_api.v1.runs_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_RUNSTATE']._serialized_start=1936
-  _globals['_RUNSTATE']._serialized_end=2090
-  _globals['_RUNREQUEST']._serialized_start=109
-  _globals['_RUNREQUEST']._serialized_end=224
-  _globals['_RUNRESPONSE']._serialized_start=226
-  _globals['_RUNRESPONSE']._serialized_end=320
-  _globals['_STREAMREQUEST']._serialized_start=322
-  _globals['_STREAMREQUEST']._serialized_end=440
-  _globals['_STREAMRESPONSE']._serialized_start=442
-  _globals['_STREAMRESPONSE']._serialized_end=547
-  _globals['_PARTIALOUTPUT']._serialized_start=549
-  _globals['_PARTIALOUTPUT']._serialized_end=615
-  _globals['_SUBMITREQUEST']._serialized_start=618
-  _globals['_SUBMITREQUEST']._serialized_end=786
-  _globals['_SUBMITRESPONSE']._serialized_start=788
-  _globals['_SUBMITRESPONSE']._serialized_end=840
-  _globals['_RUNSGETREQUEST']._serialized_start=842
-  _globals['_RUNSGETREQUEST']._serialized_end=915
-  _globals['_RUNSGETRESPONSE']._serialized_start=918
-  _globals['_RUNSGETRESPONSE']._serialized_end=1047
-  _globals['_RUNSLISTREQUEST']._serialized_start=1049
-  _globals['_RUNSLISTREQUEST']._serialized_end=1141
-  _globals['_RUNSLISTRESPONSE']._serialized_start=1143
-  _globals['_RUNSLISTRESPONSE']._serialized_end=1198
-  _globals['_CANCELREQUEST']._serialized_start=1200
-  _globals['_CANCELREQUEST']._serialized_end=1231
-  _globals['_CANCELRESPONSE']._serialized_start=1233
-  _globals['_CANCELRESPONSE']._serialized_end=1285
-  _globals['_LOGSREQUEST']._serialized_start=1287
-  _globals['_LOGSREQUEST']._serialized_end=1390
-  _globals['_LOGSRESPONSE']._serialized_start=1392
-  _globals['_LOGSRESPONSE']._serialized_end=1444
-  _globals['_LOGLINE']._serialized_start=1446
-  _globals['_LOGLINE']._serialized_end=1557
-  _globals['_RUNINFO']._serialized_start=1560
-  _globals['_RUNINFO']._serialized_end=1888
-  _globals['_RUNERROR']._serialized_start=1890
-  _globals['_RUNERROR']._serialized_end=1933
-  _globals['_RUNS']._serialized_start=2093
-  _globals['_RUNS']._serialized_end=2572
+  _globals['_DELIVERY']._serialized_start=2135
+  _globals['_DELIVERY']._serialized_end=2226
+  _globals['_RUNSTATE']._serialized_start=2229
+  _globals['_RUNSTATE']._serialized_end=2383
+  _globals['_RUNREQUEST']._serialized_start=110
+  _globals['_RUNREQUEST']._serialized_end=255
+  _globals['_RUNRESPONSE']._serialized_start=257
+  _globals['_RUNRESPONSE']._serialized_end=351
+  _globals['_STREAMREQUEST']._serialized_start=354
+  _globals['_STREAMREQUEST']._serialized_end=502
+  _globals['_STREAMRESPONSE']._serialized_start=504
+  _globals['_STREAMRESPONSE']._serialized_end=609
+  _globals['_PARTIALOUTPUT']._serialized_start=611
+  _globals['_PARTIALOUTPUT']._serialized_end=677
+  _globals['_SUBMITREQUEST']._serialized_start=680
+  _globals['_SUBMITREQUEST']._serialized_end=908
+  _globals['_SUBMITRESPONSE']._serialized_start=910
+  _globals['_SUBMITRESPONSE']._serialized_end=962
+  _globals['_RUNSGETREQUEST']._serialized_start=964
+  _globals['_RUNSGETREQUEST']._serialized_end=1037
+  _globals['_RUNSGETRESPONSE']._serialized_start=1040
+  _globals['_RUNSGETRESPONSE']._serialized_end=1169
+  _globals['_RUNSLISTREQUEST']._serialized_start=1171
+  _globals['_RUNSLISTREQUEST']._serialized_end=1263
+  _globals['_RUNSLISTRESPONSE']._serialized_start=1265
+  _globals['_RUNSLISTRESPONSE']._serialized_end=1320
+  _globals['_CANCELREQUEST']._serialized_start=1322
+  _globals['_CANCELREQUEST']._serialized_end=1353
+  _globals['_CANCELRESPONSE']._serialized_start=1355
+  _globals['_CANCELRESPONSE']._serialized_end=1407
+  _globals['_LOGSREQUEST']._serialized_start=1409
+  _globals['_LOGSREQUEST']._serialized_end=1512
+  _globals['_LOGSRESPONSE']._serialized_start=1514
+  _globals['_LOGSRESPONSE']._serialized_end=1566
+  _globals['_LOGLINE']._serialized_start=1568
+  _globals['_LOGLINE']._serialized_end=1679
+  _globals['_RUNINFO']._serialized_start=1682
+  _globals['_RUNINFO']._serialized_end=2088
+  _globals['_RUNERROR']._serialized_start=2090
+  _globals['_RUNERROR']._serialized_end=2133
+  _globals['_RUNS']._serialized_start=2386
+  _globals['_RUNS']._serialized_end=2865
 # @@protoc_insertion_point(module_scope)

@@ -21,6 +21,30 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _Delivery:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DeliveryEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Delivery.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DELIVERY_UNSPECIFIED: _Delivery.ValueType  # 0
+    """As DELIVERY_AT_MOST_ONCE."""
+    DELIVERY_AT_MOST_ONCE: _Delivery.ValueType  # 1
+    """It fails, with the reason RUN_INTERRUPTED or WORKER_DIED, and is not executed again."""
+    DELIVERY_AT_LEAST_ONCE: _Delivery.ValueType  # 2
+    """It is executed again, with 3 attempts in all."""
+
+class Delivery(_Delivery, metaclass=_DeliveryEnumTypeWrapper):
+    """What becomes of a run that was being executed when the daemon, or its worker, ended."""
+
+DELIVERY_UNSPECIFIED: Delivery.ValueType  # 0
+"""As DELIVERY_AT_MOST_ONCE."""
+DELIVERY_AT_MOST_ONCE: Delivery.ValueType  # 1
+"""It fails, with the reason RUN_INTERRUPTED or WORKER_DIED, and is not executed again."""
+DELIVERY_AT_LEAST_ONCE: Delivery.ValueType  # 2
+"""It is executed again, with 3 attempts in all."""
+Global___Delivery: _TypeAlias = Delivery  # noqa: Y015
+
 class _RunState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -58,7 +82,10 @@ class RunRequest(_message.Message):
     DEPLOYMENT_FIELD_NUMBER: _builtins.int
     INPUTS_FIELD_NUMBER: _builtins.int
     NAMED_INPUTS_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
     deployment: _builtins.str
+    priority: _builtins.int
+    """From -10 to 10; the higher, the sooner its turn: each step counts as 30 seconds of waiting."""
     @_builtins.property
     def inputs(self) -> _containers.RepeatedCompositeFieldContainer[_values_pb2.Value]:
         """Positional inputs, in the order of Schema.inputs."""
@@ -73,10 +100,11 @@ class RunRequest(_message.Message):
         deployment: _builtins.str = ...,
         inputs: _abc.Iterable[_values_pb2.Value] | None = ...,
         named_inputs: _abc.Iterable[_values_pb2.MapEntry] | None = ...,
+        priority: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment", b"deployment", "inputs", b"inputs", "named_inputs", b"named_inputs"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment", b"deployment", "inputs", b"inputs", "named_inputs", b"named_inputs", "priority", b"priority"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -122,7 +150,10 @@ class StreamRequest(_message.Message):
     DEPLOYMENT_FIELD_NUMBER: _builtins.int
     INPUTS_FIELD_NUMBER: _builtins.int
     NAMED_INPUTS_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
     deployment: _builtins.str
+    priority: _builtins.int
+    """From -10 to 10; the higher, the sooner its turn: each step counts as 30 seconds of waiting."""
     @_builtins.property
     def inputs(self) -> _containers.RepeatedCompositeFieldContainer[_values_pb2.Value]:
         """Positional inputs, in the order of Schema.inputs."""
@@ -137,10 +168,11 @@ class StreamRequest(_message.Message):
         deployment: _builtins.str = ...,
         inputs: _abc.Iterable[_values_pb2.Value] | None = ...,
         named_inputs: _abc.Iterable[_values_pb2.MapEntry] | None = ...,
+        priority: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment", b"deployment", "inputs", b"inputs", "named_inputs", b"named_inputs"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment", b"deployment", "inputs", b"inputs", "named_inputs", b"named_inputs", "priority", b"priority"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -215,6 +247,8 @@ class SubmitRequest(_message.Message):
     NAMED_INPUTS_FIELD_NUMBER: _builtins.int
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     TIMEOUT_SECONDS_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    DELIVERY_FIELD_NUMBER: _builtins.int
     deployment: _builtins.str
     idempotency_key: _builtins.str
     """Chosen by the caller so that a retry is safe, at most 256 characters: while a run with the same key
@@ -225,6 +259,9 @@ class SubmitRequest(_message.Message):
     """From the submit to the end of the run, the time in the queue included. When it is over the run fails
     with DEADLINE_EXCEEDED. 0: none.
     """
+    priority: _builtins.int
+    """From -10 to 10; the higher, the sooner its turn: each step counts as 30 seconds of waiting."""
+    delivery: Global___Delivery.ValueType
     @_builtins.property
     def inputs(self) -> _containers.RepeatedCompositeFieldContainer[_values_pb2.Value]:
         """Positional inputs, in the order of Schema.inputs."""
@@ -241,10 +278,12 @@ class SubmitRequest(_message.Message):
         named_inputs: _abc.Iterable[_values_pb2.MapEntry] | None = ...,
         idempotency_key: _builtins.str = ...,
         timeout_seconds: _builtins.float = ...,
+        priority: _builtins.int = ...,
+        delivery: Global___Delivery.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment", b"deployment", "idempotency_key", b"idempotency_key", "inputs", b"inputs", "named_inputs", b"named_inputs", "timeout_seconds", b"timeout_seconds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delivery", b"delivery", "deployment", b"deployment", "idempotency_key", b"idempotency_key", "inputs", b"inputs", "named_inputs", b"named_inputs", "priority", b"priority", "timeout_seconds", b"timeout_seconds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -550,6 +589,9 @@ class RunInfo(_message.Message):
     EXECUTION_SECONDS_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     SUBMITTED_FIELD_NUMBER: _builtins.int
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    DELIVERY_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     deployment: _builtins.str
     version: _builtins.int
@@ -559,6 +601,11 @@ class RunInfo(_message.Message):
     """Seconds that the nodes took in the worker; 0 unless it succeeded."""
     submitted: _builtins.bool
     """Made by Submit; the outputs of others are not kept."""
+    attempts: _builtins.int
+    """How often a worker got it."""
+    priority: _builtins.int
+    delivery: Global___Delivery.ValueType
+    """Of one that was submitted."""
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:
         """When it was asked for."""
@@ -588,10 +635,13 @@ class RunInfo(_message.Message):
         execution_seconds: _builtins.float = ...,
         error: Global___RunError | None = ...,
         submitted: _builtins.bool = ...,
+        attempts: _builtins.int = ...,
+        priority: _builtins.int = ...,
+        delivery: Global___Delivery.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "ended_at", b"ended_at", "error", b"error", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "deployment", b"deployment", "ended_at", b"ended_at", "error", b"error", "execution_seconds", b"execution_seconds", "run_id", b"run_id", "started_at", b"started_at", "state", b"state", "submitted", b"submitted", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "created_at", b"created_at", "delivery", b"delivery", "deployment", b"deployment", "ended_at", b"ended_at", "error", b"error", "execution_seconds", b"execution_seconds", "priority", b"priority", "run_id", b"run_id", "started_at", b"started_at", "state", b"state", "submitted", b"submitted", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -30,9 +30,10 @@ class RunsStub:
     failed call tells, too: in the metadata of its ErrorInfo ("run_id"), and in the trailing metadata
     `pipelined-run-id`, as a successful one does.
 
-    The daemon remembers runs in its memory: a restart forgets those that were submitted, whether they
-    have ended or not. Ended ones are kept for a time, and the outputs of submitted ones within a size
-    that the operator has set; the oldest are forgotten first.
+    Runs that were submitted are durable: whatever ends the daemon, it knows them afterwards, and those
+    that had not ended end in exactly one way (see Delivery). Others end with their call, and with the
+    daemon. Ended ones are remembered for a time, and the outputs of submitted ones within a size that
+    the operator has set; the oldest are forgotten first.
     """
 
     def __init__(self, channel):
@@ -83,9 +84,10 @@ class RunsServicer:
     failed call tells, too: in the metadata of its ErrorInfo ("run_id"), and in the trailing metadata
     `pipelined-run-id`, as a successful one does.
 
-    The daemon remembers runs in its memory: a restart forgets those that were submitted, whether they
-    have ended or not. Ended ones are kept for a time, and the outputs of submitted ones within a size
-    that the operator has set; the oldest are forgotten first.
+    Runs that were submitted are durable: whatever ends the daemon, it knows them afterwards, and those
+    that had not ended end in exactly one way (see Delivery). Others end with their call, and with the
+    daemon. Ended ones are remembered for a time, and the outputs of submitted ones within a size that
+    the operator has set; the oldest are forgotten first.
     """
 
     def Run(self, request, context):
@@ -108,8 +110,9 @@ class RunsServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Submit(self, request, context):
-        """Begins a run and answers at once; it goes on when the caller leaves. It waits in the queue of its
-        deployment like any other, and where that is full it is refused, as Run would be.
+        """Begins a run and answers once it is on disk; it goes on when the caller leaves, and after a restart
+        of the daemon. It waits in the queue of its deployment like any other, and where that is full it is
+        refused, as Run would be. The version that the deployment has now is the one that is run.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -132,8 +135,9 @@ class RunsServicer:
     def Cancel(self, request, context):
         """Ends a run, whichever call began it. One that is queued never begins. Of one that is executed the
         waiting callers are answered at once, with CANCELLED and the reason RUN_CANCELLED; the worker stops
-        before the next node, or at the next element of a stream, and takes no other run before that. One
-        that has ended stays as it is.
+        before the next node, or at the next element of a stream, and takes no other run before that. If it
+        does not within a time that the operator has set, it is killed and replaced. One that has ended
+        stays as it is.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -199,9 +203,10 @@ class Runs:
     failed call tells, too: in the metadata of its ErrorInfo ("run_id"), and in the trailing metadata
     `pipelined-run-id`, as a successful one does.
 
-    The daemon remembers runs in its memory: a restart forgets those that were submitted, whether they
-    have ended or not. Ended ones are kept for a time, and the outputs of submitted ones within a size
-    that the operator has set; the oldest are forgotten first.
+    Runs that were submitted are durable: whatever ends the daemon, it knows them afterwards, and those
+    that had not ended end in exactly one way (see Delivery). Others end with their call, and with the
+    daemon. Ended ones are remembered for a time, and the outputs of submitted ones within a size that
+    the operator has set; the oldest are forgotten first.
     """
 
     @staticmethod

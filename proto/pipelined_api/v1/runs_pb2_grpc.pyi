@@ -31,9 +31,10 @@ class RunsStub:
     failed call tells, too: in the metadata of its ErrorInfo ("run_id"), and in the trailing metadata
     `pipelined-run-id`, as a successful one does.
 
-    The daemon remembers runs in its memory: a restart forgets those that were submitted, whether they
-    have ended or not. Ended ones are kept for a time, and the outputs of submitted ones within a size
-    that the operator has set; the oldest are forgotten first.
+    Runs that were submitted are durable: whatever ends the daemon, it knows them afterwards, and those
+    that had not ended end in exactly one way (see Delivery). Others end with their call, and with the
+    daemon. Ended ones are remembered for a time, and the outputs of submitted ones within a size that
+    the operator has set; the oldest are forgotten first.
     """
 
     @_typing.overload
@@ -52,8 +53,9 @@ class RunsStub:
     generators when they yield next. What fails midway is the status, after the elements before it.
     """
     Submit: _grpc.UnaryUnaryMultiCallable[_runs_pb2.SubmitRequest, _runs_pb2.SubmitResponse]
-    """Begins a run and answers at once; it goes on when the caller leaves. It waits in the queue of its
-    deployment like any other, and where that is full it is refused, as Run would be.
+    """Begins a run and answers once it is on disk; it goes on when the caller leaves, and after a restart
+    of the daemon. It waits in the queue of its deployment like any other, and where that is full it is
+    refused, as Run would be. The version that the deployment has now is the one that is run.
     """
     Get: _grpc.UnaryUnaryMultiCallable[_runs_pb2.RunsGetRequest, _runs_pb2.RunsGetResponse]
     """Describes a run, and gives its outputs or its error once it has ended."""
@@ -62,8 +64,9 @@ class RunsStub:
     Cancel: _grpc.UnaryUnaryMultiCallable[_runs_pb2.CancelRequest, _runs_pb2.CancelResponse]
     """Ends a run, whichever call began it. One that is queued never begins. Of one that is executed the
     waiting callers are answered at once, with CANCELLED and the reason RUN_CANCELLED; the worker stops
-    before the next node, or at the next element of a stream, and takes no other run before that. One
-    that has ended stays as it is.
+    before the next node, or at the next element of a stream, and takes no other run before that. If it
+    does not within a time that the operator has set, it is killed and replaced. One that has ended
+    stays as it is.
     """
     Logs: _grpc.UnaryStreamMultiCallable[_runs_pb2.LogsRequest, _runs_pb2.LogsResponse]
     """Sends the lines that a run printed, or that the workers of a deployment did, their startup included.
@@ -77,9 +80,10 @@ class RunsAsyncStub(RunsStub):
     failed call tells, too: in the metadata of its ErrorInfo ("run_id"), and in the trailing metadata
     `pipelined-run-id`, as a successful one does.
 
-    The daemon remembers runs in its memory: a restart forgets those that were submitted, whether they
-    have ended or not. Ended ones are kept for a time, and the outputs of submitted ones within a size
-    that the operator has set; the oldest are forgotten first.
+    Runs that were submitted are durable: whatever ends the daemon, it knows them afterwards, and those
+    that had not ended end in exactly one way (see Delivery). Others end with their call, and with the
+    daemon. Ended ones are remembered for a time, and the outputs of submitted ones within a size that
+    the operator has set; the oldest are forgotten first.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -95,8 +99,9 @@ class RunsAsyncStub(RunsStub):
     generators when they yield next. What fails midway is the status, after the elements before it.
     """
     Submit: _aio.UnaryUnaryMultiCallable[_runs_pb2.SubmitRequest, _runs_pb2.SubmitResponse]  # type: ignore[assignment]
-    """Begins a run and answers at once; it goes on when the caller leaves. It waits in the queue of its
-    deployment like any other, and where that is full it is refused, as Run would be.
+    """Begins a run and answers once it is on disk; it goes on when the caller leaves, and after a restart
+    of the daemon. It waits in the queue of its deployment like any other, and where that is full it is
+    refused, as Run would be. The version that the deployment has now is the one that is run.
     """
     Get: _aio.UnaryUnaryMultiCallable[_runs_pb2.RunsGetRequest, _runs_pb2.RunsGetResponse]  # type: ignore[assignment]
     """Describes a run, and gives its outputs or its error once it has ended."""
@@ -105,8 +110,9 @@ class RunsAsyncStub(RunsStub):
     Cancel: _aio.UnaryUnaryMultiCallable[_runs_pb2.CancelRequest, _runs_pb2.CancelResponse]  # type: ignore[assignment]
     """Ends a run, whichever call began it. One that is queued never begins. Of one that is executed the
     waiting callers are answered at once, with CANCELLED and the reason RUN_CANCELLED; the worker stops
-    before the next node, or at the next element of a stream, and takes no other run before that. One
-    that has ended stays as it is.
+    before the next node, or at the next element of a stream, and takes no other run before that. If it
+    does not within a time that the operator has set, it is killed and replaced. One that has ended
+    stays as it is.
     """
     Logs: _aio.UnaryStreamMultiCallable[_runs_pb2.LogsRequest, _runs_pb2.LogsResponse]  # type: ignore[assignment]
     """Sends the lines that a run printed, or that the workers of a deployment did, their startup included.
@@ -119,9 +125,10 @@ class RunsServicer(metaclass=_abc_1.ABCMeta):
     failed call tells, too: in the metadata of its ErrorInfo ("run_id"), and in the trailing metadata
     `pipelined-run-id`, as a successful one does.
 
-    The daemon remembers runs in its memory: a restart forgets those that were submitted, whether they
-    have ended or not. Ended ones are kept for a time, and the outputs of submitted ones within a size
-    that the operator has set; the oldest are forgotten first.
+    Runs that were submitted are durable: whatever ends the daemon, it knows them afterwards, and those
+    that had not ended end in exactly one way (see Delivery). Others end with their call, and with the
+    daemon. Ended ones are remembered for a time, and the outputs of submitted ones within a size that
+    the operator has set; the oldest are forgotten first.
     """
 
     @_abc_1.abstractmethod
@@ -153,8 +160,9 @@ class RunsServicer(metaclass=_abc_1.ABCMeta):
         request: _runs_pb2.SubmitRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_runs_pb2.SubmitResponse, _abc.Awaitable[_runs_pb2.SubmitResponse]]:
-        """Begins a run and answers at once; it goes on when the caller leaves. It waits in the queue of its
-        deployment like any other, and where that is full it is refused, as Run would be.
+        """Begins a run and answers once it is on disk; it goes on when the caller leaves, and after a restart
+        of the daemon. It waits in the queue of its deployment like any other, and where that is full it is
+        refused, as Run would be. The version that the deployment has now is the one that is run.
         """
 
     @_abc_1.abstractmethod
@@ -181,8 +189,9 @@ class RunsServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_runs_pb2.CancelResponse, _abc.Awaitable[_runs_pb2.CancelResponse]]:
         """Ends a run, whichever call began it. One that is queued never begins. Of one that is executed the
         waiting callers are answered at once, with CANCELLED and the reason RUN_CANCELLED; the worker stops
-        before the next node, or at the next element of a stream, and takes no other run before that. One
-        that has ended stays as it is.
+        before the next node, or at the next element of a stream, and takes no other run before that. If it
+        does not within a time that the operator has set, it is killed and replaced. One that has ended
+        stays as it is.
         """
 
     @_abc_1.abstractmethod

@@ -84,6 +84,11 @@ class Preload(_message.Message):
 
     MODULES_FIELD_NUMBER: _builtins.int
     ENVIRONMENT_FIELD_NUMBER: _builtins.int
+    CONFINEMENT_FIELD_NUMBER: _builtins.int
+    confinement: _builtins.str
+    """What workers are kept from, as worker/confinement.py writes it; empty if from nothing. Not in the
+    environment of the nursery, which every fork of it can read.
+    """
     @_builtins.property
     def modules(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """"module", or "module:attribute" for a module that imports lazily."""
@@ -97,10 +102,11 @@ class Preload(_message.Message):
         *,
         modules: _abc.Iterable[_builtins.str] | None = ...,
         environment: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        confinement: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["environment", b"environment", "modules", b"modules"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["confinement", b"confinement", "environment", b"environment", "modules", b"modules"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -362,6 +368,8 @@ class Start(_message.Message):
     SCHEMA_FIELD_NUMBER: _builtins.int
     TOPOLOGY_FIELD_NUMBER: _builtins.int
     FOLDER_FIELD_NUMBER: _builtins.int
+    OPEN_FILES_FIELD_NUMBER: _builtins.int
+    VISIBLE_DEVICES_FIELD_NUMBER: _builtins.int
     deployment: _builtins.str
     version: _builtins.int
     code_format: _deployments_pb2.DeployHeader.CodeFormat.ValueType
@@ -388,6 +396,10 @@ class Start(_message.Message):
     """An empty folder for the files of a bundle, and for what is temporary. The daemon made it, and removes
     it when the worker has ended.
     """
+    open_files: _builtins.int
+    """Files that it may have open at once; 0 leaves the limit that it has."""
+    visible_devices: _builtins.str
+    """Devices that CUDA is to see, as CUDA_VISIBLE_DEVICES has them, empty for none. Unset: as it is."""
     @_builtins.property
     def environment(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
     @_builtins.property
@@ -419,12 +431,16 @@ class Start(_message.Message):
         schema: _schema_pb2.Schema | None = ...,
         topology: _abc.Iterable[_builtins.str] | None = ...,
         folder: _builtins.str = ...,
+        open_files: _builtins.int = ...,
+        visible_devices: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["schema", b"schema"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_visible_devices", b"_visible_devices", "schema", b"schema", "visible_devices", b"visible_devices"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["code_format", b"code_format", "code_size", b"code_size", "deployment", b"deployment", "device_bytes", b"device_bytes", "environment", b"environment", "folder", b"folder", "max_response_bytes", b"max_response_bytes", "pinned_bytes", b"pinned_bytes", "schema", b"schema", "target", b"target", "threads", b"threads", "timeline_zero", b"timeline_zero", "topology", b"topology", "url_bytes", b"url_bytes", "url_hosts", b"url_hosts", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_visible_devices", b"_visible_devices", "code_format", b"code_format", "code_size", b"code_size", "deployment", b"deployment", "device_bytes", b"device_bytes", "environment", b"environment", "folder", b"folder", "max_response_bytes", b"max_response_bytes", "open_files", b"open_files", "pinned_bytes", b"pinned_bytes", "schema", b"schema", "target", b"target", "threads", b"threads", "timeline_zero", b"timeline_zero", "topology", b"topology", "url_bytes", b"url_bytes", "url_hosts", b"url_hosts", "version", b"version", "visible_devices", b"visible_devices"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__visible_devices: _TypeAlias = _typing.Literal["visible_devices"]  # noqa: Y015
+    _WhichOneofArgType__visible_devices: _TypeAlias = _typing.Literal["_visible_devices", b"_visible_devices"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__visible_devices) -> _WhichOneofReturnType__visible_devices | None: ...
 
 Global___Start: _TypeAlias = Start  # noqa: Y015
 
@@ -663,11 +679,13 @@ class StartFailed(_message.Message):
         CAUSE_WEIGHTS: StartFailed._Cause.ValueType  # 4
         """A weights file is malformed, or was changed while it was being loaded."""
         CAUSE_OUT_OF_MEMORY: StartFailed._Cause.ValueType  # 5
-        """More memory was needed, of the host or of a device, than there was or than the budget allows."""
+        """More memory was needed than the host had or than the loader's budget allows."""
         CAUSE_DEVICE: StartFailed._Cause.ValueType  # 6
         """A device or its driver failed, or there is no driver. A process can do nothing more with a
         device that has failed it.
         """
+        CAUSE_DEVICE_OUT_OF_MEMORY: StartFailed._Cause.ValueType  # 7
+        """More memory of a device was needed than there was."""
 
     class Cause(_Cause, metaclass=_CauseEnumTypeWrapper):
         """What failed."""
@@ -682,11 +700,13 @@ class StartFailed(_message.Message):
     CAUSE_WEIGHTS: StartFailed.Cause.ValueType  # 4
     """A weights file is malformed, or was changed while it was being loaded."""
     CAUSE_OUT_OF_MEMORY: StartFailed.Cause.ValueType  # 5
-    """More memory was needed, of the host or of a device, than there was or than the budget allows."""
+    """More memory was needed than the host had or than the loader's budget allows."""
     CAUSE_DEVICE: StartFailed.Cause.ValueType  # 6
     """A device or its driver failed, or there is no driver. A process can do nothing more with a
     device that has failed it.
     """
+    CAUSE_DEVICE_OUT_OF_MEMORY: StartFailed.Cause.ValueType  # 7
+    """More memory of a device was needed than there was."""
 
     CAUSE_FIELD_NUMBER: _builtins.int
     FAILURE_FIELD_NUMBER: _builtins.int
@@ -811,6 +831,10 @@ class RunFailed(_message.Message):
         """The outputs exceed the message limit."""
         CAUSE_CANCELLED: RunFailed._Cause.ValueType  # 5
         """A Cancel came."""
+        CAUSE_OUT_OF_MEMORY: RunFailed._Cause.ValueType  # 6
+        """A node raised because the host had no memory for it."""
+        CAUSE_DEVICE_OUT_OF_MEMORY: RunFailed._Cause.ValueType  # 7
+        """A node raised because a device had no memory for it."""
 
     class Cause(_Cause, metaclass=_CauseEnumTypeWrapper):
         """What failed."""
@@ -826,6 +850,10 @@ class RunFailed(_message.Message):
     """The outputs exceed the message limit."""
     CAUSE_CANCELLED: RunFailed.Cause.ValueType  # 5
     """A Cancel came."""
+    CAUSE_OUT_OF_MEMORY: RunFailed.Cause.ValueType  # 6
+    """A node raised because the host had no memory for it."""
+    CAUSE_DEVICE_OUT_OF_MEMORY: RunFailed.Cause.ValueType  # 7
+    """A node raised because a device had no memory for it."""
 
     RUN_ID_FIELD_NUMBER: _builtins.int
     CAUSE_FIELD_NUMBER: _builtins.int

@@ -1,0 +1,468 @@
+"""Submitted runs: accepted once they are on disk, and brought to exactly one end, whatever happens.
+
+What is on disk after each step, and what the next start makes of a crash before the following one::
+
+    asked for                      nothing      never accepted; nobody was told that it was
+    written, then accepted         QUEUED       queued again, at its place
+    given to an instance           QUEUED       the same
+    written, then sent to its      RUNNING, n   at most once: FAILED, RUN_INTERRUPTED
+    worker for the n-th time                    at least once: queued again if n < ATTEMPTS, else
+                                                FAILED, RUN_INTERRUPTED
+    answered by the worker         RUNNING, n   the same: nobody was told of the answer
+    written, then told             its end      ended, and stays as it is
+
+Nobody is told of an end before it is on disk, and in the store a run that has ended does not end
+again. Requests are read when their turn comes: of those that wait only the rows are in memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+
+from pipelined.core.deployment import Deployment
+from pipelined.core.errors import (
+    DeploymentCooled,
+    DeploymentDeleted,
+    DeploymentNotFound,
+    DomainError,
+    FileMissing,
+    NurseryUnavailable,
+    RunCancelled,
+    RunInterrupted,
+    RunTimedOut,
+    ShuttingDown,
+    StorageFailed,
+    VersionNotFound,
+    WorkerDied,
+)
+from pipelined.core.files import FileStore, StoredFile
+from pipelined.core.instance import Instance
+from pipelined.core.ports import RunResult, RunStore, StoredRun
+from pipelined.core.run_queue import Waiting
+from pipelined.core.runs import Delivery, Run, RunLimits, Runs, RunState
+from pipelined.core.shared_limits import WaitingBytes
+from pipelined.core.versions import Catalogue
+
+# How often a run is executed whose process does not survive that.
+ATTEMPTS = 3
+# Between tries to write, while the disk takes nothing.
+RETRY_SECONDS = 0.2
+LONGEST_RETRY_SECONDS = 5.0
+# For what is being written when the daemon stops.
+CLOSE_SECONDS = 5.0
+# What a refused caller waits at least: that so many bytes are executed cannot be foretold.
+_RETRY_AFTER_SECONDS = 1.0
+
+_NOT_ITS_FAULT = (WorkerDied, DeploymentCooled, DeploymentDeleted, ShuttingDown, NurseryUnavailable)
+
+
+@dataclass(slots=True, eq=False)
+class _Pending:
+    """A run that has not ended.
+
+    Attributes:
+        run: It.
+        deployment: The version that it is of.
+        request_bytes: Of its request, on disk.
+        held: Keeps its files.
+        files: Those.
+        accepted: Done when it is on disk.
+        waiting: Its place in the queue, while it has one.
+        attempt: Executes it, while something does.
+        expiry: Ends it when its time is over.
+        ending: Its end is being written.
+    """
+
+    run: Run
+    deployment: Deployment
+    request_bytes: int
+    held: contextlib.ExitStack
+    files: Sequence[StoredFile] = ()
+    accepted: asyncio.Task[None] | None = None
+    waiting: Waiting | None = None
+    attempt: asyncio.Task[None] | None = None
+    expiry: asyncio.TimerHandle | None = None
+    ending: bool = False
+
+
+class _Claim:
+    """An instance that a run was given: on its way to a worker, or to be given back.
+
+    Attributes:
+        begun: The worker has got the run.
+    """
+
+    def __init__(self, deployment: Deployment, instance: Instance) -> None:
+        self._deployment = deployment
+        self._instance: Instance | None = instance
+        self.begun = False
+
+    def use(self) -> Instance:
+        """Hand it to whoever gives it back."""
+        instance, self._instance = self._instance, None
+        assert instance is not None
+        return instance
+
+    def release(self) -> None:
+        """Give it back, unless it has been used."""
+        if self._instance is not None:
+            self._deployment.give_back(self.use())
+
+
+class DurableRuns:
+    """Carries out submitted runs. Belongs to one event loop.
+
+    Args:
+        runs: Remembers them.
+        store: Keeps them.
+        deployments: What there is to run.
+        files: What they may refer to.
+        limits: What may be kept.
+        clock: That of ``runs``.
+        told: How an error is told to the caller of a run with this id: a serialised status.
+    """
+
+    def __init__(
+        self,
+        runs: Runs,
+        store: RunStore,
+        deployments: Catalogue,
+        files: FileStore,
+        limits: RunLimits,
+        clock: Callable[[], float],
+        told: Callable[[Exception, str], bytes],
+    ) -> None:
+        self._runs = runs
+        self._store = store
+        self._deployments = deployments
+        self._files = files
+        self._clock = clock
+        self._told = told
+        self._bytes = WaitingBytes(limits.pending_bytes)
+        self._pending: dict[str, _Pending] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def recover(self) -> int:
+        """Bring back the runs of earlier daemons; returns how many had not ended.
+
+        Raises:
+            StorageFailed: They cannot be read.
+        """
+        stored = await self._store.runs()
+        sizes = {each.id: each.request_bytes for each in stored}
+        pending = [run for run in self._runs.restore(stored) if not run.has_ended]
+        for run in sorted(pending, key=lambda run: run.place):
+            self._recover(run, sizes[run.id])
+        return len(pending)
+
+    async def submit(
+        self,
+        run: Run,
+        deployment: Deployment,
+        request: bytes,
+        files: Sequence[StoredFile],
+        held: contextlib.ExitStack,
+    ) -> None:
+        """Accept a run: it is on disk when this returns.
+
+        Args:
+            run: It; forgotten if it is refused.
+            deployment: What to run.
+            request: Serialised.
+            files: That the request refers to.
+            held: Closed when it is over, or has been refused.
+
+        Raises:
+            QueueFull, WaitingRunsTooLarge: There is no room for it.
+            DeploymentDeleted, ShuttingDown: The deployment is being stopped.
+            StorageFailed: It cannot be written.
+        """
+        pending = _Pending(run, deployment, len(request), held, files)
+        try:
+            deployment.reserve()
+            try:
+                self._bytes.take(len(request), _RETRY_AFTER_SECONDS)
+            except DomainError:
+                deployment.unreserve()
+                raise
+        except DomainError:
+            held.close()
+            self._runs.discard(run)
+            raise
+        self._pending[run.id] = pending
+        # To its end, also if the caller leaves: it may be on disk by then.
+        pending.accepted = self._task(self._accept(pending, request), f"accept run {run.id}")
+        await self.accepted(run)
+
+    async def accepted(self, run: Run) -> None:
+        """Wait until a run is on disk, if it is not yet.
+
+        Raises:
+            StorageFailed: It cannot be written.
+        """
+        pending = self._pending.get(run.id)
+        if pending is not None and pending.accepted is not None:
+            await asyncio.shield(pending.accepted)
+
+    async def cancel(self, run: Run) -> None:
+        """End a run, unless it has ended."""
+        if (pending := self._pending.get(run.id)) is not None:
+            await self.accepted(run)
+            await self._interrupt(pending, RunCancelled(run.id))
+
+    async def response(self, run: Run) -> bytes | None:
+        """The outputs of a run, as long as they are kept.
+
+        Raises:
+            StorageFailed: They cannot be read.
+        """
+        return None if run.response_bytes is None else await self._store.response(run.id)
+
+    async def close(self) -> None:
+        """Let what is being written end, and leave the rest to the next daemon."""
+        for pending in self._pending.values():
+            if pending.expiry is not None:
+                pending.expiry.cancel()
+            if pending.attempt is not None and not pending.ending:
+                pending.attempt.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=CLOSE_SECONDS)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _recover(self, run: Run, request_bytes: int) -> None:
+        held = contextlib.ExitStack()
+        error: DomainError | None = None
+        files: list[StoredFile] = []
+        try:
+            deployment = self._deployments.get(f"{run.deployment}:v{run.version}")
+        except (DeploymentNotFound, VersionNotFound):
+            self._end_at_start(run, DeploymentDeleted(run.deployment, version=run.version))
+            return
+        try:
+            files.extend(
+                held.enter_context(self._files.hold(sha256, expired_too=True))
+                for sha256 in run.files
+            )
+        except FileMissing as missing:
+            error = missing
+        if run.state is RunState.RUNNING:
+            if run.delivery is Delivery.AT_MOST_ONCE or run.attempts >= ATTEMPTS:
+                error = RunInterrupted(run.id, run.attempts)
+            self._runs.queued_again(run)
+        if error is not None:
+            held.close()
+            self._end_at_start(run, error)
+            return
+        pending = _Pending(run, deployment, request_bytes, held, files)
+        self._bytes.force(request_bytes)
+        self._pending[run.id] = pending
+        self._wait(pending)
+        self._watch(pending)
+
+    def _end_at_start(self, run: Run, error: DomainError) -> None:
+        self._task(self._write_end(run, _state_of(error), error, None), f"end run {run.id}")
+
+    async def _accept(self, pending: _Pending, request: bytes) -> None:
+        run = pending.run
+        try:
+            await self._store.add(_stored(run), request)
+        except BaseException:
+            pending.deployment.unreserve()
+            self._drop(pending)
+            self._runs.discard(run)
+            raise
+        pending.accepted = None
+        pending.deployment.unreserve()
+        self._wait(pending)
+        self._watch(pending)
+
+    def _watch(self, pending: _Pending) -> None:
+        """End the run when its time is over."""
+        run = pending.run
+        if run.timeout is not None:
+            left = run.created_at + run.timeout - self._clock()
+            error = RunTimedOut(run.id, run.timeout)
+            pending.expiry = asyncio.get_running_loop().call_later(
+                max(0.0, left), self._expire, pending, error
+            )
+
+    def _expire(self, pending: _Pending, error: RunTimedOut) -> None:
+        self._task(self._interrupt(pending, error), f"expire run {pending.run.id}")
+
+    def _wait(self, pending: _Pending) -> None:
+        """Let it wait for an instance."""
+
+        def grant(instance: Instance) -> None:
+            claim = _Claim(pending.deployment, instance)
+            attempt = self._task(self._execute(pending, claim), f"run {pending.run.id}")
+            # One that is cancelled before its first step never takes it.
+            attempt.add_done_callback(lambda _: claim.release())
+            pending.attempt = attempt
+
+        def refuse(error: DomainError) -> None:
+            self._task(self._end(pending, error, None), f"refuse run {pending.run.id}")
+
+        pending.waiting = Waiting(pending.run.place, grant, refuse)
+        pending.deployment.enqueue(pending.waiting)
+
+    async def _execute(self, pending: _Pending, claim: _Claim) -> None:
+        """One attempt, on an instance that it was given."""
+        run, deployment = pending.run, pending.deployment
+
+        now = self._clock()
+
+        def begun() -> None:
+            claim.begun = True
+            self._runs.begun(run, at=now)
+
+        try:
+            request = await self._store.begin(run.id, run.attempts + 1, now)
+        except StorageFailed:
+            # It stays queued, and so do the others: nothing is executed that is not noted.
+            claim.release()
+            deployment.hold_durable(LONGEST_RETRY_SECONDS)
+            self._wait(pending)
+            return
+        if request is None:
+            claim.release()
+            await self._end(pending, StorageFailed("read the request", "it is not there"), None)
+            return
+        try:
+            result = await deployment.run_on(claim.use(), run.id, request, pending.files, begun)
+        except DomainError as error:
+            await self._failed(pending, error, begun=claim.begun)
+        except Exception as error:
+            await self._end(pending, error, None)
+            raise
+        else:
+            await self._end(pending, None, result)
+
+    async def _failed(self, pending: _Pending, error: DomainError, *, begun: bool) -> None:
+        run = pending.run
+        again = not begun or (run.delivery is Delivery.AT_LEAST_ONCE and run.attempts < ATTEMPTS)
+        if again and isinstance(error, _NOT_ITS_FAULT) and not pending.ending:
+            self._runs.queued_again(run)
+            self._wait(pending)
+        elif isinstance(error, ShuttingDown):
+            await self._end(pending, RunInterrupted(run.id, run.attempts), None)
+        else:
+            await self._end(pending, error, None)
+
+    async def _interrupt(self, pending: _Pending, error: DomainError) -> None:
+        """End it from outside."""
+        run = pending.run
+        if pending.ending:
+            await run.ended.wait()
+            return
+        attempt, pending.attempt = pending.attempt, None
+        if pending.waiting is not None:
+            pending.deployment.leave(pending.waiting)
+        if attempt is not None:
+            attempt.cancel()
+        await self._end(pending, error, None)
+
+    async def _end(
+        self, pending: _Pending, error: Exception | None, result: RunResult | None
+    ) -> None:
+        """Write an end, unless there is one."""
+        if pending.ending:
+            return
+        pending.ending = True
+        state = RunState.SUCCEEDED if error is None else _state_of(error)
+        # To its end, also if what has brought it about is cancelled.
+        task = self._task(self._write_end(pending.run, state, error, result, pending), "end of run")
+        await asyncio.shield(task)
+
+    async def _write_end(
+        self,
+        run: Run,
+        state: RunState,
+        error: Exception | None,
+        result: RunResult | None,
+        pending: _Pending | None = None,
+    ) -> None:
+        stored = _stored(
+            run,
+            state=state,
+            ended_at=self._clock(),
+            status=b"" if error is None else self._told(error, run.id),
+            execution_seconds=0.0 if result is None else result.seconds,
+        )
+        response = result.response if result is not None and self._runs.keeps(result) else None
+        delay = RETRY_SECONDS
+        while True:
+            try:
+                await self._store.end(stored, response)
+                break
+            except StorageFailed:
+                # It is not told before it is noted. A crash now is one in the middle of the run.
+                await asyncio.sleep(delay)
+                delay = min(2 * delay, LONGEST_RETRY_SECONDS)
+        if pending is not None:
+            self._drop(pending)
+        run.status = stored.status
+        if result is not None:
+            self._runs.succeeded(run, result, stored.ended_at)
+        elif error is not None and state is RunState.CANCELLED:
+            self._runs.cancelled(run, error, stored.ended_at)
+        elif error is not None:
+            self._runs.failed(run, error, stored.ended_at)
+
+    def _drop(self, pending: _Pending) -> None:
+        del self._pending[pending.run.id]
+        self._bytes.give_back(pending.request_bytes)
+        pending.held.close()
+        if pending.expiry is not None:
+            pending.expiry.cancel()
+
+    def _task(self, coroutine: Coroutine[object, object, None], name: str) -> asyncio.Task[None]:
+        task = asyncio.create_task(coroutine, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        if not isinstance(error, DomainError):
+            task.get_loop().call_exception_handler(
+                {"message": "a submitted run broke", "exception": error, "task": task}
+            )
+
+
+def _state_of(error: Exception) -> RunState:
+    return RunState.CANCELLED if isinstance(error, RunCancelled) else RunState.FAILED
+
+
+def _stored(
+    run: Run,
+    *,
+    state: RunState = RunState.QUEUED,
+    ended_at: float | None = None,
+    status: bytes = b"",
+    execution_seconds: float = 0.0,
+) -> StoredRun:
+    return StoredRun(
+        id=run.id,
+        deployment=run.deployment,
+        version=run.version,
+        state=state.value,
+        created_at=run.created_at,
+        delivery=run.delivery.value,
+        owner=run.owner,
+        key=run.key,
+        digest=run.digest,
+        priority=run.priority,
+        timeout=run.timeout,
+        files=run.files,
+        attempts=run.attempts,
+        ended_at=ended_at,
+        status=status,
+        execution_seconds=execution_seconds,
+    )
