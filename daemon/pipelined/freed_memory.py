@@ -12,11 +12,11 @@ _KEPT_BYTES = 32 * 1024 * 1024
 
 
 def keep_freed_memory() -> None:
-    """Let blocks of up to 32 MiB come from memory that was freed before, in this process and forks.
+    """Let blocks of up to 32 MiB come from memory that was freed before, here and in forks.
 
-    By default glibc gives the memory of a few MiB back at once and gets new one the next time, whose
-    every page is touched for the first time then: that takes longer than what is done with it. What
-    is kept at most is 32 MiB at the end of each heap. Another C library is left alone.
+    By default glibc gives the memory of a few MiB back at once and gets new memory the next time,
+    whose every page is touched for the first time then: that takes longer than what is done with
+    it. What is kept at most is 32 MiB at the end of each heap. Another C library is left alone.
     """
     with contextlib.suppress(AttributeError):
         libc = ctypes.CDLL(None)

@@ -2,17 +2,17 @@
 
 A pipeline that returns a tensor of 16 floats, called one at a time and by 16 callers at once; the
 same with 4 MB; and one of three nodes whose input has a schema. All servers are called through the
-same raw channels with bytes prepared in advance (overhead_load.py), ours by its default, a unix
-socket, as the bare grpc.aio echo, and the others as they serve: by gRPC on a TCP port of the loopback
-interface, or HTTP. The bare echo parses the request and serialises its response. All are started
-before, and take turns in each round.
+same raw channels with bytes prepared in advance (overhead_load.py): ours by its default, a unix
+socket, as is the bare grpc.aio echo, and the others as they serve, by gRPC on a TCP port of the
+loopback interface, or HTTP. The bare echo parses the request and serialises its response. All are
+started before, and take turns in each round.
 
     python tests/benchmarks/overhead.py [--check] [--rounds N] [--seconds S] [--peers NAME,…]
 
 The exit code of --check is 1 where a bound is missed: with 16 floats a lower median than each peer,
-called one at a time, and more runs per second with 16 callers; with 4 MB at most 1.1 times the time of
-the bare echo, and less than KServe. A peer that cannot be installed or started here is reported as
-not compared.
+called one at a time, and more runs per second with 16 callers; with 4 MB at most 1.1 times the time
+of the bare echo, and less than KServe. A peer that cannot be installed or started here is reported
+as not compared.
 """
 
 from __future__ import annotations
@@ -30,19 +30,18 @@ from statistics import median
 from rich.console import Console
 from rich.table import Table
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parents[1] / "client" / "examples"))
-sys.path.insert(0, str(HERE / "overhead_servers"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "client" / "examples"))
+sys.path.insert(0, str(Path(__file__).with_name("overhead_servers")))
 
 import numpy as np
+
 import own_messages
 import serving
 from local_daemon import local_daemon, wait_for_nursery
 from machine import machine
 from overhead_load import Sample, Target, measure
-from overhead_pipelines import deploy, three_nodes_request
 from overhead_peers import BARE, PEERS, NotCompared, Server, started
-
+from overhead_pipelines import deploy, three_nodes_request
 from pipeline import Client
 
 OURS = "pipelined"
@@ -131,8 +130,7 @@ def main() -> int:
 
 @contextmanager
 def _ours() -> Iterator[Server]:
-    # Nothing of it is needed: these pipelines use numpy, which every worker has.
-    with local_daemon({"PIPELINED_PRELOAD": "numpy"}) as client:
+    with local_daemon() as client:
         wait_for_nursery(client)
         deploy(client)
         target = Target("grpc", client.address, own_messages.METHOD)

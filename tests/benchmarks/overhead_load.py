@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from statistics import quantiles
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -102,7 +103,8 @@ async def _call(target: Target, stack: AsyncExitStack) -> Call:
     channel = await stack.enter_async_context(
         grpc.aio.insecure_channel(target.address, options=_OPTIONS)
     )
-    call: Call = channel.unary_unary(target.method)
+    method: Any = channel.unary_unary(target.method)
+    call: Call = method
     return call
 
 

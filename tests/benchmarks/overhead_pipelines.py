@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import own_messages
-import serving
 from numpy.typing import NDArray
 
+import own_messages
+import serving
 from pipeline import Client, InputField, InputSchema, Pipeline, Variable, pipe
 from pipelined_api.v1 import runs_pb2
 from pipelined_api.v1.values_pb2 import MapEntry, MapValue, Value
@@ -23,17 +23,17 @@ class Options(InputSchema):
 
 
 @pipe
-def echo(values: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+def echo(values: np.ndarray) -> np.ndarray:
     return values
 
 
 @pipe
-def scaled(values: np.ndarray, options: Options) -> np.ndarray:  # type: ignore[type-arg]
+def scaled(values: np.ndarray, options: Options) -> np.ndarray:
     return values * options.scale
 
 
 @pipe
-def summed(values: np.ndarray) -> float:  # type: ignore[type-arg]
+def summed(values: np.ndarray) -> float:
     return float(values.sum())
 
 

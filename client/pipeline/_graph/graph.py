@@ -146,7 +146,7 @@ class Graph:
         def started() -> Generator[list[Any], None, None]:
             self._execution.startup(observer)
             if not self._execution.streams:
-                # With what it takes to stream, a run of one small node would take half as long again.
+                # What it takes to stream would make a run of one small node half as long again.
                 outputs = self._execution.run(values, observer)
                 yield [without_schemas(item) for item in outputs]
                 return

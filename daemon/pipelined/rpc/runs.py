@@ -66,7 +66,7 @@ class RunCalls:
             result = await self._execution.run(
                 run, deployment, request, context.time_remaining(), files
             )
-        return result.response
+        return bytes(result.response)
 
     @unary
     async def stream(self, request: bytes, context: Context) -> None:

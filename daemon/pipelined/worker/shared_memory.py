@@ -4,9 +4,10 @@ The receiver reads it once, into memory of its own, and uses only that: what the
 later, or meanwhile, changes nothing but what it has sent itself. The seals keep the memory as long
 as it is, so that all of it can be read, and tell it from files that would take their time.
 
-Getting memory costs more than copying into it: of 4 MiB the first touch of each page took 2 to 17 ms
-on a virtual machine whose host takes unused pages back, writing them again 0.3 ms. So a sender
-that knows that its last payload has been read puts the next one into the same memory (``Reused``).
+Getting memory costs more than copying into it: of 4 MiB the first touch of each page took 2 to
+17 ms on a virtual machine whose host takes unused pages back, writing them again 0.3 ms. So a
+sender that knows that its last payload has been read puts the next one into the same memory
+(``Reused``).
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from typing import Any
 
 import bentoml
 import numpy as np
+
 import serving
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-import open_inference
-import serving
 from kserve import InferOutput, InferRequest, InferResponse, Model, ModelServer
 from kserve.protocol.grpc import grpc_predict_v2_pb2
+
+import open_inference
+import serving
 
 
 class Echo(Model):  # type: ignore[misc]

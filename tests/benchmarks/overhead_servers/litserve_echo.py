@@ -8,6 +8,7 @@ from typing import Any
 
 import litserve
 import numpy as np
+
 import serving
 
 

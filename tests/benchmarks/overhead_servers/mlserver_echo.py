@@ -6,11 +6,12 @@ import asyncio
 import threading
 from typing import Any
 
-import open_inference
-import serving
 from mlserver import MLModel, MLServer, ModelSettings, Settings
 from mlserver.codecs import NumpyCodec
 from mlserver.types import InferenceRequest, InferenceResponse
+
+import open_inference
+import serving
 
 
 class Echo(MLModel):  # type: ignore[misc]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+
 import serving
 
 _PREFIX = "/inference.GRPCInferenceService/"
@@ -25,13 +26,7 @@ def tell(folder: Path, port: int) -> None:
     serving.wait_until_open(port)
     address, method = f"127.0.0.1:{port}", f"{_PREFIX}ModelInfer"
     with grpc.insecure_channel(address) as channel:
-        infer = channel.unary_unary(method)
+        infer: Any = channel.unary_unary(method)
         request = (folder / serving.SMALL).read_bytes()
-        for _ in range(600):
-            try:
-                infer(request, wait_for_ready=True, timeout=10)
-            except grpc.RpcError:
-                serving.pause()
-            else:
-                break
+        serving.until(lambda: infer(request, wait_for_ready=True, timeout=10), grpc.RpcError)
     serving.ready(folder, "grpc", address, method)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import serving
-
 from pipelined_api.v1 import runs_pb2
 from pipelined_api.v1.values_pb2 import DataType, Tensor, Value
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import open_inference
-import serving
 from pytriton.model_config import ModelConfig, Tensor
 from pytriton.triton import Triton, TritonConfig
 from tritonclient.grpc import service_pb2
+
+import open_inference
+import serving
 
 
 def echo(requests: Any) -> list[dict[str, Any]]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import own_messages
 import ray
-import serving
 from ray import serve
 from ray.serve.config import gRPCOptions
 from ray.serve.schema import LoggingConfig
+
+import own_messages
+import serving
 
 
 @serve.deployment(  # type: ignore[untyped-decorator, unused-ignore]
@@ -38,7 +39,8 @@ def main() -> None:
         ),
         logging_config=LoggingConfig(enable_access_log=False, log_level="ERROR"),
     )
-    serve.run(Echo.bind())
+    application: Any = Echo
+    serve.run(application.bind())
     own_messages.tell(folder, port)
     serving.wait_for_the_end()
 

@@ -10,6 +10,8 @@ import json
 import socket
 import sys
 import time
+from array import array
+from collections.abc import Callable
 from pathlib import Path
 
 SMALL, LARGE = "small", "large"
@@ -27,8 +29,6 @@ def folder() -> Path:
 
 def data(size: str) -> bytes:
     """The elements of the tensor, as float32."""
-    from array import array
-
     return array("f", (i % 1000 / 8 for i in range(ELEMENTS[size]))).tobytes()
 
 
@@ -40,18 +40,26 @@ def free_port() -> int:
         return port
 
 
-def wait_until_open(port: int, seconds: float = 120.0) -> None:
+def wait_until_open(port: int) -> None:
     """Return when somebody listens on a port of the loopback interface."""
+    until(lambda: socket.create_connection(("127.0.0.1", port), 1).close(), OSError)
+
+
+def until(attempt: Callable[[], object], failure: type[Exception], seconds: float = 120.0) -> None:
+    """Try again while it fails so."""
     end = time.monotonic() + seconds
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-        except OSError:
-            if time.monotonic() > end:
-                raise
-            time.sleep(0.05)
-        else:
-            return
+    while not _succeeds(attempt, failure, last=time.monotonic() > end):
+        time.sleep(0.05)
+
+
+def _succeeds(attempt: Callable[[], object], failure: type[Exception], *, last: bool) -> bool:
+    try:
+        attempt()
+    except failure:
+        if last:
+            raise
+        return False
+    return True
 
 
 def leave(where: Path, size: str, content: bytes) -> None:
@@ -64,11 +72,6 @@ def ready(where: Path, transport: str, address: str, method: str) -> None:
     text = json.dumps({"transport": transport, "address": address, "method": method})
     (where / "new").write_text(text)
     (where / "new").rename(where / "ready.json")
-
-
-def pause() -> None:
-    """Wait a moment before the next attempt."""
-    time.sleep(0.1)
 
 
 def wait_for_the_end() -> None:
