@@ -28,6 +28,7 @@ from pipelined.core.runs import Runs, steady_clock
 from pipelined.core.shared_limits import SharedLimits
 from pipelined.core.shutdown import Shutdown, first
 from pipelined.credentials import find_credentials
+from pipelined.freed_memory import keep_freed_memory
 from pipelined.gpus import gpu_models
 from pipelined.installed import InstalledPackages
 from pipelined.isolation import hide_process, isolate
@@ -81,6 +82,7 @@ async def serve(settings: Settings, load: Callable[[], Settings]) -> None:
     # Before there is anything to see.
     hide_process()
     _allow_descriptors()
+    keep_freed_memory()
     shutdown = Shutdown(settings.daemon.drain)
     reloading = Reloading(settings, load)
     signals.listen(shutdown, reloading)

@@ -198,7 +198,7 @@ async def test_what_cannot_be_in_time_is_refused_at_once(
 ) -> None:
     with Pipeline() as builder:
         builder.output(slow_or_held(Variable(str)))
-    deployed = Deployed(tmp_path, nursery, builder.get_pipeline(), 1)
+    deployed = Deployed(tmp_path, nursery, builder.get_pipeline(), Options())
     deployment = deployed.deployment
 
     async def run(release: str = "", seconds_left: float | None = None) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Annotated
 
@@ -231,6 +230,8 @@ def serve(
         typer.echo(f"pipelined: {error}", err=True)
         raise typer.Exit(1) from None
     # Imported late, so that --help does not wait for gRPC.
+    import uvloop
+
     from pipelined.app import serve as serve_daemon
     from pipelined.core.errors import StorageFailed
     from pipelined.isolation import IsolationError
@@ -241,7 +242,7 @@ def serve(
 
     configure(settings.log.format, debug=settings.log.debug)
     try:
-        asyncio.run(serve_daemon(settings, load))
+        uvloop.run(serve_daemon(settings, load))
     except (
         IsolationError,
         ListenError,

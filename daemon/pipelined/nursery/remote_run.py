@@ -16,11 +16,13 @@ from pipelined.nursery.output_files import OutputFiles
 from pipelined.nursery.remote_stream import RemoteStream
 from pipelined.worker.channel import AsyncChannel, ProtocolError
 from pipelined.worker.framing import Frame
-from pipelined.worker.sealed import seal
+from pipelined.worker.shared_memory import Reused
 from pipelined_api.worker.v1 import worker_pb2
 
-# Copied on another thread than the event loop's.
-_LARGE = 1024 * 1024
+# What has more bytes is copied on another thread than the event loop's; 8 MiB take a millisecond.
+_LARGE = 8 * 1024 * 1024
+# New memory takes much longer than copying into what is there.
+_LARGE_WITHOUT_ROOM = 1024 * 1024
 
 
 class RemoteRun:
@@ -67,6 +69,8 @@ class RemoteRun:
             FileMissing: One is gone.
             StorageFailed: One cannot be opened or passed on.
         """
+        if not files:
+            return
         with contextlib.ExitStack() as opened:
             descriptors = []
             for file in files:
@@ -93,11 +97,13 @@ class RemoteRun:
         if (run := current_run.get()) is not None and run.trace.parent:
             order.trace_parent, order.trace_state = run.trace
         header = worker_pb2.ToWorker(run=order).SerializeToString()
-        if len(request) <= _LARGE:
-            self._channel.send(header, request)
+        most = _LARGE if self._channel.has_room(len(request)) else _LARGE_WITHOUT_ROOM
+        if len(request) <= most:
+            # The worker reads a request before it executes it, and executes one at a time.
+            self._channel.send(header, request, reuse=True)
         else:
-            sealing = self._loop.run_in_executor(None, seal, request)
-            sealing.add_done_callback(partial(self._send_sealed, header, len(request)))
+            copying = self._loop.run_in_executor(None, Reused.holding, request)
+            copying.add_done_callback(partial(self._send_held, header, len(request)))
 
     def cancel(self) -> None:
         """Tell the worker that nobody waits for the run any more. Never raises."""
@@ -171,17 +177,13 @@ class RemoteRun:
         self._broken(str(error) or type(error).__name__)
         self.fail(WorkerDied(Exit(signal="SIGKILL"), self.id))
 
-    def _send_sealed(self, header: bytes, size: int, sealing: asyncio.Future[int]) -> None:
-        if sealing.cancelled():
+    def _send_held(self, header: bytes, size: int, copying: asyncio.Future[Reused]) -> None:
+        if copying.cancelled():
             return
-        if (error := sealing.exception()) is not None:
+        if (error := copying.exception()) is not None:
             self._broken(f"no shared memory for the request: {error}")
             return
-        memory = sealing.result()
-        try:
-            self._channel.send_sealed(header, memory, size)
-        finally:
-            os.close(memory)
+        self._channel.send_held(header, copying.result(), size)
         # What was said before the worker knew of the run was in vain.
         if self.stream is not None:
             self.stream.say_cancelled()

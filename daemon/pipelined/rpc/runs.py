@@ -58,9 +58,9 @@ class RunCalls:
         """Validate the inputs, run, and return a serialised RunResponse."""
         message = await self._inputs.parsed(request, runs_pb2.RunRequest)
         priority = _checked_priority(message.priority)
-        deployment, references = await self._inputs.validated(message, len(request))
+        deployment, references = await self._inputs.validated(message, request)
         with contextlib.ExitStack() as held:
-            files = self._inputs.hold(references, held)
+            files = self._inputs.hold(references, held) if references else ()
             run = self._created(deployment, context, priority=priority)
             result = await self._execution.run(
                 run, deployment, request, context.time_remaining(), files
@@ -75,7 +75,7 @@ class RunCalls:
         """
         message = await self._inputs.parsed(request, runs_pb2.RunRequest)
         priority = _checked_priority(message.priority)
-        deployment, references = await self._inputs.validated(message, len(request))
+        deployment, references = await self._inputs.validated(message, request)
         with contextlib.ExitStack() as held:
             files = self._inputs.hold(references, held)
             run = self._created(deployment, context, priority=priority)
@@ -96,7 +96,7 @@ class RunCalls:
         if key and (run := self._runs.with_key(caller().id, key, digest)) is not None:
             await self._durable.accepted(run)
             return _submitted(run)
-        deployment, references = await self._inputs.validated(message, len(request))
+        deployment, references = await self._inputs.validated(message, request)
         # Nobody else gets in between this and `create`.
         if key and (run := self._runs.with_key(caller().id, key, digest)) is not None:
             await self._durable.accepted(run)

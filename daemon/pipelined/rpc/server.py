@@ -152,10 +152,11 @@ class Servers:
             ],
             options=OPTIONS,
         )
+        # First, as they are asked in turn for each call.
+        server.add_generic_rpc_handlers((self._runs,))
         deployments_pb2_grpc.add_DeploymentsServicer_to_server(self._deployments, server)
         daemon_pb2_grpc.add_DaemonServicer_to_server(self._daemon, server)
         environments_pb2_grpc.add_EnvironmentsServicer_to_server(self._environments, server)
-        server.add_generic_rpc_handlers((self._runs,))
         files_pb2_grpc.add_FilesServicer_to_server(self._files, server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         _add_reflection(server)

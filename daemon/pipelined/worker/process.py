@@ -98,7 +98,8 @@ def _serve(channel: Channel) -> int:
             if answer.HasField("run_succeeded"):
                 files.send_outputs(channel, run_id)
             files.close()
-            channel.send(answer.SerializeToString(), payload)
+            # That of the run before has been read: it would not have sent this one.
+            channel.send(answer.SerializeToString(), payload, reuse=True)
             # Not kept until the next run: outputs may be large.
             del answer, payload
             scratch.end_run()
