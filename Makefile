@@ -24,7 +24,7 @@ $(VENV)/.packages: pyproject.toml setup.py constraints.txt
 	@# The build runs in this environment, with the pinned tools: an isolated one would fetch others.
 	$(PIP) setuptools wheel pybind11
 	$(PIP) torch
-	PIPELINED_REQUIRE_EXTENSION=1 $(PIP) --no-build-isolation --editable '.[daemon,models,dev]'
+	PIPELINED_REQUIRE_EXTENSION=1 $(PIP) --no-build-isolation --editable '.[daemon,otel,models,dev]'
 	@touch $@ $(VENV)/.extension
 
 $(VENV)/.extension: $(VENV)/.packages $(CPP)
@@ -89,6 +89,7 @@ bench: venv  ## Print what the README claims
 	$(BIN)/python tests/benchmarks/loader_link.py
 	$(BIN)/python tests/benchmarks/import_time.py
 	$(BIN)/python tests/benchmarks/stream_latency.py
+	$(BIN)/python tests/benchmarks/overhead.py
 
 bench-check: venv  ## The same, failing where a bound is missed
 	$(BIN)/python tests/benchmarks/cold_start.py --check
@@ -96,6 +97,7 @@ bench-check: venv  ## The same, failing where a bound is missed
 	$(BIN)/python tests/benchmarks/loader_link.py --check
 	$(BIN)/python tests/benchmarks/import_time.py --check
 	$(BIN)/python tests/benchmarks/stream_latency.py --check
+	$(BIN)/python tests/benchmarks/overhead.py --check
 
 proto: venv  ## Generate the Python modules of the wire API
 	$(BIN)/python proto/generate.py

@@ -84,6 +84,12 @@ class Files:
                 f"the folder {str(folder)!r} for files cannot be used: {error.strerror}"
             ) from error
 
+    @property
+    def stored_bytes(self) -> int:
+        """What is here, with what has arrived of contents that are being received."""
+        kept = sum(e.size for entries in (self._whole, self._partial) for e in entries.values())
+        return kept + sum(partial.size for partial in self._active.values())
+
     def limit(self, limits: FileLimits) -> None:
         """Keep what these allow from now on; what is there goes with the next sweep or upload."""
         self._limits = limits
