@@ -82,7 +82,7 @@ def leak(storm: Storm, dice: random.Random) -> str:
         try:
             storm.misbehave(client, "leak", "leak", size=LEAKED_MIB)
         except errors.PipelineError as error:
-            if error.reason != "OUT_OF_MEMORY":
+            if error.reason != "WORKER_OUT_OF_MEMORY":
                 raise NotSurvived(f"told {told(error)}") from None
         else:
             client.cool("leak")

@@ -11,7 +11,7 @@ WHOLE_MINUTES = 10.0
 LEAST_OF_KIND = 10
 LEAST_IN_ALL = 200
 # In each round every kind has its turn, in another order.
-ROUND_SECONDS = 50.0
+ROUND_SECONDS = 55.0
 
 
 @dataclass(frozen=True)
