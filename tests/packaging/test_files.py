@@ -28,7 +28,9 @@ WITHOUT_VALUE = {
     "tls.key",
     "tls.client_ca",
     "nursery.preload",
+    "workers.user",
     "weights.device_memory",
+    "limits.concurrent_runs",
     "urls.allow_hosts",
 }
 # Settings whose default is another one for a service of the machine.
