@@ -23,6 +23,8 @@ SAMPLE = PACKAGED / "pipelined.toml"
 MOST_EXPOSURE = 4.0
 # Settings whose default is that there is no value: the sample shows an example.
 WITHOUT_VALUE = {
+    "metrics.address",
+    "traces.endpoint",
     "tokens.file",
     "tls.cert",
     "tls.key",
