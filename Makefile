@@ -10,7 +10,7 @@ SANITIZED := tests/cpp tests/weights
 SECONDS ?= 60
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help venv demo test test-asan test-tsan test-gpu fuzz fuzz-rpc lint format bench bench-check proto clean
+.PHONY: help venv demo test test-faults test-asan test-tsan test-gpu fuzz fuzz-rpc overload lint format bench bench-check proto clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -35,7 +35,10 @@ demo: venv  ## Start a daemon, deploy two real pipelines, show what starting the
 	$(BIN)/python client/examples/demo.py
 
 test: venv  ## All tests but those with a target of their own
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --dist loadfile --no-loadscope-reorder
+
+test-faults: venv  ## The tests of a disk that fails, with every call failing in every way
+	PIPELINED_TEST_FAULTS=all $(BIN)/pytest tests/store
 
 test-asan: venv  ## The loader's tests with AddressSanitizer and UndefinedBehaviorSanitizer
 	PYTHON=$(BIN)/python tests/sanitizers/run address $(SANITIZED)
@@ -60,10 +63,10 @@ lint: venv  ## Every linter, as errors
 	$(BIN)/lint-imports
 	$(BIN)/buf lint proto
 	$(BIN)/clang-format --dry-run --Werror $(CPP) $(TEST_CPP)
-	@# The comparison with cuda.h needs a toolkit. Few files at a time, on all cores: it takes longest.
-	printf '%s\n' $(filter-out %/cuda_header_check.cpp,$(filter %.cpp,$(CPP) $(TEST_CPP))) | \
-		xargs -P "$$(nproc)" -n 4 sh -c '$(BIN)/clang-tidy --quiet "$$@" -- -std=c++20 -Icsrc -Itests/cpp \
-			$$($(BIN)/python -m pybind11 --includes)' clang-tidy
+	@# The comparison with cuda.h needs a toolkit.
+	$(BIN)/python -m tests.cpp.tidy \
+		$(filter-out %/cuda_header_check.cpp,$(filter %.cpp,$(CPP) $(TEST_CPP))) -- \
+		-std=c++20 -Icsrc -Itests/cpp $$($(BIN)/python -m pybind11 --includes)
 
 format: venv  ## Put code into the house's form
 	$(BIN)/ruff check --fix .

@@ -6,6 +6,7 @@ import atexit
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -21,6 +22,8 @@ from pipeline import Client
 
 START_SECONDS = 30.0
 STOP_SECONDS = 60.0
+# Between looks at what is not there yet: spinning would take a core from what makes it.
+POLL_SECONDS = 0.01
 
 
 def check_health(
@@ -122,6 +125,11 @@ class RunningDaemon:
     def wait_healthy(self) -> None:
         """Return when health says SERVING; fail if the process ends before."""
         deadline = time.monotonic() + START_SECONDS
+        # A channel that was refused waits for a second before it tries again.
+        while not self._accepts():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise AssertionError(f"the daemon did not start:\n{self.log()}")
+            time.sleep(POLL_SECONDS)
         with grpc.insecure_channel(self.address) as channel:
             while True:
                 try:
@@ -132,6 +140,14 @@ class RunningDaemon:
                     return
                 if self.process.poll() is not None or time.monotonic() > deadline:
                     raise AssertionError(f"the daemon did not start:\n{self.log()}")
+
+    def _accepts(self) -> bool:
+        with socket.socket(socket.AF_UNIX) as probe:
+            try:
+                probe.connect(str(self.socket_path))
+            except OSError:
+                return False
+        return True
 
     def stop(self) -> int:
         """Ask it to stop, and return its exit code; no child of it may be left."""

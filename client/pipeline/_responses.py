@@ -217,6 +217,7 @@ def info(message: daemon_pb2.InfoResponse) -> DaemonInfo:
             failed=tuple(nursery.failed),
             exec_reason=nursery.exec_reason,
             restarts=nursery.restarts,
+            memory_watched=nursery.memory_watched,
         ),
         max_message_bytes=message.max_message_bytes,
         gpus=tuple(message.gpus),

@@ -170,6 +170,8 @@ class NurseryInfo:
         failed: modules that it could not import, each with the reason.
         exec_reason: why workers are started by exec instead of fork; empty if they are forked.
         restarts: nurseries that were started after the first one.
+        memory_watched: why the memory of workers that have a limit is watched; empty if the system
+            holds them to it, by control groups.
 
     """
 
@@ -180,6 +182,7 @@ class NurseryInfo:
     failed: tuple[str, ...]
     exec_reason: str
     restarts: int
+    memory_watched: str = ""
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import os
 import resource
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib import metadata
 from typing import Any
 
@@ -135,6 +136,7 @@ async def serve(settings: Settings, load: Callable[[], Settings]) -> None:
             on_change,
             settings.deployments.versions_kept,
             SharedLimits(settings.limits.queues()),
+            settings.deployments.worker_idle,
         )
         durable = DurableRuns(
             runs, run_store, deployments, files, settings.runs.limits(), clock, told
@@ -182,6 +184,9 @@ async def serve(settings: Settings, load: Callable[[], Settings]) -> None:
         await server.start()
 
         _let_reload(reloading, shutdown, files, runs, durable, nursery, deployments)
+        reloading.on_reload("tokens", partial(asyncio.to_thread, tokens.reload))
+        if tls is not None:
+            reloading.on_reload("certificates", partial(asyncio.to_thread, tls.reload))
         telling = asyncio.create_task(condition.keep(deployments, health, store.answer))
         stack.push_async_callback(_cancelled, telling)
         await first(condition.ticked.wait(), shutdown.asked.wait(), asyncio.shield(telling))

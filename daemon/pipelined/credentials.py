@@ -2,7 +2,8 @@
 
 systemd puts credentials (``LoadCredential=tokens:/etc/pipelined/tokens``) into
 ``$CREDENTIALS_DIRECTORY``, by these names: ``tokens``, ``tls-cert``, ``tls-key`` and
-``tls-client-ca``.
+``tls-client-ca``. Those of a folder (``LoadCredential=pipelined:FOLDER``, as in our unit) begin
+with ``pipelined_``.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pipelined.settings import Settings
 
 DIRECTORY = "CREDENTIALS_DIRECTORY"
 TOKENS = "tokens"
+_OF_FOLDER = "pipelined_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +71,10 @@ def find_credentials(
     directory = Path(given).absolute() if given else None
 
     def credential(name: str) -> Path | None:
-        if directory is None or not (directory / name).exists():
+        if directory is None:
             return None
-        return directory / name
+        candidates = (directory / name, directory / f"{_OF_FOLDER}{name}")
+        return next((path for path in candidates if path.exists()), None)
 
     tls = None
     cert = settings.tls.cert or credential("tls-cert")

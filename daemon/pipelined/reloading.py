@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import structlog
@@ -31,21 +30,21 @@ class Reloading:
         self.settings = settings
         self._load = load
         self._takers: list[tuple[tuple[str, ...], Callable[[Settings], None]]] = []
-        self._hooks: dict[str, Callable[[], None]] = {}
+        self._hooks: dict[str, Callable[[], Awaitable[None]]] = {}
         self._asked = asyncio.Event()
 
     def on_change(self, *names: str, take: Callable[[Settings], None]) -> None:
         """Call ``take`` with the new settings when one of these has changed.
 
-        What nobody takes is for the next start. Takers keep what they had where they raise.
+        What nobody takes is for the next start.
 
         Args:
             names: Of settings, "section.key", or of whole sections.
-            take: Called once, however many have changed.
+            take: Called once, however many have changed; never raises.
         """
         self._takers.append((names, take))
 
-    def on_reload(self, name: str, hook: Callable[[], None]) -> None:
+    def on_reload(self, name: str, hook: Callable[[], Awaitable[None]]) -> None:
         """Call a hook whenever it is asked for: files that the settings name are read again.
 
         Args:
@@ -74,7 +73,7 @@ class Reloading:
 
     async def _reload(self) -> None:
         for name, hook in self._hooks.items():
-            _succeeds(name, hook)
+            await _reread(name, hook)
         try:
             loaded = await asyncio.to_thread(self._load)
         except ConfigurationError as error:
@@ -84,7 +83,8 @@ class Reloading:
         applied = []
         for names, take in self._takers:
             mine = [c for c in changed if c in names or c.partition(".")[0] in names]
-            if mine and _succeeds(", ".join(mine), partial(take, loaded)):
+            if mine:
+                take(loaded)
                 applied += [name for name in mine if name not in applied]
         for name in applied:
             self.settings = _with(self.settings, loaded, name)
@@ -92,14 +92,12 @@ class Reloading:
         log.info("reloaded", changed=changed, applied=applied, needs_restart=restart)
 
 
-def _succeeds(what: str, take: Callable[[], None]) -> bool:
+async def _reread(what: str, hook: Callable[[], Awaitable[None]]) -> None:
     try:
-        take()
+        await hook()
     except Exception as error:
-        # What one of them cannot take is no reason to end the daemon.
+        # What cannot be read is no reason to end the daemon.
         log.error("not reloaded", what=what, reason=str(error))
-        return False
-    return True
 
 
 def _with(settings: Settings, other: Settings, name: str) -> Settings:

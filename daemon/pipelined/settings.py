@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from pipelined.core.files import FileLimits
 from pipelined.core.rewarming import Rewarming, Warm
 from pipelined.core.runs import RunLimits
+from pipelined.core.scaler import IDLE_SECONDS
 from pipelined.core.shared_limits import QueueLimits
 from pipelined.listening import ListenAddress, parse_listen_address
 from pipelined.units import parse_duration, parse_pinned_size, parse_size
@@ -220,6 +221,9 @@ class DeploymentSettings(Section):
 
     versions_kept: int = Field(default=10, ge=1)
     """Newest versions of each deployment that are kept."""
+    worker_idle: Duration = IDLE_SECONDS
+    """Seconds after which a worker with nothing to do is stopped, if its deployment has more than
+    its min_instances, and more than one."""
 
 
 class RunSettings(Section):

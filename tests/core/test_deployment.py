@@ -21,6 +21,7 @@ from pipelined.core.errors import (
     WaitTooLong,
 )
 from pipelined.core.options import Options
+from pipelined.core.scaler import IDLE_SECONDS
 from pipelined.core.shared_limits import QUEUE_LENGTH
 from pipelined.core.specification import Code, Specification
 from pipelined.core.states import State
@@ -45,7 +46,14 @@ class Deployed:
         states: In their order.
     """
 
-    def __init__(self, folder: Path, nursery: Launching, graph: Graph, instances: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        nursery: Launching,
+        graph: Graph,
+        options: Options,
+        idle_seconds: float = IDLE_SECONDS,
+    ) -> None:
         code = graph.dumps()
         path = folder / "code"
         path.write_bytes(code)
@@ -58,10 +66,12 @@ class Deployed:
             schema=b"",
             code=Code("CODE_FORMAT_CLOUDPICKLE", len(code), hashlib.sha256(code).hexdigest()),
             environment={},
-            options=Options(instances, instances),
+            options=options,
             created_at=0.0,
         )
-        self.deployment = Deployment(specification, path, nursery.nursery, self._changed)
+        self.deployment = Deployment(
+            specification, path, nursery.nursery, self._changed, idle_seconds=idle_seconds
+        )
         self._folder = folder
 
     def run(self, name: str) -> asyncio.Task[int]:
@@ -87,7 +97,7 @@ class Deployed:
 
 
 async def test_runs_that_outlast_the_cooling_are_told(nursery: Launching, tmp_path: Path) -> None:
-    deployed = Deployed(tmp_path, nursery, waiting(), 1)
+    deployed = Deployed(tmp_path, nursery, waiting(), Options(1, 1))
     executing = deployed.run("executing")
     await deployed.executing("executing")
     [pid] = deployed.deployment.worker_pids
@@ -115,7 +125,7 @@ async def test_runs_that_outlast_the_cooling_are_told(nursery: Launching, tmp_pa
 async def test_who_waits_for_the_end_of_a_cooling_is_told_of_a_deletion(
     nursery: Launching, tmp_path: Path
 ) -> None:
-    deployed = Deployed(tmp_path, nursery, waiting(), 1)
+    deployed = Deployed(tmp_path, nursery, waiting(), Options(1, 1))
     executing = deployed.run("executing")
     await deployed.executing("executing")
     cooling = deployed.deployment.begin_cooling(COOLED, 3600.0)
@@ -141,7 +151,7 @@ async def test_who_waits_for_the_end_of_a_cooling_is_told_of_a_deletion(
 
 
 async def test_cooling_what_is_cold_begins_nothing(nursery: Launching, tmp_path: Path) -> None:
-    deployed = Deployed(tmp_path, nursery, waiting(), 2)
+    deployed = Deployed(tmp_path, nursery, waiting(), Options(2, 2))
     await deployed.deployment.begin_cooling(COOLED, 3600.0)
     assert deployed.deployment.state is State.COLD
     assert deployed.deployment.startups == 0
@@ -150,7 +160,7 @@ async def test_cooling_what_is_cold_begins_nothing(nursery: Launching, tmp_path:
 async def test_no_more_wait_for_the_end_of_a_cooling_than_may_wait(
     nursery: Launching, tmp_path: Path
 ) -> None:
-    deployed = Deployed(tmp_path, nursery, waiting(), 1)
+    deployed = Deployed(tmp_path, nursery, waiting(), Options(1, 1))
     executing = deployed.run("executing")
     await deployed.executing("executing")
     cooling = deployed.deployment.begin_cooling(COOLED, 3600.0)

@@ -7,6 +7,8 @@ several sessions may build at once.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import os
 import re
@@ -14,7 +16,7 @@ import shlex
 import shutil
 import subprocess
 import sysconfig
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -56,6 +58,12 @@ def build(target: str, files: Sequence[Path], flags: Sequence[str], link: Sequen
 
     Raises AssertionError with the compiler's own words.
     """
+    # Who comes second finds it made, instead of making it as well.
+    with _alone(target):
+        return _build(target, files, flags, link)
+
+
+def _build(target: str, files: Sequence[Path], flags: Sequence[str], link: Sequence[str]) -> Path:
     of_the_user = shlex.split(os.environ.get("CXXFLAGS", ""))
     flags = [*_BASE_FLAGS, *_sanitizer_flags(), *flags, *of_the_user]
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
@@ -67,6 +75,14 @@ def build(target: str, files: Sequence[Path], flags: Sequence[str], link: Sequen
     else:
         _run(result, [*map(str, objects), *flags, *link])
     return result
+
+
+@contextlib.contextmanager
+def _alone(target: str) -> Iterator[None]:
+    """Wait for other processes that build the same."""
+    with (_cache() / f"{target}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def build_program() -> Path:
@@ -98,7 +114,8 @@ def python_flags() -> list[str]:
 
 def forget_old() -> None:
     """Keep the cache from growing for ever."""
-    entries = sorted(_cache().iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
+    made = (path for path in _cache().iterdir() if path.suffix != ".lock")
+    entries = sorted(made, key=lambda path: path.stat().st_mtime, reverse=True)
     for entry in entries[_KEPT:]:
         if entry.is_dir():
             shutil.rmtree(entry, ignore_errors=True)
@@ -107,7 +124,7 @@ def forget_old() -> None:
 
 
 def _object(source: Path, flags: Sequence[str]) -> Path:
-    contents = [path.read_bytes().hex() for path in _closure(source)]
+    contents = [path.read_bytes().hex() for path in closure(source)]
     result = _cache() / f"{source.stem}-{_digest([str(source), *flags, *contents])}.o"
     if result.exists():
         os.utime(result)
@@ -117,7 +134,7 @@ def _object(source: Path, flags: Sequence[str]) -> Path:
     return result
 
 
-def _closure(source: Path) -> list[Path]:
+def closure(source: Path) -> list[Path]:
     """The source and the headers of ours that it includes."""
     seen = [source]
     for path in seen:

@@ -14,6 +14,9 @@ import pytest
 from tests.cpp import compiling
 from tests.cpp.compiling import UNITS, Built, sources
 
+# In a fresh clone the first of them compiles everything.
+pytestmark = pytest.mark.timeout(900)
+
 _TEST = re.compile(r"^UNIT_TEST\((\w+)\)", re.MULTILINE)
 # Found in the text, so that collecting compiles nothing.
 NAMES = [

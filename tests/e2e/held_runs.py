@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ def repeated(text: str, times: int) -> str:
 def first(ready: str, release: str) -> str:
     Path(ready).write_text("here")
     while not Path(release).exists():
-        pass
+        time.sleep(0.005)
     return ready
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 
 from pipeline import Graph, Pipeline, Variable, entity, errors, pipe
 from tests.nursery.user_code import hide_children
-from tests.running_daemon import RunningDaemon
+from tests.running_daemon import POLL_SECONDS, RunningDaemon
 
 
 @entity
@@ -40,7 +41,7 @@ def counter() -> Graph:
 def report_and_wait(ready: str, release: str) -> int:
     Path(ready).write_text("here")
     while not Path(release).exists():
-        pass
+        time.sleep(0.005)
     return os.getpid()
 
 
@@ -53,9 +54,10 @@ def waiting() -> Graph:
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    """Spin until something outside has happened; the test's own timeout bounds it."""
+    """Wait until something outside has happened; the test's own timeout bounds it."""
     while not condition():
-        os.sched_yield()
+        # Spinning would take a core from what is waited for.
+        time.sleep(POLL_SECONDS)
 
 
 def test_worker_killed_in_mid_run(daemon: RunningDaemon, tmp_path: Path) -> None:

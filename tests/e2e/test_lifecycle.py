@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -229,7 +230,7 @@ def test_deleted_deployment_is_gone_with_its_worker(daemon: RunningDaemon) -> No
 @pipe
 def wait_for_file(path: str) -> int:
     while not Path(path).exists():
-        pass
+        time.sleep(0.005)
     return 1
 
 

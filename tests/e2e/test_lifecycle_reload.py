@@ -32,13 +32,17 @@ class Configured:
 
     def reload(self, text: str) -> dict[str, Any]:
         """Write the file anew; returns what the daemon logs of that."""
-        before = len(self._reloads())
+        before = len(self._of_settings())
         self._file.write_text(text)
         self.daemon.process.send_signal(signal.SIGHUP)
-        wait_until(lambda: len(self._reloads()) > before)
-        return self._reloads()[-1]
+        wait_until(lambda: len(self._of_settings()) > before)
+        return self._of_settings()[-1]
 
-    def _reloads(self) -> list[dict[str, Any]]:
+    def _of_settings(self) -> list[dict[str, Any]]:
+        return [event for event in self.reloads() if event.get("what") in (None, "settings")]
+
+    def reloads(self) -> list[dict[str, Any]]:
+        """What it has logged of all of them."""
         # A line that is being written is none yet.
         lines = self.daemon.log().rpartition("\n")[0].splitlines()
         events: list[dict[str, Any]] = [json.loads(line) for line in lines]
@@ -69,6 +73,15 @@ def test_settings_are_read_again(tmp_path: Path) -> None:
             assert "run is not known" in logged["reason"]
             with pytest.raises(errors.InvalidInput, match="10"):
                 client.files.upload(eleven)
+
+            # So it is with tokens, and with them alone.
+            tokens = daemon.state_dir / "tokens"
+            tokens.write_text("none")
+            tokens.chmod(0o600)
+            assert configured.reload(smaller)["event"] == "reloaded"
+            [broken] = [each for each in configured.reloads() if each.get("what") == "tokens"]
+            assert (broken["event"], broken["level"]) == ("not reloaded", "error")
+            tokens.unlink()
 
             # What waited for a restart is as it was: it does not count as changed.
             logged = configured.reload(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,7 +49,7 @@ def say_and_wait(ready: str, release: str) -> int:
     print("before")  # noqa: T201
     Path(ready).write_text("here")
     while not Path(release).exists():
-        pass
+        time.sleep(0.005)
     print("after")  # noqa: T201
     return os.getpid()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -101,7 +102,7 @@ class OnlyOneStarts:
     def wait(self, ready: str, release: str) -> int:
         Path(ready).touch()
         while not Path(release).exists():
-            pass
+            time.sleep(0.005)
         return 1
 
 

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -80,7 +81,7 @@ class Unhurried:
     def load(self) -> None:
         Path(self.ready).touch()
         while not Path(self.release).exists():
-            pass
+            time.sleep(0.005)
 
     @pipe
     def answer(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -43,7 +44,7 @@ def fail(text: str) -> str:
 @pipe
 def size_of(file: File, release: str) -> int:
     while not Path(release).exists():
-        pass
+        time.sleep(0.005)
     return file.path.stat().st_size
 
 

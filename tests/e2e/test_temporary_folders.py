@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -26,7 +27,7 @@ def use_and_wait(stored: File, folder: Directory, ready: str, release: str) -> i
     assert made.path.exists()
     Path(ready).write_text("here")
     while not Path(release).exists():
-        pass
+        time.sleep(0.005)
     return os.getpid()
 
 

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,13 +21,19 @@ END_SECONDS = 170
 
 
 @pytest.fixture
-def demo(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+def temporary() -> Iterator[Path]:
+    """A folder for temporary files, with a name that is short enough for sockets in it."""
+    with tempfile.TemporaryDirectory(prefix="d-") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+def demo(tmp_path: Path, temporary: Path) -> Iterator[subprocess.Popen[str]]:
     """The demo, under way in a folder of its own."""
-    (tmp_path / "temporary").mkdir()
     process = subprocess.Popen(
         [sys.executable, "-u", str(ROOT / "client" / "examples" / "demo.py")],
         cwd=tmp_path,
-        env={**os.environ, "COLUMNS": "120", "TMPDIR": str(tmp_path / "temporary")},
+        env={**os.environ, "COLUMNS": "120", "TMPDIR": str(temporary)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -57,7 +64,7 @@ def test_it_ranks_sentences_and_saves_images(demo: subprocess.Popen[str], tmp_pa
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_stops_the_daemon_too(
-    demo: subprocess.Popen[str], number: signal.Signals, code: int, tmp_path: Path
+    demo: subprocess.Popen[str], number: signal.Signals, code: int, temporary: Path
 ) -> None:
     assert demo.stdout is not None
     line = next(line for line in demo.stdout if "daemon is ready" in line)
@@ -70,4 +77,4 @@ def test_a_signal_stops_the_daemon_too(
     _, alive = psutil.wait_procs(children, timeout=END_SECONDS)
     assert not alive
     # Other libraries leave folders of theirs.
-    assert not list((tmp_path / "temporary").glob("pipelined-*"))
+    assert not list(temporary.glob("pipelined-*"))

@@ -61,7 +61,8 @@ def test_the_installed_unit_lives_under_systemd(booted: BootedSystem) -> None:
     booted.write(
         "/etc/pipelined/pipelined.toml", '[nursery]\npreload = ["numpy"]\n[log]\nformat = "json"\n'
     )
-    booted.write("/etc/pipelined/credentials/example", "secret")
+    tokens = json.dumps({"version": 1, "tokens": []})
+    booted.write("/etc/pipelined/credentials/tokens", tokens)
     drop_in = DROP_IN + NO_PRIVATE_TMP * CHECKOUT.is_relative_to("/tmp")
     booted.write("/etc/systemd/system/pipelined.service.d/test.conf", drop_in)
     booted.run("systemctl", "daemon-reload")
@@ -79,7 +80,7 @@ def test_the_installed_unit_lives_under_systemd(booted: BootedSystem) -> None:
     folder = f"/proc/{shown['MainPID']}/root/run/credentials/pipelined.service"
     environment = booted.run("cat", f"/proc/{shown['MainPID']}/environ").split("\0")
     assert "CREDENTIALS_DIRECTORY=/run/credentials/pipelined.service" in environment
-    assert booted.run("cat", f"{folder}/pipelined_example") == "secret"
+    assert booted.run("cat", f"{folder}/pipelined_tokens") == tokens
     # Its children do not speak for it, nor does it leave them what is none of theirs.
     children = booted.run("pgrep", "--parent", shown["MainPID"]).split()
     for child in children:

@@ -22,7 +22,15 @@ SAMPLE = PACKAGED / "pipelined.toml"
 # What the unit is allowed to have, of 10.
 MOST_EXPOSURE = 4.0
 # Settings whose default is that there is no value: the sample shows an example.
-WITHOUT_VALUE = {"nursery.preload", "weights.device_memory", "urls.allow_hosts"}
+WITHOUT_VALUE = {
+    "tokens.file",
+    "tls.cert",
+    "tls.key",
+    "tls.client_ca",
+    "nursery.preload",
+    "weights.device_memory",
+    "urls.allow_hosts",
+}
 # Settings whose default is another one for a service of the machine.
 OF_THE_UNIT = {"daemon.addresses", "daemon.state_directory"}
 

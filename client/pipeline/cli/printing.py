@@ -250,6 +250,7 @@ def info_table(address: str, info: DaemonInfo) -> Table:
         "not preloaded": "; ".join(nursery.failed),
         "workers by exec": nursery.exec_reason,
         "not serving": info.not_serving_reason,
+        "memory is watched": nursery.memory_watched,
     }
     table = Table.grid(padding=(0, 2))
     for label, text in rows.items():

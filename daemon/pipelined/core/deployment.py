@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from pipelined.core.instance import DEATHS_IN_A_ROW, Instance
 from pipelined.core.ports import RunResult, RunStream, Worker, WorkerLauncher
 from pipelined.core.run_queue import RunQueue, Waiting
 from pipelined.core.run_times import Times
+from pipelined.core.scaler import IDLE_SECONDS, Scaler
 from pipelined.core.shared_limits import SharedLimits
 from pipelined.core.specification import Specification
 from pipelined.core.stages import Stage, Timeline
@@ -60,6 +61,7 @@ class Deployment:
         launcher: WorkerLauncher,
         on_change: Callable[[Deployment], None],
         shared: SharedLimits | None = None,
+        idle_seconds: float = IDLE_SECONDS,
     ) -> None:
         self.specification = specification
         self.runs_succeeded = 0
@@ -85,6 +87,14 @@ class Deployment:
         self._held_up = 0
         self._run_times = Times(ENOUGH_RUNS)
         self._startup_times = Times(ENOUGH_STARTUPS)
+        self._scaler = Scaler(
+            self._instances,
+            self._queue,
+            options,
+            self._run_times,
+            self._startup_times,
+            idle_seconds,
+        )
 
     @property
     def state(self) -> State:
@@ -151,7 +161,7 @@ class Deployment:
         *,
         speculative: bool = False,
     ) -> Timeline:
-        """Start every instance that is not warm, reporting stages as they end.
+        """Start as many instances as there have to be, reporting stages as they end.
 
         Args:
             on_stage: Gets the stages.
@@ -167,8 +177,9 @@ class Deployment:
         life = self._life
         if not speculative:
             self.last_used_at = time.time()
-        startups = [instance.begin_startup(seconds_left) for instance in self._instances]
-        unsubscribe = [instance.listen(on_stage) for instance in self._instances]
+        chosen = self._scaler.chosen()
+        startups = [instance.begin_startup(seconds_left) for instance in chosen]
+        unsubscribe = [instance.listen(on_stage) for instance in chosen]
         try:
             for startup in startups:
                 await self._joined(startup, life)
@@ -178,6 +189,12 @@ class Deployment:
         timeline = self.timeline
         assert timeline is not None  # each startup has set one
         return timeline
+
+    def keep_minimum(self) -> None:
+        """Begin to start as many instances as are to be kept; how it goes its state tells."""
+        if self.specification.options.min_instances and self._closed is None:
+            with suppress(DomainError):
+                self._scaler.start(None, 0)
 
     async def _joined(self, startup: asyncio.Task[None], life: _Life) -> None:
         try:
@@ -349,7 +366,7 @@ class Deployment:
             return instance
         try:
             self._check_length()
-            self._start_more(seconds_left)
+            self._scaler.start(seconds_left, self._queue.waiting + 1)
             self._check_deadline(seconds_left, place)
             self._shared.waiting_bytes.take(size, self._expected_wait(self._queue.waiting))
             try:
@@ -456,6 +473,7 @@ class Deployment:
             if self._closed is not None and not self._queue.paused:
                 self._queue.refuse_durable(life.reason)
         life.stopping = True
+        self._scaler.close()
         await asyncio.gather(*(instance.stop() for instance in self._instances))
 
     def instance_changed(self, instance: Instance) -> None:
@@ -469,6 +487,7 @@ class Deployment:
         if instance.timeline is not None:
             self._startup_times.add(time.monotonic() - instance.timeline.zero)
         self._queue.give(instance)
+        self._scaler.freed(instance)
 
     def instance_failed(self, instance: Instance, error: DomainError) -> None:
         """See InstanceOwner: unless another instance can serve them, those who wait are told."""
@@ -492,7 +511,7 @@ class Deployment:
 
     def _expected_wait(self, waiting: int) -> float:
         """Seconds in which so many runs are executed, at least one."""
-        return max(1.0, self._run_times.mean * waiting / len(self._instances))
+        return max(1.0, self._run_times.mean * waiting / max(1, self._scaler.live))
 
     def _check_deadline(self, seconds_left: float | None, place: float) -> None:
         """Refuse what cannot be in time, were all as fast as the fastest of late."""
@@ -509,22 +528,6 @@ class Deployment:
         if wait > seconds_left:
             raise WaitTooLong(self.specification.name, wait, seconds_left)
 
-    def _start_more(self, seconds_left: float | None) -> None:
-        """Start the instances that are not warm; fails only if none is left to wait for."""
-        refusal: DomainError | None = None
-        startable = 0
-        for instance in self._instances:
-            if instance.state is State.WARM:
-                startable += 1
-                continue
-            try:
-                instance.begin_startup(seconds_left)
-                startable += 1
-            except DomainError as error:
-                refusal = error
-        if refusal is not None and startable == 0:
-            raise refusal
-
     def _resume_durable(self) -> None:
         if self._closed is None and self._cooling is None:
             self._queue.resume()
@@ -533,7 +536,7 @@ class Deployment:
     def _start_for_durable(self) -> None:
         """Start instances for durable runs that wait, unless the workers are being stopped."""
         if self._queue.durable and not self._queue.paused and self._closed is None:
-            self._start_more(None)
+            self._scaler.start(None, self._queue.waiting)
 
     def _run_done(
         self, instance: Instance, started: float, done: asyncio.Future[RunResult]
@@ -547,3 +550,4 @@ class Deployment:
         else:
             self.runs_failed += 1
         self._queue.give_back(instance)
+        self._scaler.freed(instance)

@@ -26,6 +26,7 @@ from pipelined.core.errors import (
 )
 from pipelined.core.ports import DeploymentStore, WorkerLauncher
 from pipelined.core.references import Pointer
+from pipelined.core.scaler import IDLE_SECONDS
 from pipelined.core.shared_limits import SharedLimits
 from pipelined.core.specification import Specification, validate
 from pipelined.core.states import State
@@ -52,6 +53,7 @@ class Deployments(Catalogue):
             with the name and None when it is gone.
         versions_kept: Newest versions of a name that are kept, at least 1.
         shared: What they share.
+        idle_seconds: After which an instance that is more than needed is stopped.
 
     Attributes:
         versions_kept: May be set; surplus ones are forgotten with the next change of their name.
@@ -64,6 +66,7 @@ class Deployments(Catalogue):
         on_change: Callable[[str, Deployment | None], None],
         versions_kept: int,
         shared: SharedLimits,
+        idle_seconds: float = IDLE_SECONDS,
     ) -> None:
         super().__init__()
         self._store = store
@@ -71,6 +74,7 @@ class Deployments(Catalogue):
         self._on_change = on_change
         self.versions_kept = versions_kept
         self._shared = shared
+        self._idle_seconds = idle_seconds
         self._changing = asyncio.Lock()
         # Of versions that were deleted or forgotten.
         self._drains: dict[asyncio.Task[None], Deployment] = {}
@@ -261,6 +265,7 @@ class Deployments(Catalogue):
                 deployment = self._made(specification)
                 versions.add(deployment)
                 self._changed(deployment)
+                deployment.keep_minimum()
                 if before is not None:
                     self._let_cool(versions, before, number)
                 await self._forget_surplus(versions)
@@ -353,7 +358,14 @@ class Deployments(Catalogue):
 
     def _made(self, specification: Specification) -> Deployment:
         code_path = self._store.code_path(specification.code)
-        return Deployment(specification, code_path, self._launcher, self._changed, self._shared)
+        return Deployment(
+            specification,
+            code_path,
+            self._launcher,
+            self._changed,
+            self._shared,
+            self._idle_seconds,
+        )
 
     def _changed(self, deployment: Deployment) -> None:
         if deployment.state is not State.STARTING:

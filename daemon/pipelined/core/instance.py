@@ -87,6 +87,11 @@ class Instance:
         """Startups that failed and workers that died since a run, or a stop, ended well."""
         return self._backoff.failures
 
+    @property
+    def is_starting(self) -> bool:
+        """Whether a startup is in progress, or is going to be when the back-off is over."""
+        return self._startup is not None and not self._startup.done()
+
     def begin_startup(self, seconds_left: float | None = None) -> asyncio.Task[None]:
         """Start the instance, or join the startup that is in progress: single flight.
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from pipelined.core.errors import NurseryUnavailable
 from pipelined.gpus import gpu_models
+from pipelined.nursery.cgroups import Cgroups, NotDelegated
 from pipelined.nursery.host_memory import HostMemory
 from pipelined.nursery.watch import Watch
 
@@ -19,18 +20,29 @@ class Machine:
 
     Attributes:
         gpus: Who has which.
+        groups: Of workers; None where there is no subtree of them to manage.
         memory: Whether there was some left.
+        not_delegated: Why there is none; empty if there is one.
         watch: Of workers with limits.
     """
 
     def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
         self.gpus = Gpus(devices(environment))
-        self.memory = HostMemory()
         self.watch = Watch()
+        self.groups: Cgroups | None = None
+        self.not_delegated = ""
+        try:
+            self.groups = Cgroups()
+        except NotDelegated as reason:
+            self.not_delegated = str(reason)
+        # Not before: it looks into the group that the daemon is in now.
+        self.memory = HostMemory()
 
     def close(self) -> None:
-        """Look at nothing any more."""
+        """Look at nothing any more. No worker may be left."""
         self.memory.close()
+        if self.groups is not None:
+            self.groups.close()
 
 
 def devices(environment: Mapping[str, str]) -> Sequence[str]:

@@ -15,24 +15,22 @@ from typing import Any
 import structlog
 from google.protobuf.message import DecodeError
 
-from pipelined.core.errors import DomainError, Excess, Exit, StorageFailed, WorkerDied
+from pipelined.core.errors import DomainError, Exit, StorageFailed, WorkerDied
 from pipelined.core.files import OutputKeeper, StoredFile
-from pipelined.core.options import Options
 from pipelined.core.ports import RunResult, StartSpec
 from pipelined.core.printed import Printed
 from pipelined.core.stages import Stage
-from pipelined.nursery import messages, usage
+from pipelined.nursery import messages
+from pipelined.nursery.holding import Holding
 from pipelined.nursery.limits import Limits
 from pipelined.nursery.machine import Machine
 from pipelined.nursery.output import OutputReader
 from pipelined.nursery.remote_run import RemoteRun
 from pipelined.nursery.remote_stream import RemoteStream
 from pipelined.nursery.temporary_folders import TemporaryFolders
-from pipelined.nursery.watch import Watched
 from pipelined.worker import last_words
 from pipelined.worker.channel import AsyncChannel, ProtocolError
 from pipelined.worker.framing import Frame
-from pipelined.worker.offspring import descendants
 from pipelined_api.worker.v1 import worker_pb2
 
 # What a worker has to end by itself once its channel is closed, or after SIGTERM.
@@ -84,12 +82,7 @@ class RemoteWorker:
         self._last_words = ""
         self._printed: deque[str] = deque(maxlen=_LINES_KEPT)
         self._killed = False
-        self._shared = 0
-        self._excess: tuple[Excess, float] | None = None
-        self._watch = machine.watch
-        self._watched: Watched | None = None
-        self._host_memory = machine.memory
-        self._devices = machine.gpus.share()
+        self._holding = Holding(machine, worker_id, self.kill)
         # For what is temporary; made when the worker is told to start.
         self._folders = folders
         self._folder = ""
@@ -100,8 +93,7 @@ class RemoteWorker:
     def process_started(self, pid: int) -> None:
         """Take note of the process id."""
         self.pid = pid
-        # What it was forked with.
-        self._shared = usage.memory_at_most(pid)
+        self._holding.process_started(pid)
 
     def process_ended(self, exit_: Exit) -> None:
         """Take note that the process has been reaped: everything that waits for it fails."""
@@ -115,10 +107,8 @@ class RemoteWorker:
         if self._folder:
             # Not a task: the end of the loop waits for it.
             self._loop.run_in_executor(None, self._folders.remove, self._folder)
-        if self._watched is not None:
-            self._watch.remove(self._watched)
-        self._devices.close()
         exit_ = self._explained(exit_)
+        self._holding.close()
         self.exited.set_result(exit_)
         if self._starting is not None and not self._starting.done():
             self._starting.set_exception(WorkerDied.of(exit_))
@@ -137,7 +127,7 @@ class RemoteWorker:
             code = os.open(spec.code_path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
             raise StorageFailed("read the code", error.strerror or "unknown") from None
-        devices = self._enter(spec.options)
+        devices = self._holding.enter(spec.options)
         self._deployment = spec.deployment
         # The lines that the worker prints carry its id alone.
         log.info(
@@ -191,8 +181,7 @@ class RemoteWorker:
         # Not of this run.
         self._output.drain()
         self._run = run
-        if self._watched is not None:
-            self._watched.run_began()
+        self._holding.run_began()
         run.send(request)
         return run
 
@@ -222,7 +211,7 @@ class RemoteWorker:
         """Bytes that it has, with all that it has started (see ``core.ports.Worker``)."""
         if self.pid == 0 or self._reaped:
             return 0
-        return await asyncio.to_thread(_memory, self.pid, self._shared)
+        return await self._holding.memory()
 
     def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
         """Send a signal to the process and its group."""
@@ -297,31 +286,12 @@ class RemoteWorker:
         run_id = "" if self._run is None else self._run.id
         self._on_output(Printed(self.id, lines, self._deployment, run_id))
 
-    def _enter(self, options: Options) -> Sequence[str] | None:
-        """Begin to hold the process to its limits; returns the devices that it may have."""
-        limits = (options.memory_bytes, options.cpu_seconds)
-        if self._watched is None and limits != (None, None):
-            self._watched = Watched(self.pid, self._shared, *limits, self._exceeds)
-            self._watch.add(self._watched)
-        return self._devices.take(options.gpus)
-
-    def _exceeds(self, excess: Excess, limit: float) -> None:
-        if self._excess is None and not self._reaped:
-            log.warning("worker killed", worker=self.id, excess=excess.value, limit=limit)
-            self._excess = (excess, limit)
-            self.kill()
-
     def _explained(self, exit_: Exit) -> Exit:
         """The end of the process, with what is known of it here."""
         exit_ = replace(exit_, printed=tuple(self._printed))
-        if self._excess is not None and exit_.signal == "SIGKILL":
-            excess, limit = self._excess
-            return replace(exit_, excess=excess, limit=limit)
-        if exit_.signal == "SIGKILL" and not self._killed and self._host_memory.ran_out():
-            return replace(exit_, excess=Excess.HOST_MEMORY)
         if self._last_words and exit_.signal == last_words.SIGNAL:
             return replace(exit_, cause=self._last_words)
-        return exit_
+        return self._holding.explained(exit_, killed=self._killed)
 
     def _unanswered(self, run_id: str, frame: Frame) -> RemoteRun:
         """The run that a frame is about, which has to be the one in progress."""
@@ -335,8 +305,7 @@ class RemoteWorker:
         # It has flushed its streams before it answered: what the run printed is here.
         self._output.drain()
         self._run = None
-        if self._watched is not None:
-            self._watched.run_ended()
+        self._holding.run_ended()
         return run
 
     def _on_closed(self, error: ProtocolError | None) -> None:
@@ -350,7 +319,3 @@ class RemoteWorker:
         log.error("worker killed: it broke the protocol", worker=self.id, reason=reason)
         self.kill()
         self._channel.close()
-
-
-def _memory(pid: int, shared: int) -> int:
-    return usage.memory([pid, *descendants(pid)], shared)

@@ -127,6 +127,11 @@ class Nursery:
         self._stopping: asyncio.Future[None] = loop.create_future()
         self._hurried: asyncio.Future[None] = loop.create_future()
         self._machine = Machine()
+        if self._machine.groups is not None:
+            log.info("memory of workers is limited by control groups")
+        else:
+            reason = self._machine.not_delegated
+            log.info("memory of workers is watched, not limited by control groups", reason=reason)
         self._keeping = asyncio.create_task(self._keep(), name="nursery")
 
     async def stop(self) -> None:
@@ -175,6 +180,7 @@ class Nursery:
             failed=self._preloaded.failed,
             exec_reason=self._exec_reason,
             restarts=self._restarts,
+            memory_watched=self._machine.not_delegated,
         )
 
     async def settled(self) -> None:

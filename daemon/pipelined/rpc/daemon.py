@@ -14,6 +14,7 @@ import grpc.aio
 from pipelined.core import compatibility
 from pipelined.core.compatibility import Installed
 from pipelined.core.shutdown import Shutdown
+from pipelined.rpc.auditing import Audit
 from pipelined.rpc.caller import caller
 from pipelined.rpc.messages import requirement_message, timestamp
 from pipelined.rpc.runs import checked_seconds
@@ -43,6 +44,7 @@ class DaemonServicer(daemon_pb2_grpc.DaemonServicer):
         version: Of the distribution.
         nursery: Says what the nursery is doing.
         isolation: What keeps workers from the daemon.
+        audit: Is told who drains the daemon.
         gpus: The models of the machine's GPUs.
         installed: What is installed where the workers run.
         max_message_bytes: The largest message that the server takes.
@@ -55,6 +57,7 @@ class DaemonServicer(daemon_pb2_grpc.DaemonServicer):
         version: str,
         nursery: Callable[[], daemon_pb2.Nursery],
         isolation: daemon_pb2.Isolation,
+        audit: Audit,
         gpus: Sequence[str],
         installed: Installed,
         max_message_bytes: int,
@@ -64,6 +67,7 @@ class DaemonServicer(daemon_pb2_grpc.DaemonServicer):
         self._version = version
         self._nursery = nursery
         self._isolation = isolation
+        self._audit = audit
         self._gpus = gpus
         self._installed = installed
         self._max_message_bytes = max_message_bytes
@@ -115,7 +119,10 @@ class DaemonServicer(daemon_pb2_grpc.DaemonServicer):
         seconds = None
         if request.HasField("seconds"):
             seconds = checked_seconds("seconds", request.seconds)
-        self._shutdown.ask(seconds)
+        with self._audit.action("drain", context) as entry:
+            # Told when it begins: the daemon may be gone before it ends.
+            entry.details["seconds"] = f"{seconds:g}" if seconds is not None else "as configured"
+            self._shutdown.ask(seconds)
         # It is the daemon's, and not this caller's who may leave.
         drained = await asyncio.shield(self._shutdown.drained)
         return daemon_pb2.DrainResponse(unfinished_runs=drained.unfinished, seconds=drained.seconds)

@@ -40,6 +40,7 @@ ROLES: dict[str, Role] = {
     f"{_V1}Environments/Delete": Role.DEPLOY,
     f"{_V1}Daemon/CheckRequirements": Role.DEPLOY,
     f"{_V1}Daemon/Info": Role.RUN,
+    f"{_V1}Daemon/Drain": Role.ADMIN,
     "/grpc.health.v1.Health/Check": Role.RUN,
     "/grpc.health.v1.Health/Watch": Role.RUN,
     f"/grpc.reflection.v1.{_REFLECTION}": Role.RUN,

@@ -114,7 +114,7 @@ class Servers:
         self._servers: list[grpc.aio.Server] = []
         self._deployments = DeploymentsServicer(deployments, installed, audit, upload_idle_seconds)
         self._daemon = DaemonServicer(
-            version, nursery, isolation, gpus, installed, MAX_MESSAGE_BYTES, shutdown, unwell
+            version, nursery, isolation, audit, gpus, installed, MAX_MESSAGE_BYTES, shutdown, unwell
         )
         self._environments = EnvironmentsServicer(environments, audit)
         owned = OwnedFiles(files, owners)

@@ -82,9 +82,14 @@ class IncomingFile:
             os.close(descriptor)
 
 
+def is_code(path: Path) -> bool:
+    """Whether this is received code, by its name."""
+    return _SHA256.fullmatch(path.name) is not None
+
+
 def prune(folder: Path, used: Collection[str], incoming_too: bool) -> None:
     """Remove received code that is not used; what is not ours is left alone."""
     for path in folder.iterdir():
         incoming = incoming_too and path.name.startswith(INCOMING)
-        if incoming or (_SHA256.fullmatch(path.name) and path.name not in used):
+        if incoming or (is_code(path) and path.name not in used):
             path.unlink(missing_ok=True)

@@ -183,34 +183,58 @@ async def open_database(path: Path) -> aiosqlite.Connection:
             await connection.execute("PRAGMA foreign_keys = ON")
             # What is deleted is overwritten: there are secrets in it.
             await connection.execute("PRAGMA secure_delete = ON")
+            # Rather refused now than with the first change.
+            await connection.execute("BEGIN IMMEDIATE")
+            await connection.rollback()
         except BaseException:
             # Its thread would keep the process alive.
             await connection.close()
             raise
     except sqlite3.OperationalError as error:
         raise StateDirectoryError(f"database {str(path)!r} cannot be used: {error}") from error
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, UnicodeError) as error:
+        # What SQLite says may quote what it found, which need not be text.
         raise StateCorrupt(
-            f"database {str(path)!r} is damaged ({error}); it was left as it is. Move it away to "
-            "start with an empty one"
+            f"database {str(path)!r} is damaged ({error}); it was left as it is. Move it away, "
+            "with the folder code beside it, to start with nothing"
         ) from error
     return connection
 
 
+def is_there(path: Path) -> bool:
+    """Whether there is a database already.
+
+    A first start that was cut off may have left an empty file, but no write-ahead log.
+    """
+    return _has_content(path) or _has_content(_log_of(path))
+
+
+def _has_content(path: Path) -> bool:
+    return path.exists() and path.stat().st_size > 0
+
+
+def _log_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}-wal")
+
+
 def _prepare(path: Path) -> None:
-    existed = path.exists() and path.stat().st_size > 0
-    if existed:
+    if path.exists() and not path.is_file():
+        raise StateDirectoryError(f"database {str(path)!r} cannot be used: it is not a file")
+    if is_there(path):
+        if not _has_content(path):
+            # SQLite would take it for a new one, and remove the log.
+            raise sqlite3.DatabaseError("it is empty, but its write-ahead log is not")
         # Looked at read-only first: a database that is refused must not change, not even its mode.
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as reader:
+        # Without a log no files are made beside it either; nobody else has it open.
+        mode = "mode=ro" if _has_content(_log_of(path)) else "mode=ro&immutable=1"
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True)) as reader:
             version = _version(reader)
             if version > VERSION:
                 raise StateTooNew(
                     f"database {str(path)!r} has version {version}, but this daemon knows versions "
                     f"up to {VERSION}; it was left as it is. Use the newer pipelined that wrote it"
                 )
-            result = reader.execute("PRAGMA quick_check(1)").fetchone()[0]
-            if result != "ok":
-                raise sqlite3.DatabaseError(result)
+            _check(reader, version)
         if version == VERSION:
             return
         _copy(path, path.with_name(f"{path.name}.v{version}"))
@@ -218,11 +242,34 @@ def _prepare(path: Path) -> None:
         path.chmod(0o600)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("BEGIN IMMEDIATE")
-        for number in range(_version(connection), VERSION):
-            for statement in MIGRATIONS[number].split(";"):
-                connection.execute(statement)
+        _migrate(connection, _version(connection), VERSION)
         connection.execute(f"PRAGMA user_version = {VERSION}")
         connection.execute("COMMIT")
+
+
+def _check(connection: sqlite3.Connection, version: int) -> None:
+    """Raise a DatabaseError if this is damaged, or is no database of ours."""
+    result = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if result != "ok":
+        raise sqlite3.DatabaseError(" ".join(result.split()))
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as model:
+        _migrate(model, 0, version)
+        missing = _tables(model) - _tables(connection)
+    if missing:
+        raise sqlite3.DatabaseError(f"it lacks the table {min(missing)!r}")
+    if connection.execute("PRAGMA foreign_key_check").fetchone() is not None:
+        raise sqlite3.DatabaseError("a row refers to one that is missing")
+
+
+def _migrate(connection: sqlite3.Connection, before: int, after: int) -> None:
+    for number in range(before, after):
+        for statement in MIGRATIONS[number].split(";"):
+            connection.execute(statement)
+
+
+def _tables(connection: sqlite3.Connection) -> set[str]:
+    rows = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+    return {row[0] for row in rows}
 
 
 def _version(connection: sqlite3.Connection) -> int:

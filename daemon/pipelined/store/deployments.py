@@ -17,11 +17,11 @@ from pipelined.core.errors import CodeDigestMismatch
 from pipelined.core.options import Options
 from pipelined.core.references import Pointer
 from pipelined.core.specification import Code, Specification
-from pipelined.store.code import IncomingFile, in_thread, prune
-from pipelined.store.database import open_database
-from pipelined.store.directory import StateDirectory
+from pipelined.store.code import IncomingFile, in_thread, is_code, prune
+from pipelined.store.database import is_there, open_database
+from pipelined.store.directory import StateDirectory, StateDirectoryError
 from pipelined.store.environments import SqliteEnvironmentStore, Statement
-from pipelined.store.failures import storage
+from pipelined.store.failures import decoding, storage
 from pipelined.store.file_owners import SqliteFileOwnerStore
 
 # Keys of calls that may still be retried; older ones are forgotten.
@@ -38,6 +38,9 @@ class SqliteDeploymentStore:
         self._writing = asyncio.Lock()
         # Code that is not to be pruned, and how often it is held.
         self._held: Counter[str] = Counter()
+        # Whether the last transaction failed. It may be in the write-ahead log all the same, as far
+        # as a crash is concerned, until the next one takes its place there.
+        self._in_doubt = False
         # Held while code is published, or what is unused is looked for and removed.
         self._publishing = asyncio.Lock()
 
@@ -46,9 +49,16 @@ class SqliteDeploymentStore:
         """Open or make the database in a state directory.
 
         Raises:
-            StateDirectoryError: See ``open_database``.
+            StateDirectoryError: See ``open_database``; or there is code, but no database.
             StorageFailed: Left-over code cannot be removed.
         """
+        if await asyncio.to_thread(_has_lost_database, directory):
+            # All of the code would be removed, as what nothing refers to.
+            raise StateDirectoryError(
+                f"there is no database {str(directory.database)!r}, but there is code of "
+                f"deployments in {str(directory.code)!r}. Put the database back, or move the code "
+                "away, too, to start with nothing"
+            )
         store = cls(directory, await open_database(directory.database))
         try:
             # Nothing is being received yet: what a crash left half-received goes too.
@@ -80,26 +90,27 @@ class SqliteDeploymentStore:
             "FROM versions ORDER BY name, version",
         )
         secrets = await self._secrets()
-        specifications = [
-            Specification(
-                name=row[0],
-                version=row[1],
-                digest=row[2],
-                schema=row[3],
-                code=Code(
-                    format=row[4],
-                    size=row[5],
-                    sha256=row[6],
-                    target=row[9],
-                    topology=tuple(json.loads(row[10])),
-                ),
-                environment=json.loads(row[7]),
-                created_at=row[8],
-                options=_options(row[11]),
-                secrets=secrets.get((row[0], row[1]), {}),
-            )
-            for row in rows
-        ]
+        with decoding("read the deployments"):
+            specifications = [
+                Specification(
+                    name=row[0],
+                    version=row[1],
+                    digest=row[2],
+                    schema=row[3],
+                    code=Code(
+                        format=row[4],
+                        size=row[5],
+                        sha256=row[6],
+                        target=row[9],
+                        topology=tuple(json.loads(row[10])),
+                    ),
+                    environment=json.loads(row[7]),
+                    created_at=row[8],
+                    options=_options(row[11]),
+                    secrets=secrets.get((row[0], row[1]), {}),
+                )
+                for row in rows
+            ]
         self._held.update(specification.code.sha256 for specification in specifications)
         return specifications
 
@@ -270,6 +281,8 @@ class SqliteDeploymentStore:
     async def prune_code(self, *, incoming_too: bool = False) -> None:
         """Remove code that is neither held nor that of a version.
 
+        Not after a transaction that failed, until there is another: a crash may bring it back.
+
         Args:
             incoming_too: Also what was not received to its end.
 
@@ -281,6 +294,8 @@ class SqliteDeploymentStore:
                 used = set(self._held)
                 # Not in the middle of a transaction that may yet be taken back.
                 async with self._writing:
+                    if self._in_doubt:
+                        return
                     cursor = await self._connection.execute("SELECT code_sha256 FROM versions")
                     used.update(row[0] for row in await cursor.fetchall())
                 await in_thread(prune, self._directory.code, used, incoming_too)
@@ -305,13 +320,21 @@ class SqliteDeploymentStore:
     async def _write(self, operation: str, statements: Sequence[Statement]) -> None:
         async with self._writing:
             with storage(operation):
+                before = self._connection.total_changes
                 try:
                     for statement, values in statements:
                         await self._connection.execute(statement, values)
                     await self._connection.commit()
+                    if self._connection.total_changes > before:
+                        self._in_doubt = False
                 except BaseException:
+                    self._in_doubt = True
                     await self._connection.rollback()
                     raise
+
+
+def _has_lost_database(directory: StateDirectory) -> bool:
+    return not is_there(directory.database) and any(map(is_code, directory.code.iterdir()))
 
 
 def _plain(options: Options) -> dict[str, object]:

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import aiosqlite
 
 from pipelined.core.environments import Environment
+from pipelined.store.failures import decoding
 
 Statement = tuple[str, tuple[object, ...]]
 
@@ -31,7 +32,8 @@ class SqliteEnvironmentStore:
             "read the environments",
             "SELECT name, requirements, created_at, updated_at FROM environments ORDER BY name",
         )
-        return [Environment(row[0], tuple(json.loads(row[1])), row[2], row[3]) for row in rows]
+        with decoding("read the environments"):
+            return [Environment(row[0], tuple(json.loads(row[1])), row[2], row[3]) for row in rows]
 
     async def set(self, environment: Environment) -> None:
         """See EnvironmentStore."""

@@ -16,5 +16,14 @@ def storage(operation: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise StorageFailed(operation, error.strerror or type(error).__name__) from error
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeError) as error:
         raise StorageFailed(operation, str(error)) from error
+
+
+@contextmanager
+def decoding(operation: str) -> Iterator[None]:
+    """Turn what the content of a row makes impossible into a StorageFailed."""
+    try:
+        yield
+    except (AttributeError, TypeError, ValueError) as error:
+        raise StorageFailed(operation, "the database is damaged: a row makes no sense") from error

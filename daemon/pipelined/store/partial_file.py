@@ -47,19 +47,24 @@ class PartialFile:
         return self._digest.hexdigest()
 
     def publish(self, target: Path) -> None:
-        """Give it its name, durably and read-only."""
+        """Give it its name, durably and read-only; it has none if this fails."""
         # Workers of another user open it anew by descriptor. By its path nobody else can: the
         # folders are for their owner alone.
         os.fchmod(self._descriptor, 0o444)
         os.fsync(self._descriptor)
         target.parent.mkdir(mode=0o700, exist_ok=True)
         self._path.rename(target)
-        for folder in (target.parent, target.parent.parent):
-            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+        try:
+            for folder in (target.parent, target.parent.parent):
+                descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                try:
+                    os.fsync(descriptor)
+                finally:
+                    os.close(descriptor)
+        except OSError:
+            # Whoever asks for it next must not be told that it is here for good.
+            target.unlink(missing_ok=True)
+            raise
 
     def discard(self) -> None:
         """Remove it from the disk."""

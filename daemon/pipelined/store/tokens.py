@@ -168,15 +168,15 @@ class WatchedTokens:
         self._stamp = file.stamp()
         self.current = file.read()
 
-    async def reload(self) -> None:
+    def reload(self) -> None:
         """Read the file again.
 
         Raises:
             TokenFileError: It cannot be read; the tokens that were read before stay valid.
         """
         # Asked before the file is read: what comes in between is noticed the next time.
-        self._stamp = await asyncio.to_thread(self._file.stamp)
-        before, self.current = self.current, await asyncio.to_thread(self._file.read)
+        self._stamp = self._file.stamp()
+        before, self.current = self.current, self._file.read()
         if before.records() != self.current.records():
             self._on_change(before, self.current)
 
@@ -186,7 +186,7 @@ class WatchedTokens:
             await asyncio.sleep(interval_seconds)
             if await asyncio.to_thread(self._file.stamp) != self._stamp:
                 try:
-                    await self.reload()
+                    self.reload()
                 except TokenFileError as error:
                     log.error("the tokens are those from before", reason=str(error))
 

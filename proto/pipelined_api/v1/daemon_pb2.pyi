@@ -74,7 +74,8 @@ class InfoResponse(_message.Message):
     @_builtins.property
     def features(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What is served beyond the first API, by name: "stream" (Runs.Stream), "versions" (references to
-        versions that are not the newest), "pointers", "cool" (Deployments.Cool), "environments", "tokens".
+        versions that are not the newest), "pointers", "cool" (Deployments.Cool), "environments", "tokens",
+        "drain" (Drain).
         """
 
     @_builtins.property
@@ -368,6 +369,7 @@ class Nursery(_message.Message):
     EXEC_REASON_FIELD_NUMBER: _builtins.int
     RESTARTS_FIELD_NUMBER: _builtins.int
     FAILED_FIELD_NUMBER: _builtins.int
+    MEMORY_WATCHED_FIELD_NUMBER: _builtins.int
     state: Global___Nursery.State.ValueType
     pid: _builtins.int
     preload_seconds: _builtins.float
@@ -376,6 +378,8 @@ class Nursery(_message.Message):
     """Why workers are started by exec instead of fork; empty if they are forked."""
     restarts: _builtins.int
     """Nurseries started after the first one."""
+    memory_watched: _builtins.str
+    """Why the memory of workers that have a limit is watched; empty if control groups hold them to it."""
     @_builtins.property
     def preloaded(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The modules of the preload list that were imported."""
@@ -394,10 +398,11 @@ class Nursery(_message.Message):
         exec_reason: _builtins.str = ...,
         restarts: _builtins.int = ...,
         failed: _abc.Iterable[_builtins.str] | None = ...,
+        memory_watched: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["exec_reason", b"exec_reason", "failed", b"failed", "pid", b"pid", "preload_seconds", b"preload_seconds", "preloaded", b"preloaded", "restarts", b"restarts", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["exec_reason", b"exec_reason", "failed", b"failed", "memory_watched", b"memory_watched", "pid", b"pid", "preload_seconds", b"preload_seconds", "preloaded", b"preloaded", "restarts", b"restarts", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
