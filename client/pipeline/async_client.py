@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from pipeline._responses import Row
     from pipeline.deployment import DaemonInfo, Deployment, Drained, Environment, Pointer
     from pipeline.objects.files import File
+    from pipeline.stats import DaemonStats
     from pipeline.timeline import Stage, Timeline
     from pipelined_api.v1 import runs_pb2, values_pb2
 
@@ -294,6 +295,10 @@ class AsyncClient:
     async def info(self) -> DaemonInfo:
         """Ask what the daemon is and can do."""
         return await self._operations.info()
+
+    async def stats(self) -> DaemonStats:
+        """Ask what the daemon does: queues, runs per second, latencies, memory, restarts."""
+        return await self._operations.stats()
 
     async def drain(self, seconds: float | None = None) -> Drained:
         """Stop the daemon; see :meth:`pipeline.Client.drain`."""

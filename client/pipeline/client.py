@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pipeline._requirements import RequirementStatus
     from pipeline.deployment import DaemonInfo, Deployment, Drained, Environment, Pointer
     from pipeline.objects.files import File
+    from pipeline.stats import DaemonStats
     from pipeline.timeline import Stage, Timeline
 
 __all__ = ["Client"]
@@ -372,6 +373,10 @@ class Client(RunMethods):
     def info(self) -> DaemonInfo:
         """Ask what the daemon is and can do."""
         return drive(self._operations.info())
+
+    def stats(self) -> DaemonStats:
+        """Ask what the daemon does: queues, runs per second, latencies, memory, restarts."""
+        return drive(self._operations.stats())
 
     def drain(self, seconds: float | None = None) -> Drained:
         """Stop the daemon as SIGTERM does, and return when its runs have ended.
