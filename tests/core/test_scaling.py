@@ -77,7 +77,8 @@ async def test_instances_come_while_runs_wait_and_go_when_they_idle(
     deployed.release.unlink()
     runs = [deployed.run(name) for name in ("a", "b", "c", "d")]
     # Each of the first three is executed by another worker, at the same time.
-    await until_live(deployed, 3)
+    for name in ("a", "b", "c"):
+        await deployed.executing(name)
     deployed.release.touch()
     assert len({await run for run in runs}) == 3
     await until_live(deployed, 1)
