@@ -235,6 +235,7 @@ def serve(
     from pipelined.app import serve as serve_daemon
     from pipelined.core.errors import StorageFailed
     from pipelined.isolation import IsolationError
+    from pipelined.observe.errors import MetricsError, TracesError
     from pipelined.observe.logs import configure
     from pipelined.rpc.listener import ListenError
     from pipelined.store.directory import StateDirectoryError
@@ -242,6 +243,13 @@ def serve(
     configure(settings.log.format, debug=settings.log.debug)
     try:
         uvloop.run(serve_daemon(settings, load))
-    except (IsolationError, ListenError, StateDirectoryError, StorageFailed) as error:
+    except (
+        IsolationError,
+        ListenError,
+        MetricsError,
+        StateDirectoryError,
+        StorageFailed,
+        TracesError,
+    ) as error:
         typer.echo(f"pipelined: {error}", err=True)
         raise typer.Exit(1) from None

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
 
+from pipelined.core.current_run import current_run
 from pipelined.core.deployment import Deployment
 from pipelined.core.durable_runs import DurableRuns
 from pipelined.core.errors import RunCancelled
@@ -108,7 +109,7 @@ class RunExecution:
 class _Recorded:
     """Takes note of how a run fails; one that has been ended from outside fails with that."""
 
-    __slots__ = ("_run", "_runs")
+    __slots__ = ("_run", "_runs", "_token")
 
     def __init__(self, runs: Runs, run: Run) -> None:
         self._runs = runs
@@ -119,6 +120,7 @@ class _Recorded:
         assert task is not None
         _check(self._run)
         self._run.interrupt = task.cancel
+        self._token = current_run.set(self._run)
 
     def __exit__(
         self,
@@ -135,6 +137,7 @@ class _Recorded:
                 _check(run)
                 self._runs.failed(run, error)
         finally:
+            current_run.reset(self._token)
             run.interrupt = None
             run.left.set()
 

@@ -8,9 +8,10 @@ import os
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from pipelined.core.current_run import current_run
 from pipelined.core.errors import DomainError, Exit, FileMissing, StorageFailed, WorkerDied
 from pipelined.core.files import OutputKeeper, StoredFile
-from pipelined.core.ports import RunResult
+from pipelined.core.ports import NodeTime, RunResult
 from pipelined.nursery.output_files import OutputFiles
 from pipelined.nursery.remote_stream import RemoteStream
 from pipelined.worker.channel import AsyncChannel, ProtocolError
@@ -93,6 +94,8 @@ class RemoteRun:
     def send(self, request: bytes) -> None:
         """Send the serialised request; a large one a moment later."""
         order = worker_pb2.Run(run_id=self.id, stream=self.stream is not None)
+        if (run := current_run.get()) is not None and run.trace.parent:
+            order.trace_parent, order.trace_state = run.trace
         header = worker_pb2.ToWorker(run=order).SerializeToString()
         most = _LARGE if self._channel.has_room(len(request)) else _LARGE_WITHOUT_ROOM
         if len(request) <= most:
@@ -127,14 +130,14 @@ class RemoteRun:
             raise ProtocolError("elements of a run that does not stream")
         self.stream.add(frame, self._files.take())
 
-    def succeed(self, seconds: float, frame: Frame) -> None:
+    def succeed(self, seconds: float, frame: Frame, nodes: Sequence[NodeTime] = ()) -> None:
         """Take the answer; the run has ended when the files that came before it are kept."""
         if self._files.count or frame.size > _LARGE:
-            finishing = self._finish(seconds, frame)
+            finishing = self._finish(seconds, frame, nodes)
             self._finishing = self._loop.create_task(finishing, name=f"end of run {self.id}")
             return
         try:
-            self._result(frame.payload(), seconds)
+            self._result(frame.payload(), seconds, nodes)
         except ProtocolError as error:
             self._break(error)
         finally:
@@ -146,13 +149,13 @@ class RemoteRun:
         if not self.ended.done():
             self.ended.set_exception(error)
 
-    async def _finish(self, seconds: float, frame: Frame) -> None:
+    async def _finish(self, seconds: float, frame: Frame, nodes: Sequence[NodeTime]) -> None:
         try:
             if self._files.count:
                 await self._files.keep()
             # To its end even if the loop does not wait: the thread closes the descriptor.
             payload = await asyncio.shield(self._loop.run_in_executor(None, frame.payload))
-            self._result(payload, seconds)
+            self._result(payload, seconds, nodes)
         except DomainError as error:
             self.fail(error)
         except Exception as error:
@@ -165,9 +168,9 @@ class RemoteRun:
             frame.close()
             self._files.close()
 
-    def _result(self, payload: bytes, seconds: float) -> None:
+    def _result(self, payload: bytes, seconds: float, nodes: Sequence[NodeTime]) -> None:
         if not self.ended.done():
-            self.ended.set_result(RunResult(payload, seconds))
+            self.ended.set_result(RunResult(payload, seconds, nodes))
 
     def _break(self, error: Exception) -> None:
         """The answer cannot be had: the worker, if it is not dead yet, soon is."""

@@ -26,14 +26,13 @@ from pipelined.rpc.messages import checked_key
 from pipelined.rpc.run_inputs import LARGE, RunInputs
 from pipelined.rpc.run_messages import run_info
 from pipelined.rpc.status import RUN_ID_METADATA, unary
+from pipelined.rpc.trace_headers import trace_context
 from pipelined_api.limits import LEAST_PRIORITY, MOST_PRIORITY
 from pipelined_api.v1 import runs_pb2
 
 Context = grpc.aio.ServicerContext[Any, Any]
 # A year: what is beyond it is a mistake, and timers have their limits.
 MAX_SECONDS = 366 * 86400.0
-# Of runs whose callers are not told apart.
-OWNER = ""
 
 
 class RunCalls:
@@ -146,6 +145,8 @@ class RunCalls:
             delivery=delivery,
             timeout=timeout,
             files=files,
+            trace=trace_context(context.invocation_metadata()),
+            cold=not deployment.has_warm_instance,
         )
         context.set_trailing_metadata(((RUN_ID_METADATA, run.id),))
         return run

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TypeVar
 
@@ -35,6 +35,7 @@ def execute(
     files: RunFiles | None = None,
     *,
     stream: bool = False,
+    timed: bool = False,
 ) -> tuple[worker_pb2.FromWorker, bytes]:
     """Run the graph on a serialised request; return the answer and its payload.
 
@@ -52,11 +53,12 @@ def execute(
             Without it none goes beside the message.
         stream: send the outputs over the link as they come; the payload is the last StreamResponse
             then. Else they are all in the payload, a RunResponse.
+        timed: say when each node was executed.
 
     Raises:
         ChannelClosed: The daemon went away during the run.
     """
-    current = CurrentNode(link)
+    current = TimedNodes(link) if timed else CurrentNode(link)
     limit = min(max_response_bytes or MAX_PAYLOAD, MAX_PAYLOAD)
     try:
         outputs = _Outputs(graph, request, current, files)
@@ -65,7 +67,7 @@ def execute(
         else:
             response = _collect(outputs, run_id, limit, link)
         succeeded = worker_pb2.RunSucceeded(
-            run_id=run_id, execution_seconds=response.execution_seconds
+            run_id=run_id, execution_seconds=response.execution_seconds, nodes=current.times
         )
         return worker_pb2.FromWorker(run_succeeded=succeeded), response.SerializeToString()
     except (ChannelClosed, ProtocolError):
@@ -87,7 +89,13 @@ class CurrentNode:
 
     Args:
         link: tells whether the run is to go on.
+
+    Attributes:
+        node: its name; empty between nodes.
+        times: of nodes that have been executed; none here.
     """
+
+    times: Sequence[worker_pb2.NodeTime] = ()
 
     def __init__(self, link: Link | None) -> None:
         self.node = ""
@@ -102,6 +110,20 @@ class CurrentNode:
     def node_finished(self, name: str, seconds: float) -> None:
         """Forget the node."""
         self.node = ""
+
+
+class TimedNodes(CurrentNode):
+    """One that also takes note of when nodes were executed."""
+
+    def __init__(self, link: Link | None) -> None:
+        super().__init__(link)
+        self.times: list[worker_pb2.NodeTime] = []
+
+    def node_finished(self, name: str, seconds: float) -> None:
+        """Forget the node, but not its times."""
+        super().node_finished(name, seconds)
+        at = time.monotonic() - seconds
+        self.times.append(worker_pb2.NodeTime(name=name, at=at, seconds=seconds))
 
 
 class _Failed(Exception):
