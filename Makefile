@@ -10,7 +10,8 @@ SANITIZED := tests/cpp tests/weights
 SECONDS ?= 60
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help venv demo test test-faults test-asan test-tsan test-gpu fuzz fuzz-rpc overload lint format bench bench-check proto clean
+.PHONY: help venv demo test test-faults test-asan test-tsan test-gpu chaos soak fuzz fuzz-rpc overload lint format bench \
+	bench-check proto clean
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -23,7 +24,7 @@ $(VENV)/.packages: pyproject.toml setup.py constraints.txt
 	@# The build runs in this environment, with the pinned tools: an isolated one would fetch others.
 	$(PIP) setuptools wheel pybind11
 	$(PIP) torch
-	PIPELINED_REQUIRE_EXTENSION=1 $(PIP) --no-build-isolation --editable '.[daemon,models,dev]'
+	PIPELINED_REQUIRE_EXTENSION=1 $(PIP) --no-build-isolation --editable '.[daemon,otel,models,dev]'
 	@touch $@ $(VENV)/.extension
 
 $(VENV)/.extension: $(VENV)/.packages $(CPP)
@@ -48,6 +49,12 @@ test-tsan: venv  ## The loader's tests with ThreadSanitizer
 
 test-gpu:  ## Test and time the loader on this machine's GPU; needs no .venv, but python3 with torch
 	$(PYTHON) tests/gpu/run.py
+
+chaos: venv  ## A storm of faults against a daemon under load, for MINUTES=10 and with SEED=…
+	$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED))
+
+soak: venv  ## Constant load for MINUTES=30: memory and descriptors of the daemon stay flat
+	$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),30)
 
 fuzz:  ## Feed the header's parser what it has never seen, for SECONDS=60; needs clang
 	tests/fuzz/run $(SECONDS)
@@ -82,6 +89,7 @@ bench: venv  ## Print what the README claims
 	$(BIN)/python tests/benchmarks/loader_link.py
 	$(BIN)/python tests/benchmarks/import_time.py
 	$(BIN)/python tests/benchmarks/stream_latency.py
+	$(BIN)/python tests/benchmarks/overhead.py
 
 bench-check: venv  ## The same, failing where a bound is missed
 	$(BIN)/python tests/benchmarks/cold_start.py --check
@@ -89,6 +97,7 @@ bench-check: venv  ## The same, failing where a bound is missed
 	$(BIN)/python tests/benchmarks/loader_link.py --check
 	$(BIN)/python tests/benchmarks/import_time.py --check
 	$(BIN)/python tests/benchmarks/stream_latency.py --check
+	$(BIN)/python tests/benchmarks/overhead.py --check
 
 proto: venv  ## Generate the Python modules of the wire API
 	$(BIN)/python proto/generate.py

@@ -24,6 +24,7 @@ START_SECONDS = 30.0
 STOP_SECONDS = 60.0
 # Between looks at what is not there yet: spinning would take a core from what makes it.
 POLL_SECONDS = 0.01
+PROGRAM = (str(Path(sys.executable).with_name("pipelined")),)
 
 
 def check_health(
@@ -70,7 +71,9 @@ class RunningDaemon:
         *,
         options: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
+        program: Sequence[str] = PROGRAM,
     ) -> None:
+        self._program = program
         # Without the configuration file of whoever runs the tests.
         self._environment = {**os.environ, "PIPELINED_CONFIG": "", **(environment or {})}
         self.state_dir = state_directory(folder)
@@ -106,7 +109,7 @@ class RunningDaemon:
     def start(self) -> None:
         """Start it, and return when it is healthy."""
         command = [
-            str(Path(sys.executable).with_name("pipelined")),
+            *self._program,
             "serve",
             f"--address={self.address}",
             f"--state-dir={self.state_dir}",

@@ -11,6 +11,7 @@ import grpc.aio
 
 from pipeline import errors
 from pipeline._errors_wire import from_call
+from pipeline._tracing import traced
 from pipeline._transport import OPTIONS, Channel, Stubs, limit
 
 __all__ = ["AioTransport"]
@@ -51,7 +52,9 @@ class AioTransport(Channel):
         """See Transport."""
         call = cast("grpc.aio.UnaryUnaryMultiCallable[Request, Response]", method)
         self._check_open()
-        return await self._result(call(request, timeout=limit(timeout), metadata=self._metadata))
+        return await self._result(
+            call(request, timeout=limit(timeout), metadata=traced(self._metadata))
+        )
 
     async def upload(
         self,
@@ -63,7 +66,7 @@ class AioTransport(Channel):
         call = cast("grpc.aio.StreamUnaryMultiCallable[Request, Response]", method)
         self._check_open()
         return await self._result(
-            call(_taken(requests), timeout=limit(timeout), metadata=self._metadata)
+            call(_taken(requests), timeout=limit(timeout), metadata=traced(self._metadata))
         )
 
     async def stream(
@@ -75,7 +78,7 @@ class AioTransport(Channel):
         """See Transport."""
         begin = cast("grpc.aio.UnaryStreamMultiCallable[Request, Response]", method)
         self._check_open()
-        call = begin(request, timeout=limit(timeout), metadata=self._metadata)
+        call = begin(request, timeout=limit(timeout), metadata=traced(self._metadata))
         try:
             async for answer in call:
                 yield answer

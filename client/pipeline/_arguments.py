@@ -11,10 +11,9 @@ import pydantic
 
 from pipeline._graph.annotations import kind_of_class, members
 from pipeline._graph.input_schema import InputSchema, given_fields
-from pipeline._values import decode
 from pipeline.errors import InvalidInput
-from pipelined_api.schema import SchemaViolation, validate_inputs
-from pipelined_api.v1.schema_pb2 import Schema, Type
+from pipelined_api.schema import InputsValidator, SchemaViolation
+from pipelined_api.v1.schema_pb2 import Type
 
 __all__ = ["Reviver", "bind", "reviver", "without_schemas"]
 
@@ -26,7 +25,7 @@ Reviver = Callable[[Any, str], Any]
 
 
 def bind(
-    schema: Schema,
+    inputs: InputsValidator,
     revivers: Sequence[Reviver | None],
     positional: Sequence[object],
     named: Mapping[str, object],
@@ -41,17 +40,15 @@ def bind(
 
     """
     try:
-        values = validate_inputs(
-            schema,
+        values = inputs.validate(
             [without_schemas(value) for value in positional],
             {name: without_schemas(value) for name, value in named.items()},
-            decode_default=decode,
         )
     except SchemaViolation as violation:
         raise InvalidInput(str(violation), field=violation.field, bound=violation.bound) from None
     return [
-        value if revive is None else revive(value, parameter.name)
-        for value, revive, parameter in zip(values, revivers, schema.inputs, strict=True)
+        value if revive is None else revive(value, name)
+        for value, revive, name in zip(values, revivers, inputs.names, strict=True)
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import SerialisationError
@@ -38,6 +39,8 @@ _TORCH_ONLY = {
     "float8_e5m2": DataType.DATA_TYPE_FLOAT8_E5M2,
 }
 _DTYPES = _SHARED | _TORCH_ONLY
+# What numpy calls the order of a type: little, none, and the machine's.
+_LITTLE_ENDIAN = ("<", "|", "=" if sys.byteorder == "little" else "<")
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 # Channels of uint8 images by their mode; of those with the same number, one is not said.
 _CHANNELS = {
@@ -93,6 +96,15 @@ def decode(tensor: Tensor, data: bytes | bytearray | mmap) -> object:
     return _decode_numpy(owned, name, shape)
 
 
+@cache
+def _numpy_dtypes() -> dict[Any, DataType.ValueType]:
+    """The types of numpy, in either byte order; their names take it longer to tell."""
+    import numpy
+
+    native = {numpy.dtype(name): dtype for name, dtype in _SHARED.items()}
+    return native | {dtype.newbyteorder(): wire for dtype, wire in native.items()}
+
+
 def _encode_numpy(
     value: np.ndarray[Any, Any] | np.generic, subject: str
 ) -> tuple[Tensor, memoryview]:
@@ -103,12 +115,14 @@ def _encode_numpy(
             f"{subject}: a masked array would lose its mask; send its data and mask",
             subject=subject,
         )
-    dtype = _SHARED.get(value.dtype.name)
+    dtype = _numpy_dtypes().get(value.dtype)
     if dtype is None:
         raise SerialisationError(
             f"{subject}: numpy dtype {value.dtype} cannot cross the wire", subject=subject
         )
-    little = numpy.asarray(value).astype(value.dtype.newbyteorder("<"), copy=False)
+    little = numpy.asarray(value)
+    if little.dtype.byteorder not in _LITTLE_ENDIAN:
+        little = little.astype(value.dtype.newbyteorder("<"))
     tensor = Tensor(dtype=dtype, shape=value.shape, container=Tensor.CONTAINER_NUMPY)
     if not little.size:
         return tensor, memoryview(b"")

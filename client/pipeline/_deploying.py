@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pipeline._graph.graph import Graph
     from pipeline._transport import Transport
     from pipeline.deployment import DaemonInfo, Deployment, Drained, Environment, Pointer
+    from pipeline.stats import DaemonStats
     from pipeline.timeline import Stage, Timeline
 
 __all__ = ["Deploying"]
@@ -181,9 +182,9 @@ class Deploying:
         response = await self.get(name)
         return _responses.timeline(response.timeline) if response.HasField("timeline") else None
 
-    async def deployments(self) -> list[Deployment]:
+    async def deployments(self, memory: bool) -> list[Deployment]:
         """See ``Client.list``."""
-        request = deployments_pb2.DeploymentsListRequest()
+        request = deployments_pb2.DeploymentsListRequest(worker_memory=memory)
         response = await self.calls.state(self.transport.stubs.deployments.List, request)
         return [_responses.deployment(message) for message in response.deployments]
 
@@ -246,6 +247,11 @@ class Deploying:
         """See ``Client.info``."""
         request = daemon_pb2.InfoRequest()
         return _responses.info(await self.calls.state(self.transport.stubs.daemon.Info, request))
+
+    async def stats(self) -> DaemonStats:
+        """See ``Client.stats``."""
+        request = daemon_pb2.StatsRequest()
+        return _responses.stats(await self.calls.state(self.transport.stubs.daemon.Stats, request))
 
     async def drain(self, seconds: float | None) -> Drained:
         """See ``Client.drain``."""

@@ -21,6 +21,7 @@ from pipeline.deployment import (
 )
 from pipeline.runs import LogLine, RunInfo
 from pipeline.schema import DeploymentSchema
+from pipeline.stats import DaemonStats, DeploymentStats, ProcessMemory
 from pipeline.timeline import Stage, Timeline
 from pipelined_api.v1 import (
     daemon_pb2,
@@ -65,6 +66,7 @@ def deployment(message: deployments_pb2.Deployment) -> Deployment:
         pointers=tuple(message.pointers),
         options=_options(message),
         secrets=tuple(message.secrets),
+        worker_memory=tuple(message.worker_memory_bytes),
     )
 
 
@@ -227,6 +229,51 @@ def info(message: daemon_pb2.InfoResponse) -> DaemonInfo:
         role=message.caller.role,
         landlock_abi=message.isolation.landlock_abi,
         worker_user=message.isolation.worker_user,
+    )
+
+
+def stats(message: daemon_pb2.StatsResponse) -> DaemonStats:
+    """Read what the daemon does."""
+    return DaemonStats(
+        deployments=tuple(_deployment_stats(each) for each in message.deployments),
+        started_at=_time(message.started_at),
+        memory=_memory(message.memory),
+        open_files=message.open_files,
+        stored_bytes=message.stored_bytes,
+        failed_calls=dict(message.failed_calls),
+    )
+
+
+def _deployment_stats(message: daemon_pb2.DeploymentStats) -> DeploymentStats:
+    states = deployments_pb2.DeploymentState.DESCRIPTOR
+    return DeploymentStats(
+        name=message.name,
+        version=message.version,
+        state=_word(states, message.state),
+        instances={_word(states, each.state): each.count for each in message.instances},
+        worker_pids=tuple(message.worker_pids),
+        memory=_memory(message.memory),
+        weights_bytes=message.weights_bytes,
+        queued=message.queued,
+        running=message.running,
+        succeeded=message.succeeded,
+        failed=message.failed,
+        cancelled=message.cancelled,
+        cold_starts=message.cold_starts,
+        warm_starts=message.warm_starts,
+        restarts=message.restarts,
+        runs_per_second=message.runs_per_second,
+        seconds_p50=message.seconds_p50,
+        seconds_p99=message.seconds_p99,
+    )
+
+
+def _memory(message: daemon_pb2.ProcessMemory) -> ProcessMemory:
+    known = message.HasField("proportional_bytes")
+    return ProcessMemory(
+        message.resident_bytes,
+        message.anonymous_bytes,
+        message.proportional_bytes if known else None,
     )
 
 

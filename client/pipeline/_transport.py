@@ -21,6 +21,7 @@ import grpc.aio
 from pipeline import errors
 from pipeline._credentials import Credentials
 from pipeline._errors_wire import from_call
+from pipeline._tracing import traced
 from pipelined_api.address import Address, InvalidAddress, default_address, parse_address
 from pipelined_api.limits import MAX_ENVELOPE_BYTES, MAX_MESSAGE_BYTES
 from pipelined_api.v1 import (
@@ -189,7 +190,7 @@ class BlockingTransport(Channel):
     ) -> Response:
         """See Transport."""
         return self._result(
-            lambda: method.future(request, timeout=limit(timeout), metadata=self._metadata)
+            lambda: method.future(request, timeout=limit(timeout), metadata=traced(self._metadata))
         )
 
     async def upload(
@@ -200,7 +201,7 @@ class BlockingTransport(Channel):
     ) -> Response:
         """See Transport."""
         return self._result(
-            lambda: method.future(requests, timeout=limit(timeout), metadata=self._metadata)
+            lambda: method.future(requests, timeout=limit(timeout), metadata=traced(self._metadata))
         )
 
     async def stream(
@@ -211,7 +212,7 @@ class BlockingTransport(Channel):
     ) -> AsyncGenerator[Response, None]:
         """See Transport."""
         self._check_open()
-        call = method(request, timeout=limit(timeout), metadata=self._metadata)
+        call = method(request, timeout=limit(timeout), metadata=traced(self._metadata))
         try:
             for answer in call:
                 yield answer

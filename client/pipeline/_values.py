@@ -33,7 +33,15 @@ from pipelined_api.wire_values import (
     check_tensor,
 )
 
-__all__ = ["IntegerTooLarge", "Opened", "Stored", "decode", "encode", "thin_out"]
+__all__ = [
+    "IntegerTooLarge",
+    "Opened",
+    "Stored",
+    "decode",
+    "encode",
+    "encode_into",
+    "thin_out",
+]
 
 _MIN_INT64, _MAX_INT64 = -(2**63), 2**63 - 1
 
@@ -79,6 +87,13 @@ def encode(value: object, subject: str = "value", *, stored: Stored | None = Non
     return result
 
 
+def encode_into(
+    result: Value, value: object, subject: str = "value", *, stored: Stored | None = None
+) -> None:
+    """Do what ``encode`` does, for a wire value that is in a message already and has no kind."""
+    _encode(value, subject, result, MAX_DEPTH, stored)
+
+
 def _encode(value: object, subject: str, result: Value, depth: int, stored: Stored | None) -> None:
     if value is None:
         result.null_value = 0  # type: ignore[assignment]  # NULL_VALUE, without its module
@@ -111,11 +126,12 @@ def _encode_object(
 ) -> None:
     if (array := _arrays.encode(value, subject)) is not None:
         tensor, data = array
+        wire = result.tensor_value
+        wire.CopyFrom(tensor)
         if stored is not None and len(data) > MAX_INLINE_BYTES:
-            tensor.stored.CopyFrom(store(data, "tensor", subject, stored))
+            wire.stored.CopyFrom(store(data, "tensor", subject, stored))
         else:
-            tensor.data = bytes(data)
-        result.tensor_value.CopyFrom(tensor)
+            wire.data = bytes(data)
         return
     files = sys.modules.get("pipeline.objects.files")
     if files is not None and isinstance(value, files.File):
@@ -267,9 +283,10 @@ def _decode(value: Value, subject: str, stored: Opened | None) -> object:
         return result
     if kind == "tensor_value":
         tensor: Tensor = value.tensor_value
-        check_tensor(tensor, subject)
+        data = tensor.data
+        check_tensor(tensor, subject, data)
         if not tensor.HasField("stored"):
-            return _arrays.decode(tensor, tensor.data)
+            return _arrays.decode(tensor, data)
         return _arrays.decode(tensor, mapped(as_file(tensor.stored, "tensor"), subject, stored))
     if kind == "stored_bytes_value":
         check_stored(value.stored_bytes_value, subject)

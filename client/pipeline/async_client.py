@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from pipeline._responses import Row
     from pipeline.deployment import DaemonInfo, Deployment, Drained, Environment, Pointer
     from pipeline.objects.files import File
+    from pipeline.stats import DaemonStats
     from pipeline.timeline import Stage, Timeline
     from pipelined_api.v1 import runs_pb2, values_pb2
 
@@ -295,13 +296,17 @@ class AsyncClient:
         """Ask what the daemon is and can do."""
         return await self._operations.info()
 
+    async def stats(self) -> DaemonStats:
+        """Ask what the daemon does: queues, runs per second, latencies, memory, restarts."""
+        return await self._operations.stats()
+
     async def drain(self, seconds: float | None = None) -> Drained:
         """Stop the daemon; see :meth:`pipeline.Client.drain`."""
         return await self._operations.drain(seconds)
 
-    async def list(self) -> list[Deployment]:
-        """Ask for all deployments, ordered by name."""
-        return await self._operations.deployments()
+    async def list(self, *, worker_memory: bool = False) -> list[Deployment]:
+        """Ask for all deployments; see :meth:`pipeline.Client.list`."""
+        return await self._operations.deployments(worker_memory)
 
     def _handle(self, info: RunInfo) -> AsyncRun:
         return AsyncRun(self._operations, self._decoded, info.id, info.deployment)

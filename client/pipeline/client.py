@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pipeline._requirements import RequirementStatus
     from pipeline.deployment import DaemonInfo, Deployment, Drained, Environment, Pointer
     from pipeline.objects.files import File
+    from pipeline.stats import DaemonStats
     from pipeline.timeline import Stage, Timeline
 
 __all__ = ["Client"]
@@ -373,6 +374,10 @@ class Client(RunMethods):
         """Ask what the daemon is and can do."""
         return drive(self._operations.info())
 
+    def stats(self) -> DaemonStats:
+        """Ask what the daemon does: queues, runs per second, latencies, memory, restarts."""
+        return drive(self._operations.stats())
+
     def drain(self, seconds: float | None = None) -> Drained:
         """Stop the daemon as SIGTERM does, and return when its runs have ended.
 
@@ -388,6 +393,12 @@ class Client(RunMethods):
         """
         return drive(self._operations.drain(seconds))
 
-    def list(self) -> list[Deployment]:
-        """Ask for all deployments, ordered by name."""
-        return drive(self._operations.deployments())
+    def list(self, *, worker_memory: bool = False) -> list[Deployment]:
+        """Ask for all deployments, ordered by name.
+
+        Args:
+            worker_memory: also for the memory of their workers, which takes the daemon some
+                milliseconds for each.
+
+        """
+        return drive(self._operations.deployments(worker_memory))

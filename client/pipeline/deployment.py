@@ -90,6 +90,7 @@ class Deployment:
         pointers: that name this version, such as ``"prod"`` for ``NAME:prod``.
         options: that hold for its workers.
         secrets: names of its secrets; nothing shows their values.
+        worker_memory: bytes of memory that each worker has, if that was asked for.
 
     """
 
@@ -109,6 +110,7 @@ class Deployment:
     pointers: tuple[str, ...] = ()
     options: Options = Options()
     secrets: tuple[str, ...] = ()
+    worker_memory: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

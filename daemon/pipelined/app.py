@@ -28,16 +28,21 @@ from pipelined.core.runs import Runs, steady_clock
 from pipelined.core.shared_limits import SharedLimits
 from pipelined.core.shutdown import Shutdown, first
 from pipelined.credentials import find_credentials
+from pipelined.freed_memory import keep_freed_memory
 from pipelined.gpus import gpu_models
 from pipelined.installed import InstalledPackages
 from pipelined.isolation import hide_process, isolate
+from pipelined.nursery.leftovers import kill_leftovers
 from pipelined.nursery.limits import Limits
 from pipelined.nursery.supervisor import Nursery, log_output
 from pipelined.nursery.temporary_folders import TemporaryFolders
 from pipelined.observe.audit import NAME as AUDIT_LOG
 from pipelined.observe.audit import AuditLog
+from pipelined.observe.observation import metrics_served, observing
+from pipelined.observe.reporter import Reporter
 from pipelined.observe.service_manager import ServiceManager
 from pipelined.reloading import Reloading
+from pipelined.rpc import failed_calls
 from pipelined.rpc.auditing import Audit
 from pipelined.rpc.health import Health
 from pipelined.rpc.listener import Listener
@@ -50,6 +55,7 @@ from pipelined.store.directory import StateDirectory
 from pipelined.store.files import Files
 from pipelined.store.runs import SqliteRunStore
 from pipelined.store.tokens import TokenFile, WatchedTokens
+from pipelined.worker import tracing
 
 # How long calls that are being answered may take once every run has ended.
 SERVER_GRACE_SECONDS = 1.0
@@ -70,11 +76,13 @@ async def serve(settings: Settings, load: Callable[[], Settings]) -> None:
         StateDirectoryError: The state directory, or the database in it, cannot be used.
         StorageFailed: What is in them cannot be read.
         ListenError: An address cannot be listened on.
+        MetricsError, TracesError: What is to watch it cannot be had.
         IsolationError: Workers cannot be kept from the daemon as the settings want it.
     """
     # Before there is anything to see.
     hide_process()
     _allow_descriptors()
+    keep_freed_memory()
     shutdown = Shutdown(settings.daemon.drain)
     reloading = Reloading(settings, load)
     signals.listen(shutdown, reloading)
@@ -87,11 +95,15 @@ async def serve(settings: Settings, load: Callable[[], Settings]) -> None:
         stack.push_async_callback(store.close)
         files = await asyncio.to_thread(Files, directory.files, settings.files.limits())
 
+        version = metadata.version("pipelined")
+        observation = await stack.enter_async_context(observing(settings, version))
         clock = steady_clock()
         journal = Journal(clock)
         run_store = await asyncio.to_thread(SqliteRunStore, directory.database)
         stack.push_async_callback(run_store.close)
-        runs = Runs(journal, settings.runs.limits(), clock, run_store)
+        runs = Runs(
+            journal, settings.runs.limits(), clock, run_store, observer=observation.observer
+        )
         owners = FileOwners(store.file_owners())
         await owners.recover()
         stack.push_async_callback(_cancelled, asyncio.create_task(_keep_pruned(owners, files)))
@@ -113,9 +125,12 @@ async def serve(settings: Settings, load: Callable[[], Settings]) -> None:
         user = isolation.user
         folders = TemporaryFolders(directory.path, None if user is None else user.uid)
         stack.callback(folders.close)
+        if left := await asyncio.to_thread(kill_leftovers, folders.owner):
+            log.warning("killed what a daemon before this one has left", processes=left)
         await asyncio.to_thread(folders.remove_stale)
         nursery = Nursery(
             preload=settings.nursery.preload,
+            preload_besides=tracing.API if observation.traced else (),
             on_output=on_output,
             limits=_worker_limits(settings),
             files=OwningKeeper(files, owners, runs.owner_of),
@@ -137,13 +152,16 @@ async def serve(settings: Settings, load: Callable[[], Settings]) -> None:
             settings.deployments.versions_kept,
             SharedLimits(settings.limits.queues()),
             settings.deployments.worker_idle,
+            observer=observation.observer,
+        )
+        reporter = Reporter(
+            deployments, observation.activity, lambda: files.stored_bytes, failed_calls.counted
         )
         durable = DurableRuns(
             runs, run_store, deployments, files, settings.runs.limits(), clock, told
         )
         stack.push_async_callback(durable.close)
         installed = InstalledPackages()
-        version = metadata.version("pipelined")
         server = Servers(
             deployments,
             Environments(store.environments(), installed),
@@ -163,6 +181,8 @@ async def serve(settings: Settings, load: Callable[[], Settings]) -> None:
             shutdown,
             condition.unwell,
             settings.limits.upload_idle,
+            reporter.report,
+            observation.interceptors,
         )
         stack.push_async_callback(server.stop, None)
         listener = Listener(
@@ -171,6 +191,11 @@ async def serve(settings: Settings, load: Callable[[], Settings]) -> None:
         )
         stack.enter_context(contextlib.closing(listener))
         bound = [listener.bind(server.add(listen), listen) for listen in settings.daemon.addresses]
+        await stack.enter_async_context(
+            metrics_served(
+                settings.metrics, version, reporter, nursery.status, lambda: health.serving
+            )
+        )
 
         # The imports take seconds: they begin before the rest, and nobody waits for them here.
         await nursery.start()
@@ -183,7 +208,7 @@ async def serve(settings: Settings, load: Callable[[], Settings]) -> None:
         stack.push_async_callback(_cancelled, asyncio.create_task(files.keep_swept()))
         await server.start()
 
-        _let_reload(reloading, shutdown, files, runs, nursery, deployments)
+        _let_reload(reloading, shutdown, files, runs, durable, nursery, deployments)
         reloading.on_reload("tokens", partial(asyncio.to_thread, tokens.reload))
         if tls is not None:
             reloading.on_reload("certificates", partial(asyncio.to_thread, tls.reload))
@@ -244,6 +269,7 @@ def _let_reload(
     shutdown: Shutdown,
     files: Files,
     runs: Runs,
+    durable: DurableRuns,
     nursery: Nursery,
     deployments: Deployments,
 ) -> None:
@@ -252,12 +278,16 @@ def _let_reload(
     def keep_versions(settings: Settings) -> None:
         deployments.versions_kept = settings.deployments.versions_kept
 
+    def limit_runs(settings: Settings) -> None:
+        runs.limit(settings.runs.limits())
+        durable.limit(settings.runs.limits())
+
     def drain(settings: Settings) -> None:
         shutdown.seconds = settings.daemon.drain
 
     reloading.on_change("daemon.drain", take=drain)
     reloading.on_change("files", take=lambda s: files.limit(s.files.limits()))
-    reloading.on_change("runs", take=lambda s: runs.limit(s.runs.limits()))
+    reloading.on_change("runs", take=limit_runs)
     reloading.on_change("deployments.versions_kept", take=keep_versions)
     reloading.on_change(
         "weights", "urls", "files.max_size", take=lambda s: nursery.limit(_worker_limits(s))

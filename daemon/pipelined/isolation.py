@@ -62,8 +62,17 @@ def isolate(settings: WorkerSettings, state: StateDirectory, credentials: Creden
         )
     confinement = None
     if settings.confinement is not ConfinementMode.OFF:
-        paths = tuple(str(path) for path in (state.path, *credentials.secret_paths()))
-        confinement = Confinement(paths, (str(state.files),), abi if usable else 0)
+        # Links are followed here: workers of another user may not be able to.
+        home = state.path.resolve()
+        paths = [path.resolve() for path in credentials.secret_paths()]
+        readable: tuple[str, ...] = ()
+        if user is None:
+            paths.append(home)
+            readable = (str(state.files.resolve()),)
+        else:
+            # Its folders are closed to another user, who can open nothing there to make rules of.
+            paths = [path for path in paths if home not in path.parents]
+        confinement = Confinement(tuple(map(str, paths)), readable, abi if usable else 0)
     isolation = Isolation(confinement, user)
     told = isolation.message()
     tell = log.info if told.landlock_abi or told.worker_user else log.warning

@@ -8,7 +8,14 @@ from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
 
 from pipelined.core.files import FileLimits
 from pipelined.core.rewarming import Rewarming, Warm
@@ -17,7 +24,7 @@ from pipelined.core.scaler import IDLE_SECONDS
 from pipelined.core.shared_limits import QueueLimits
 from pipelined.listening import ListenAddress, parse_listen_address
 from pipelined.units import parse_duration, parse_pinned_size, parse_size
-from pipelined_api.address import default_address
+from pipelined_api.address import Address, default_address, parse_address
 from pipelined_api.url_hosts import UrlHosts
 
 _FILES = FileLimits()
@@ -269,6 +276,39 @@ class UrlSettings(Section):
     """Where workers may fetch files from: HOST or HOST:PORT; * is any public host."""
 
 
+class MetricsSettings(Section):
+    """The HTTP port with /metrics, for Prometheus, and /healthz."""
+
+    address: Annotated[Address, _text(parse_address)] | None = None
+    """Where: HOST:PORT; none given: nowhere."""
+    off_loopback: bool = False
+    """Whether it may be an address that other machines reach. There is neither TLS nor a token."""
+
+    @field_validator("address")
+    @classmethod
+    def _tcp(cls, address: Address | None) -> Address | None:
+        if address is not None and address.path is not None:
+            raise ValueError(f"{str(address)!r} is not host:port")
+        return address
+
+    @model_validator(mode="after")
+    def _loopback(self) -> MetricsSettings:
+        if self.address is not None and not (self.off_loopback or self.address.is_loopback):
+            raise ValueError(
+                f"{str(self.address)!r} is reached by other machines, without TLS or a token: "
+                "off_loopback = true allows that"
+            )
+        return self
+
+
+class TraceSettings(Section):
+    """Traces, exported with OTLP over gRPC."""
+
+    endpoint: Annotated[str, Field(pattern=r"^https?://[^\s/]+$")] | None = None
+    """Of the receiver, http://host:4317 or https://…; none given: what the standard variable
+    OTEL_EXPORTER_OTLP_ENDPOINT has, else there are no traces."""
+
+
 class Settings(Section):
     """How a daemon is to run: the whole configuration file."""
 
@@ -285,3 +325,5 @@ class Settings(Section):
     runs: RunSettings = Field(default_factory=RunSettings)
     limits: LimitSettings = Field(default_factory=LimitSettings)
     urls: UrlSettings = Field(default_factory=UrlSettings)
+    metrics: MetricsSettings = Field(default_factory=MetricsSettings)
+    traces: TraceSettings = Field(default_factory=TraceSettings)

@@ -10,15 +10,17 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import TypeAlias
 
-from pydantic_core import ErrorDetails, ValidationError
+from pydantic_core import ErrorDetails, SchemaValidator, ValidationError
 
 from pipelined_api._validators import DecodeDefault, called, one_of, validator
 from pipelined_api.v1.schema_pb2 import Parameter, Schema, Type
 from pipelined_api.wire_values import SchemaViolation, WireBytes, plain
 
 __all__ = [
+    "InputsValidator",
     "Prepare",
     "SchemaViolation",
     "check_schema",
@@ -39,6 +41,88 @@ _MAX_SHOWN = 60
 _MAX_EXACT = 2**53
 
 
+_LEFT_OUT = object()
+
+
+class InputsValidator:
+    """Binds the inputs of runs to one schema, checks each and fills in what was left out.
+
+    What can be done once, for any number of runs, is done with the first.
+
+    Args:
+        schema: what the runs take.
+        decode_default: makes Python of a default in the schema.
+
+    """
+
+    def __init__(self, schema: Schema, decode_default: DecodeDefault = plain) -> None:
+        self._schema = schema
+        self._decode_default = decode_default
+
+    @cached_property
+    def names(self) -> list[str]:
+        """Names of the inputs, in their order."""
+        return [parameter.name for parameter in self._schema.inputs]
+
+    @cached_property
+    def _parameters(self) -> list[tuple[Parameter, str, bool, SchemaValidator]]:
+        return [
+            (each, each.name, each.optional, validator(each.type, self._decode_default))
+            for each in self._schema.inputs
+        ]
+
+    def validate(
+        self,
+        positional: Sequence[object],
+        named: Mapping[str, object],
+        prepare: Prepare | None = None,
+    ) -> list[object]:
+        """Return one value per input of the schema, in its order.
+
+        Args:
+            positional: values in the order of the inputs.
+            named: further values by name.
+            prepare: is called for each input that was given, before it is checked; what it raises
+                comes in the order of the inputs, as violations do.
+
+        Raises:
+            SchemaViolation: for the first input that does not fit.
+
+        """
+        names = self.names
+        if len(positional) > len(names):
+            raise SchemaViolation(
+                f"inputs[{len(names)}]", f"takes {len(names)} inputs, {len(positional)} were given"
+            )
+        given = [*positional, *(_LEFT_OUT,) * (len(names) - len(positional))]
+        for name in named:
+            if name not in names:
+                raise SchemaViolation(name, _unknown(name, names))
+        for name, value in named.items():
+            index = names.index(name)
+            if given[index] is not _LEFT_OUT:
+                raise SchemaViolation(name, "given both by position and by name")
+            given[index] = value
+        values = []
+        for value, (parameter, name, optional, checks) in zip(given, self._parameters, strict=True):
+            if value is _LEFT_OUT:
+                values.append(self._default(parameter))
+                continue
+            prepared = value if prepare is None else prepare(parameter, value)
+            if prepared is None and optional:
+                values.append(None)
+            else:
+                values.append(_checked(checks, prepared, name))
+        return values
+
+    def _default(self, parameter: Parameter) -> object:
+        if parameter.HasField("default_value"):
+            return self._decode_default(parameter.default_value)
+        if parameter.optional:
+            return None
+        raise SchemaViolation(parameter.name, "missing input")
+
+
 def validate_inputs(
     schema: Schema,
     positional: Sequence[object],
@@ -47,57 +131,8 @@ def validate_inputs(
     decode_default: DecodeDefault = plain,
     prepare: Prepare | None = None,
 ) -> list[object]:
-    """Bind the inputs of a run to the schema, check each and fill in what was left out.
-
-    Args:
-        schema: what the run takes.
-        positional: values in the order of ``schema.inputs``.
-        named: further values by name.
-        decode_default: makes Python of a default in the schema.
-        prepare: is called for each input that was given, before it is checked; what it raises
-            comes in the order of the inputs, as violations do.
-
-    Returns:
-        One value per ``schema.inputs``, in that order.
-
-    Raises:
-        SchemaViolation: for the first input that does not fit.
-
-    """
-    names = [parameter.name for parameter in schema.inputs]
-    if len(positional) > len(names):
-        raise SchemaViolation(
-            f"inputs[{len(names)}]", f"takes {len(names)} inputs, {len(positional)} were given"
-        )
-    for name in named:
-        if name not in names:
-            raise SchemaViolation(name, _unknown(name, names))
-    given = dict(zip(names, positional, strict=False))
-    for name in named:
-        if name in given:
-            raise SchemaViolation(name, "given both by position and by name")
-    given.update(named)
-    return [_bind(parameter, given, decode_default, prepare) for parameter in schema.inputs]
-
-
-def _bind(
-    parameter: Parameter,
-    given: Mapping[str, object],
-    decode_default: DecodeDefault,
-    prepare: Prepare | None,
-) -> object:
-    if parameter.name in given:
-        value = given[parameter.name]
-        if prepare is not None:
-            value = prepare(parameter, value)
-        if value is None and parameter.optional:
-            return None
-        return validate_value(parameter.type, value, parameter.name, decode_default=decode_default)
-    if parameter.HasField("default_value"):
-        return decode_default(parameter.default_value)
-    if parameter.optional:
-        return None
-    raise SchemaViolation(parameter.name, "missing input")
+    """Do what an InputsValidator does, for one run; see there."""
+    return InputsValidator(schema, decode_default).validate(positional, named, prepare)
 
 
 def validate_value(
@@ -109,8 +144,12 @@ def validate_value(
         SchemaViolation: it does not fit.
 
     """
+    return _checked(validator(type_, decode_default), value, field)
+
+
+def _checked(checks: SchemaValidator, value: object, field: str) -> object:
     try:
-        return validator(type_, decode_default).validate_python(value)
+        return checks.validate_python(value)
     except ValidationError as error:
         raise violation(error, field) from None
     except RecursionError:

@@ -102,7 +102,7 @@ class StandIn:
         return f"<{self.called}>"
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(repr=False)
 class WireTensor(StandIn):
     """Stands for a tensor whose elements nobody needs to see."""
 
@@ -196,8 +196,13 @@ def _plain_map(entries: values_pb2.MapValue, field: str) -> dict[str, object]:
     return result
 
 
-def check_tensor(tensor: Tensor, field: str) -> None:
+def check_tensor(tensor: Tensor, field: str, data: bytes | None = None) -> None:
     """Make sure that dtype, shape and data of a tensor agree.
+
+    Args:
+        tensor: to be looked at.
+        field: what to call it.
+        data: of it, where the caller has them: each time that they are asked for they are copied.
 
     Raises:
         SchemaViolation: they do not.
@@ -207,10 +212,10 @@ def check_tensor(tensor: Tensor, field: str) -> None:
     if size is None:
         raise SchemaViolation(field, f"unknown tensor dtype {tensor.dtype}")
     shape = list(tensor.shape)
-    if any(extent < 0 for extent in shape):
+    if shape and min(shape) < 0:
         raise SchemaViolation(field, f"negative extent in tensor shape {shape}")
     expected = math.prod(shape) * size
-    actual = len(tensor.data)
+    actual = len(tensor.data if data is None else data)
     if tensor.HasField("stored"):
         check_stored(tensor.stored, field)
         if actual:

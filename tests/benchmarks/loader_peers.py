@@ -6,15 +6,11 @@ environment that runs this, found through a .pth file, so that all arms have the
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 import sys
-import sysconfig
 from dataclasses import dataclass, field
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
-ENVIRONMENTS = ROOT / ".cache" / "peers"
+from environments import ROOT, python_in
 
 
 @dataclass(frozen=True)
@@ -60,37 +56,9 @@ def python_of(peer: Peer) -> Path:
     """
     if peer.requirement is None:
         return Path(sys.executable)
-    folder = ENVIRONMENTS / peer.requirement.replace("==", "-")
-    python = folder / "bin" / "python"
-    if not (folder / "complete").exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        try:
-            _make(folder, python, peer.requirement)
-        except subprocess.CalledProcessError:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
-        (folder / "complete").touch()
-    return python
-
-
-def _make(folder: Path, python: Path, requirement: str) -> None:
-    _run(sys.executable, "-m", "venv", str(folder))
-    shared = Path(sysconfig.get_paths()["purelib"])
-    own = _run(str(python), "-c", "import sysconfig; print(sysconfig.get_paths()['purelib'])")
-    Path(own.strip(), "shared.pth").write_text(f"{shared}\n")
     # No other torch may come in; the peer itself has the version that was asked for.
-    name = requirement.partition("==")[0]
-    constraints = folder / "constraints.txt"
-    constraints.write_text(
-        "".join(
-            line
-            for line in (ROOT / "constraints.txt").read_text().splitlines(keepends=True)
-            if not line.startswith(f"{name}==")
-        )
-    )
-    pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    _run(*pip, "--constraint", str(constraints), requirement)
-
-
-def _run(*command: str) -> str:
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    name = peer.requirement.partition("==")[0]
+    lines = (ROOT / "constraints.txt").read_text().splitlines(keepends=True)
+    constraints = "".join(line for line in lines if not line.startswith(f"{name}=="))
+    folder = peer.requirement.replace("==", "-")
+    return python_in(folder, [peer.requirement], constraints=constraints, shared=True)

@@ -8,7 +8,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from loader_peers import ROOT
+from environments import ROOT
 
 CACHE = ROOT / ".cache" / "loader-benchmark"
 

@@ -57,11 +57,28 @@ def test_top(daemon: RunningDaemon) -> None:
     with daemon.client() as client:
         client.deploy(builder.get_pipeline(), "topped")
         client.run("topped", 1)
-    [row] = [line for line in done(daemon, "top").splitlines() if line.startswith("topped")]
-    assert row.split()[:6] == ["topped", "v1", "warm", "1/1", "1", "0.0"]
+        for _ in range(200):
+            client.run("topped", 1)
+        client.deploy(builder.get_pipeline(), "a-cold-one")
+    head, headings, *rows = done(daemon, "top", "--sort", "runs").splitlines()
+    assert daemon.address in head
+    assert headings.split()[:6] == ["NAME", "VERSION", "STATE", "WARM", "QUEUE", "BUSY"]
+    rates = [float(row.split()[6]) for row in rows]
+    assert rates == sorted(rates, reverse=True)
+    [topped] = [row for row in rows if row.startswith("topped ")]
+    assert topped.split()[:6] == ["topped", "v1", "warm", "1/1", "0", "0"]
+    names = [row.split()[0] for row in done(daemon, "top", "--once").splitlines()[2:]]
+    assert names == sorted(names)
     lines = done(daemon, "top", "--json", "--count", "2", "--interval", "0.1").splitlines()
-    looks = [[each for each in json.loads(line) if each["name"] == "topped"] for line in lines]
-    assert [[each["runs_per_second"] for each in look] for look in looks] == [[0.0], [0.0]]
+    for look in map(json.loads, lines):
+        assert look["memory"]["resident"] > 10**6
+        [topped] = [each for each in look["deployments"] if each["name"] == "topped"]
+        assert (topped["succeeded"], topped["cold_starts"], topped["warm_starts"]) == (201, 1, 200)
+        assert 0 < topped["seconds_p50"] <= topped["seconds_p99"]
+        assert topped["memory"]["resident"] > 10**6
+        assert topped["runs_per_second"] > 0
+    assert len(lines) == 2
+    assert call(daemon, "top", "--sort", "colour").exit_code == 2
 
 
 def test_names_are_completed(daemon: RunningDaemon, tmp_path: Path) -> None:

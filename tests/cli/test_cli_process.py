@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pty
@@ -113,6 +114,24 @@ def test_ctrl_c_cancels_the_run(folder: Path, daemon: RunningDaemon) -> None:
     (folder / "stop").touch()
     assert running.returncode == exit_codes.INTERRUPTED
     assert (stdout, stderr) == ("", "error: interrupted\n")
+
+
+def test_ctrl_c_leaves_top(daemon: RunningDaemon) -> None:
+    environment = {**os.environ, "PIPELINED_ADDRESS": daemon.address, "TERM": "xterm-256color"}
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        command("top", "--interval", "0.1"), env=environment, stdin=theirs, stdout=theirs
+    ) as running:
+        os.close(theirs)
+        shown = b""
+        while shown.count(b"runs/s") < 2:
+            shown += os.read(ours, 4096)
+        running.send_signal(signal.SIGINT)
+        with contextlib.suppress(OSError):
+            while os.read(ours, 4096):
+                pass
+        os.close(ours)
+    assert running.returncode == 0
 
 
 def test_plain_text_without_a_terminal(folder: Path, daemon: RunningDaemon) -> None:

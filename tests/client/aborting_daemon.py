@@ -64,6 +64,12 @@ class AbortingDaemon(daemon_pb2_grpc.DaemonServicer, deployments_pb2_grpc.Deploy
         self._behave(context)
         return daemon_pb2.CheckRequirementsResponse()
 
+    def Stats(
+        self, request: daemon_pb2.StatsRequest, context: grpc.ServicerContext
+    ) -> daemon_pb2.StatsResponse:
+        self._behave(context)
+        return daemon_pb2.StatsResponse()
+
     def Drain(
         self, request: daemon_pb2.DrainRequest, context: grpc.ServicerContext
     ) -> daemon_pb2.DrainResponse:

@@ -56,7 +56,7 @@ def test_options_are_shown_and_compared(client: Client) -> None:
         again = client.deploy(graph, "options", **chosen)
         assert again.version == changed.version + 1
         assert again.options == first.options
-    assert client.deploy(graph, "options", gpus=["0", "GPU-12ab"]).options.gpus == ("0", "GPU-12ab")
+    assert client.deploy(graph, "options", gpus=["GPU-12ab"]).options.gpus == ("GPU-12ab",)
     assert client.deploy(graph, "options", instances=2).options == Options(2, 2)
     client.delete("options")
 
@@ -99,6 +99,8 @@ def test_secrets_reach_the_worker_and_nobody_else(client: Client, daemon: Runnin
         ({"threads": 1025}, "options.threads", "between 1 and 1024"),
         ({"threads": True}, "threads", "whole number"),
         ({"gpus": 65}, "options.gpus.count", "between 0 and 64"),
+        ({"gpus": 60}, "options.gpus.count", "more than this machine has"),
+        ({"gpus": [999]}, "options.gpus.devices", "none of the"),
         ({"gpus": ["../0"]}, "options.gpus.devices", "neither an index"),
         ({"gpus": [1, "1"]}, "options.gpus.devices", "twice"),
         ({"gpus": "0"}, "gpus", "how many"),

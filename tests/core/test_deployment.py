@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import psutil
 import pytest
 
-from pipeline import Graph, _values
+from pipeline import Graph, Pipeline, Variable, _values, pipe
 from pipelined.core.deployment import Deployment
-from pipelined.core.errors import DeploymentCooled, DeploymentDeleted, DomainError, QueueFull
+from pipelined.core.errors import (
+    DeploymentCooled,
+    DeploymentDeleted,
+    DomainError,
+    QueueFull,
+    WaitTooLong,
+)
 from pipelined.core.options import Options
 from pipelined.core.scaler import IDLE_SECONDS
 from pipelined.core.shared_limits import QUEUE_LENGTH
@@ -176,3 +183,45 @@ async def test_no_more_wait_for_the_end_of_a_cooling_than_may_wait(
     assert len(pids) == 1
     assert await executing not in pids
     await deployed.deployment.drain(DeploymentDeleted("test"), 0.0)
+
+
+@pipe
+def slow_or_held(release: str) -> int:
+    time.sleep(0.05)
+    while release and not Path(release).exists():
+        pass
+    return 1
+
+
+async def test_what_cannot_be_in_time_is_refused_at_once(
+    nursery: Launching, tmp_path: Path
+) -> None:
+    with Pipeline() as builder:
+        builder.output(slow_or_held(Variable(str)))
+    deployed = Deployed(tmp_path, nursery, builder.get_pipeline(), Options())
+    deployment = deployed.deployment
+
+    async def run(release: str = "", seconds_left: float | None = None) -> None:
+        request = runs_pb2.RunRequest(inputs=[_values.encode(release)]).SerializeToString()
+        await deployment.run("run", request, seconds_left)
+
+    # Of the first nothing is known, so that it is tried.
+    await asyncio.gather(*(run(seconds_left=60.0) for _ in range(4)))
+    await deployment.begin_cooling(COOLED, 0.0)
+    await asyncio.gather(*(run() for _ in range(4)))
+    tasks = [asyncio.create_task(run(str(deployed.release))) for _ in range(2)]
+    await asyncio.sleep(0)
+    # One is executed and one waits, which takes 0.05 s at least.
+    with pytest.raises(WaitTooLong) as caught:
+        await run(seconds_left=0.04)
+    assert caught.value.retry_after >= 0.05
+    deployed.release.touch()
+    await asyncio.gather(*tasks)
+    await deployment.begin_cooling(COOLED, 0.0)
+    # No startup has been so quick; but it is begun, so that the next caller finds it.
+    startups = deployment.startups
+    with pytest.raises(WaitTooLong):
+        await run(seconds_left=0.000001)
+    await run(seconds_left=60.0)
+    assert deployment.startups == startups + 1
+    await deployment.drain(DeploymentDeleted("test"), 0.0)

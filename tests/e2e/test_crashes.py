@@ -188,15 +188,29 @@ def test_children_end_with_a_daemon_that_is_killed(
         client.deploy(counter(), "orphan")
         client.run("orphan")
         client.deploy(builder.get_pipeline(), "holding")
-        client.submit("holding", str(tmp_path))
-        wait_until((tmp_path / "holding").exists)
-    children = psutil.Process(own_daemon.pid).children(recursive=True)
-    # The nursery, two workers, and what one of them hides.
-    assert len(children) == 6
-    own_daemon.kill()
-    _, alive = psutil.wait_procs(children, timeout=30)
-    assert not alive
+    with ThreadPoolExecutor(1) as pool:
+        for nursery_too in (False, True):
+            with own_daemon.client() as client:
+                run = pool.submit(client.run, "holding", str(tmp_path))
+                wait_until((tmp_path / "holding").exists)
+                (tmp_path / "holding").unlink()
+                nursery = client.info().nursery.pid
+                children = psutil.Process(own_daemon.pid).children(recursive=True)
+                # The nursery, a worker, what that hides, and the other worker the first time.
+                assert len(children) == (5 if nursery_too else 6)
+                if nursery_too:
+                    # It does not end the worker that holds on. The next daemon does.
+                    os.kill(nursery, signal.SIGSTOP)
+                own_daemon.kill()
+                with pytest.raises(errors.Unavailable):
+                    run.result()
+            if nursery_too:
+                os.kill(nursery, signal.SIGKILL)
+                own_daemon.start()
+            _, alive = psutil.wait_procs(children, timeout=30)
+            assert not alive
+            if not nursery_too:
+                own_daemon.start()
     # The socket of the dead daemon is in the way of nobody, and the deployment is still there.
-    own_daemon.start()
     with own_daemon.client() as client:
         assert client.run("orphan") == [1]

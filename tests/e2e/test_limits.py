@@ -63,6 +63,9 @@ def test_a_worker_that_leaks_is_killed_and_told_apart(
     assert caught.value.metadata["limit"] == str(limit)
     if function is hold:
         assert client.run(name, 10) == [10 * MEGABYTE]
+        [found] = [each for each in client.list(worker_memory=True) if each.name == name]
+        [size] = found.worker_memory
+        assert 0 < size < limit
 
 
 def spin(times: int) -> int:
@@ -174,8 +177,8 @@ def allotted() -> list[int | str | None]:
 
 
 def test_threads_and_devices_are_those_that_were_chosen(client: Client) -> None:
-    client.deploy(of(allotted), "limits-allotted", threads=3, gpus=["1", "GPU-ab"])
-    assert client.run("limits-allotted") == [[3, "1,GPU-ab", "3"]]
+    client.deploy(of(allotted), "limits-allotted", threads=3, gpus=["GPU-0f", "GPU-ab"])
+    assert client.run("limits-allotted") == [[3, "GPU-0f,GPU-ab", "3"]]
     client.deploy(of(allotted), "limits-allotted", threads=1, gpus=0)
     assert client.run("limits-allotted") == [[1, "", "1"]]
     client.deploy(of(allotted), "limits-allotted")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import grpc
@@ -36,7 +36,7 @@ def answer(
     channel: grpc.Channel,
     method: str,
     *messages: bytes,
-    metadata: Sequence[tuple[str, str]] = (),
+    metadata: tuple[tuple[str, str | bytes], ...] = (),
     seconds: float = 30.0,
 ) -> Answer:
     """Call a method of any kind: on the wire one message is a stream of one."""

@@ -21,7 +21,7 @@ from pipelined.store.files import Files
 from pipelined.worker import framing
 from pipelined.worker.channel import Channel
 from pipelined.worker.flow import FILE_BYTES, MAX_AHEAD_BYTES
-from pipelined.worker.sealed import seal
+from pipelined.worker.shared_memory import seal
 from pipelined_api.v1 import runs_pb2, timeline_pb2
 from pipelined_api.worker.v1 import worker_pb2
 from tests.nursery.launching import Launching, call, graph_of, launching

@@ -373,3 +373,18 @@ async def test_an_open_file_is_kept_if_it_is_what_it_is_said_to_be(
     finally:
         os.close(reading)
         os.close(writing)
+
+
+async def test_a_file_of_a_time_to_come_is_not_kept_before_newer_ones(store: Opened) -> None:
+    store.now = 5000.0
+    ahead = await store.add()
+    # The time of day is set back while the daemon is down.
+    store.now = 1000.0
+    store.reopen()
+    store.now = 1001.0
+    newer = await store.add(b"20 bytes: the newer!")
+    store.now = 1002.0
+    newest = await store.add(b"20 bytes: the newest")
+    assert store.files.status(ahead) == ABSENT
+    assert await read(store.files, newer) == b"20 bytes: the newer!"
+    assert await read(store.files, newest) == b"20 bytes: the newest"

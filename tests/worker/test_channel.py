@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from pipelined.worker.channel import AsyncChannel, Channel, ChannelClosed, socket_pair
 from pipelined.worker.framing import MAX_INLINE_PAYLOAD, PREFIX, Frame
-from pipelined.worker.sealed import SEALS, ProtocolError, seal
+from pipelined.worker.shared_memory import SEALS, ProtocolError, seal
 
 
 def open_descriptors() -> int:

@@ -17,7 +17,7 @@ from pipelined.worker.framing import (
     FrameDecoder,
     prefix,
 )
-from pipelined.worker.sealed import ProtocolError
+from pipelined.worker.shared_memory import ProtocolError
 
 
 def decode(decoder: FrameDecoder, data: bytes) -> list[Frame]:

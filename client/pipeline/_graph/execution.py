@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import closing
-from typing import Any
+from typing import Any, TypeAlias
 
 from pipeline._graph.context import plain_calls
 from pipeline._graph.nodes import (
@@ -17,7 +17,6 @@ from pipeline._graph.nodes import (
     Node,
     ResultRef,
     fresh,
-    replace,
 )
 from pipeline._graph.observer import Observer
 from pipeline._graph.rows import Kept, OpenStreams, collected, kept, raised, rows
@@ -26,12 +25,18 @@ from pipeline.errors import RunFailed, StartupFailed
 
 __all__ = ["Execution"]
 
+Resolver: TypeAlias = Callable[[Sequence[Any], Mapping[int, Any]], Any]
+
 
 class Execution:
     """What a graph has become in this process: the state of its entities and the results it keeps.
 
     Thread-safe. Any number of first callers share one startup; after a failed one the next caller
     tries again from the node that failed.
+
+    Attributes:
+        streams: whether any node or output does.
+
     """
 
     def __init__(
@@ -44,7 +49,15 @@ class Execution:
         self._kept: dict[int, Any] = {}
         self._lock = threading.Lock()
         self._startup: Future[None] | None = None
+        self._started = False
         self._once = {index: threading.Lock() for index, node in enumerate(nodes) if node.run_once}
+        self.streams = any(node.streams for node in nodes) or any(
+            each.parameter.stream for each in outputs
+        )
+        self._arguments = [
+            (self._resolver(node.args), self._resolver(dict(node.kwargs))) for node in nodes
+        ]
+        self._results = [self._resolver(each.reference) for each in outputs]
 
     def startup(self, observer: Observer | None) -> None:
         """Execute the startup nodes that have not been, or wait for whoever does.
@@ -53,6 +66,8 @@ class Execution:
             StartupFailed: a node raised, here or in the startup that was waited for.
 
         """
+        if self._started:
+            return
         with self._lock:
             attempt = self._startup
             leads = attempt is None
@@ -68,6 +83,7 @@ class Execution:
                 self._startup = None
             attempt.set_exception(error)
             raise
+        self._started = True
         attempt.set_result(None)
 
     @staticmethod
@@ -88,7 +104,7 @@ class Execution:
             before = [dict(vars(entity)) for entity in self._with_state()]
             try:
                 results = {number: _replayed(result) for number, result in self._kept.items()}
-                self._kept[index] = _replayed(self._call(node, [], results, observer))
+                self._kept[index] = _replayed(self._call(index, node, [], results, observer))
             except BaseException:
                 for entity, state in zip(self._with_state(), before, strict=True):
                     vars(entity).clear()
@@ -105,6 +121,8 @@ class Execution:
             RunFailed: a node raised.
 
         """
+        if not self.streams:
+            return self._executed(values, observer, None)
         with closing(self.stream(values, observer)) as parts:
             return collected(self._outputs, parts)
 
@@ -119,20 +137,23 @@ class Execution:
             RunFailed: a node raised.
 
         """
-        results: dict[int, Any] = {}
         with OpenStreams() as opened:
-            for index, node in enumerate(self._nodes):
-                if node.on_startup:
-                    results[index] = _replayed(self._kept[index])
-                elif node.run_once:
-                    results[index] = self._call_once(index, node, values, results, observer)
-                else:
-                    results[index] = self._call(node, values, results, observer, opened)
-            # Copies, as entities may go on changing lists that the caller has by then.
-            outputs = [
-                fresh(self._resolve(each.reference, values, results)) for each in self._outputs
-            ]
-            yield from rows(self._nodes, self._outputs, outputs)
+            yield from rows(self._nodes, self._outputs, self._executed(values, observer, opened))
+
+    def _executed(
+        self, values: Sequence[Any], observer: Observer | None, opened: OpenStreams | None
+    ) -> list[Any]:
+        """Execute the nodes and return the outputs, those that stream unread."""
+        results: dict[int, Any] = {}
+        for index, node in enumerate(self._nodes):
+            if not node.is_kept:
+                results[index] = self._call(index, node, values, results, observer, opened)
+            elif node.on_startup:
+                results[index] = _replayed(self._kept[index])
+            else:
+                results[index] = self._call_once(index, node, values, results, observer)
+        # Copies, as entities may go on changing lists that the caller has by then.
+        return [fresh(resolve(values, results)) for resolve in self._results]
 
     def _call_once(
         self,
@@ -145,22 +166,20 @@ class Execution:
         with self._once[index]:
             if index not in self._kept:
                 # A copy, as the node may hold on to what it returned, and change it later.
-                self._kept[index] = _replayed(self._call(node, values, results, observer))
+                self._kept[index] = _replayed(self._call(index, node, values, results, observer))
             return _replayed(self._kept[index])
 
     def _call(
         self,
+        index: int,
         node: Node,
         values: Sequence[Any],
         results: Mapping[int, Any],
         observer: Observer | None,
         opened: OpenStreams | None = None,
     ) -> Any:
-        def resolve(value: Any) -> Any:
-            return self._resolve(value, values, results)
-
-        args = replace(node.args, resolve)
-        kwargs = replace(dict(node.kwargs), resolve)
+        resolve_args, resolve_kwargs = self._arguments[index]
+        args, kwargs = resolve_args(values, results), resolve_kwargs(values, results)
         if observer is not None:
             observer.node_started(node.name)
         started = time.perf_counter()
@@ -168,7 +187,9 @@ class Execution:
             with plain_calls():
                 result = node.pipe.function(*args, **kwargs)
             _check_items(node, result)
-            if opened is not None:
+            if not node.streams:
+                pass
+            elif opened is not None:
                 opened.add(node, result)
             else:
                 result = kept(node, result)
@@ -178,17 +199,41 @@ class Execution:
             observer.node_finished(node.name, time.perf_counter() - started)
         return result
 
-    def _resolve(self, value: Any, values: Sequence[Any], results: Mapping[int, Any]) -> Any:
+    def _resolver(self, value: Any) -> Resolver:
+        """Make what gives the value of an argument in a run, from its inputs and results.
+
+        The containers are always new ones: what a pipe does to a literal stays in that call.
+        """
         if isinstance(value, InputRef):
-            return values[value.index]
-        if isinstance(value, ResultRef):
-            result = results[value.node]
-            result = result if value.item is None else result[value.item]
-            return iter(result) if type(result) is Kept else result
+            position = value.index
+            return lambda values, _: values[position]
         if isinstance(value, EntityRef):
-            assert self._entities is not None
-            return self._entities[value.index]
-        return fresh(value)
+            return lambda *_: self._entity(value.index)
+        if isinstance(value, ResultRef):
+            return _result_resolver(value)
+        if type(value) in (list, tuple):
+            parts = [self._resolver(item) for item in value]
+            made = type(value)
+            return lambda values, results: made([part(values, results) for part in parts])
+        if type(value) is dict:
+            items = {key: self._resolver(item) for key, item in value.items()}
+            return lambda values, results: {
+                key: item(values, results) for key, item in items.items()
+            }
+        return lambda *_: fresh(value)
+
+    def _entity(self, index: int) -> Any:
+        assert self._entities is not None
+        return self._entities[index]
+
+
+def _result_resolver(reference: ResultRef) -> Resolver:
+    def resolve(_: Sequence[Any], results: Mapping[int, Any]) -> Any:
+        result = results[reference.node]
+        result = result if reference.item is None else result[reference.item]
+        return iter(result) if type(result) is Kept else result
+
+    return resolve
 
 
 def _replayed(result: Any) -> Any:

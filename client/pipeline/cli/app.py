@@ -207,7 +207,7 @@ def ps(context: typer.Context, json: Json = False, address: Address = None) -> N
     from pipeline.cli import printing
 
     with connect(context, address) as client:
-        deployments = client.list()
+        deployments = client.list(worker_memory=True)
     if json:
         terminal.print_json([printing.deployment_json(each) for each in deployments])
     else:

@@ -19,7 +19,7 @@ from pipeline.runs import RunInfo
 from pipelined_api.v1.runs_pb2 import RunResponse, StreamResponse
 from pipelined_api.v1.schema_pb2 import Parameter, Schema
 
-_STATE_COLOURS = {"warm": "green", "starting": "yellow", "failed": "red", "draining": "yellow"}
+STATE_COLOURS = {"warm": "green", "starting": "yellow", "failed": "red", "draining": "yellow"}
 
 
 def pairs(texts: Iterable[str]) -> dict[str, str]:
@@ -128,29 +128,26 @@ def deployment_json(deployment: Deployment) -> dict[str, object]:
     return plain
 
 
-def deployments_table(
-    deployments: Sequence[Deployment], rates: Sequence[float] | None = None
-) -> Table:
-    """Make the table of ``pipeline ps``, and with runs per second that of ``pipeline top``."""
+def deployments_table(deployments: Iterable[Deployment]) -> Table:
+    """Make the table of ``pipeline ps``."""
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
     for heading in ("NAME", "VERSION", "STATE"):
         table.add_column(heading, no_wrap=True)
-    speed = ["RUNS/S"] if rates is not None else []
-    for heading in ("WORKERS", "RUNS", *speed, "FAILED", "STARTUPS", "AGE"):
+    for heading in ("WORKERS", "MEMORY", "RUNS", "FAILED", "STARTUPS", "AGE"):
         table.add_column(heading, no_wrap=True, justify="right")
     table.add_column("FAILURE", no_wrap=True, overflow="ellipsis")
     now = datetime.now(timezone.utc)
-    for index, each in enumerate(deployments):
+    for each in deployments:
         table.add_row(
             Text(each.name),
             f"v{each.version}",
-            Text(each.state, style=_STATE_COLOURS.get(each.state, "")),
+            Text(each.state, style=STATE_COLOURS.get(each.state, "")),
             f"{len(each.worker_pids)}/{each.instances}",
+            size(sum(each.worker_memory)) if each.worker_pids else "",
             str(each.runs_succeeded),
-            *([f"{rates[index]:.1f}"] if rates is not None else []),
             str(each.runs_failed),
             str(each.startups),
-            _age((now - each.created_at).total_seconds()),
+            age((now - each.created_at).total_seconds()),
             Text(_failure(each)),
         )
     return table
@@ -166,7 +163,7 @@ def runs_table(found: Iterable[RunInfo]) -> Table:
             Text(each.id),
             Text(f"{each.deployment}:v{each.version}"),
             Text(each.state, style=_RUN_COLOURS.get(each.state, "")),
-            _age((now - each.created_at).total_seconds()),
+            age((now - each.created_at).total_seconds()),
             duration(each.execution_seconds) if each.execution_seconds else "",
             str(each.attempts),
             Text(f"{each.reason} {lines[0] if lines else ''}".strip()),
@@ -181,10 +178,10 @@ def versions_table(found: Iterable[Deployment]) -> Table:
     for each in found:
         table.add_row(
             f"v{each.version}",
-            Text(each.state, style=_STATE_COLOURS.get(each.state, "")),
+            Text(each.state, style=STATE_COLOURS.get(each.state, "")),
             Text(", ".join(each.pointers)),
             Text(each.digest[:12]),
-            _age((now - each.created_at).total_seconds()),
+            age((now - each.created_at).total_seconds()),
         )
     return table
 
@@ -198,7 +195,7 @@ def pointers_table(found: Iterable[Pointer]) -> Table:
             Text(each.pointer),
             f"v{each.version}",
             "locked" if each.locked else "",
-            _age((now - each.updated_at).total_seconds()),
+            age((now - each.updated_at).total_seconds()),
         )
     return table
 
@@ -228,11 +225,11 @@ def _plain_table(*headings: str) -> Table:
 def info_table(address: str, info: DaemonInfo) -> Table:
     """Make the table of ``pipeline info``."""
     nursery = info.nursery
-    age = _age((datetime.now(timezone.utc) - info.started_at).total_seconds())
+    since = age((datetime.now(timezone.utc) - info.started_at).total_seconds())
     rows = {
         "address": address,
         "version": f"{info.version} (API {info.api_version})",
-        "process": f"{info.pid}, for {age}",
+        "process": f"{info.pid}, for {since}",
         "python": info.python_version,
         "your role": f"{info.role} (token {info.caller})" if info.caller else info.role,
         "workers": ", ".join(
@@ -268,7 +265,8 @@ def _failure(deployment: Deployment) -> str:
     return f"{failure.type}{where}: {lines[0] if lines else ''}"
 
 
-def _age(seconds: float) -> str:
+def age(seconds: float) -> str:
+    """Write how long something has been there, ``5 s`` or ``3 min``."""
     for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= length:
             return f"{seconds / length:.0f} {unit}"

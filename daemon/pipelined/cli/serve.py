@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Annotated
 
@@ -231,16 +230,26 @@ def serve(
         typer.echo(f"pipelined: {error}", err=True)
         raise typer.Exit(1) from None
     # Imported late, so that --help does not wait for gRPC.
+    import uvloop
+
     from pipelined.app import serve as serve_daemon
     from pipelined.core.errors import StorageFailed
     from pipelined.isolation import IsolationError
+    from pipelined.observe.errors import MetricsError, TracesError
     from pipelined.observe.logs import configure
     from pipelined.rpc.listener import ListenError
     from pipelined.store.directory import StateDirectoryError
 
     configure(settings.log.format, debug=settings.log.debug)
     try:
-        asyncio.run(serve_daemon(settings, load))
-    except (IsolationError, ListenError, StateDirectoryError, StorageFailed) as error:
+        uvloop.run(serve_daemon(settings, load))
+    except (
+        IsolationError,
+        ListenError,
+        MetricsError,
+        StateDirectoryError,
+        StorageFailed,
+        TracesError,
+    ) as error:
         typer.echo(f"pipelined: {error}", err=True)
         raise typer.Exit(1) from None

@@ -21,13 +21,14 @@ from pipelined.core.errors import (
 )
 from pipelined.core.files import StoredFile
 from pipelined.core.instance import DEATHS_IN_A_ROW, Instance
-from pipelined.core.ports import RunResult, RunStream, Worker, WorkerLauncher
+from pipelined.core.observers import UNOBSERVED
+from pipelined.core.ports import Observer, RunResult, RunStream, Worker, WorkerLauncher
 from pipelined.core.run_queue import RunQueue, Waiting
 from pipelined.core.run_times import Times
 from pipelined.core.scaler import IDLE_SECONDS, Scaler
 from pipelined.core.shared_limits import SharedLimits
 from pipelined.core.specification import Specification
-from pipelined.core.stages import Stage, Timeline
+from pipelined.core.stages import Stage, StageKind, Timeline
 from pipelined.core.states import State
 
 # Of fewer runs, or startups, than these nothing is concluded on what the next ones take.
@@ -62,6 +63,7 @@ class Deployment:
         on_change: Callable[[Deployment], None],
         shared: SharedLimits | None = None,
         idle_seconds: float = IDLE_SECONDS,
+        observer: Observer = UNOBSERVED,
     ) -> None:
         self.specification = specification
         self.runs_succeeded = 0
@@ -70,7 +72,7 @@ class Deployment:
         self.last_used_at = 0.0
         self._on_change = on_change
         self._instances = [
-            Instance(specification, code_path, launcher, self)
+            Instance(specification, code_path, launcher, self, observer=observer)
             for _ in range(specification.options.max_instances)
         ]
         self._shared = shared or SharedLimits()
@@ -143,11 +145,34 @@ class Deployment:
     @property
     def worker_pids(self) -> list[int]:
         """Of the live workers."""
-        return [
-            instance.worker.pid
+        return [worker.pid for worker in self.workers]
+
+    @property
+    def workers(self) -> list[Worker]:
+        """Those that live."""
+        workers = (instance.worker for instance in self._instances)
+        return [worker for worker in workers if worker is not None and not worker.exited.done()]
+
+    @property
+    def has_warm_instance(self) -> bool:
+        """Whether a run sent now would not have to wait for a startup."""
+        return any(instance.state is State.WARM for instance in self._instances)
+
+    @property
+    def instance_states(self) -> list[State]:
+        """Of each instance."""
+        return [instance.state for instance in self._instances]
+
+    @property
+    def weights_bytes(self) -> int:
+        """Bytes of the files of weights that the live workers have loaded when they started."""
+        return sum(
+            stage.bytes
             for instance in self._instances
-            if instance.worker is not None and not instance.worker.exited.done()
-        ]
+            if instance.worker is not None and instance.timeline is not None
+            for stage in instance.timeline.stages
+            if stage.kind is StageKind.WEIGHTS
+        )
 
     @property
     def startups(self) -> int:

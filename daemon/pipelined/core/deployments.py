@@ -24,7 +24,8 @@ from pipelined.core.errors import (
     StorageFailed,
     VersionInUse,
 )
-from pipelined.core.ports import DeploymentStore, WorkerLauncher
+from pipelined.core.observers import UNOBSERVED
+from pipelined.core.ports import DeploymentStore, Observer, WorkerLauncher
 from pipelined.core.references import Pointer
 from pipelined.core.scaler import IDLE_SECONDS
 from pipelined.core.shared_limits import SharedLimits
@@ -54,6 +55,7 @@ class Deployments(Catalogue):
         versions_kept: Newest versions of a name that are kept, at least 1.
         shared: What they share.
         idle_seconds: After which an instance that is more than needed is stopped.
+        observer: Is told of what happens to them.
 
     Attributes:
         versions_kept: May be set; surplus ones are forgotten with the next change of their name.
@@ -67,6 +69,7 @@ class Deployments(Catalogue):
         versions_kept: int,
         shared: SharedLimits,
         idle_seconds: float = IDLE_SECONDS,
+        observer: Observer = UNOBSERVED,
     ) -> None:
         super().__init__()
         self._store = store
@@ -75,6 +78,7 @@ class Deployments(Catalogue):
         self.versions_kept = versions_kept
         self._shared = shared
         self._idle_seconds = idle_seconds
+        self._observer = observer
         self._changing = asyncio.Lock()
         # Of versions that were deleted or forgotten.
         self._drains: dict[asyncio.Task[None], Deployment] = {}
@@ -308,6 +312,7 @@ class Deployments(Catalogue):
             await self._store.remove(name)
             del self._by_name[name]
         self._on_change(name, None)
+        self._observer.deployment_changed(name, exists=False)
         return [self._drain(deployment, reason) for deployment in gone]
 
     async def _point(
@@ -365,6 +370,7 @@ class Deployments(Catalogue):
             self._changed,
             self._shared,
             self._idle_seconds,
+            self._observer,
         )
 
     def _changed(self, deployment: Deployment) -> None:
@@ -374,6 +380,7 @@ class Deployments(Catalogue):
         versions = self._by_name.get(name)
         # What became of an older version is not what the name stands for.
         if versions is not None and versions.newest is deployment:
+            self._observer.deployment_changed(name, exists=True)
             self._on_change(name, deployment)
 
     def _let_cool(self, versions: Versions, deployment: Deployment, replaced_by: int) -> None:

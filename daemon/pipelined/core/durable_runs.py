@@ -22,6 +22,7 @@ import contextlib
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 
+from pipelined.core.current_run import current_run
 from pipelined.core.deployment import Deployment
 from pipelined.core.errors import (
     DeploymentCooled,
@@ -144,6 +145,10 @@ class DurableRuns:
         self._bytes = WaitingBytes(limits.pending_bytes)
         self._pending: dict[str, _Pending] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+
+    def limit(self, limits: RunLimits) -> None:
+        """Accept by these limits from now on."""
+        self._bytes.limit = limits.pending_bytes
 
     async def recover(self) -> int:
         """Bring back the runs of earlier daemons; returns how many had not ended.
@@ -313,7 +318,8 @@ class DurableRuns:
     async def _execute(self, pending: _Pending, claim: _Claim) -> None:
         """One attempt, on an instance that it was given."""
         run, deployment = pending.run, pending.deployment
-
+        # Of this task, which is made where another run has given its instance back.
+        current_run.set(run)
         now = self._clock()
 
         def begun() -> None:

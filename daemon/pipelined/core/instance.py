@@ -10,6 +10,7 @@ from typing import Protocol
 
 from pipelined.core import states
 from pipelined.core.backoff import Backoff
+from pipelined.core.current_run import outside_runs
 from pipelined.core.errors import (
     DomainError,
     Exit,
@@ -19,7 +20,8 @@ from pipelined.core.errors import (
     StartupFailed,
     WorkerDied,
 )
-from pipelined.core.ports import StartSpec, Worker, WorkerLauncher
+from pipelined.core.observers import UNOBSERVED
+from pipelined.core.ports import Observer, StartSpec, Worker, WorkerLauncher
 from pipelined.core.specification import Specification
 from pipelined.core.stages import Stage, StageKind, Timeline
 from pipelined.core.states import State
@@ -60,11 +62,14 @@ class Instance:
         code_path: Path,
         launcher: WorkerLauncher,
         owner: InstanceOwner,
+        *,
+        observer: Observer = UNOBSERVED,
     ) -> None:
         self._specification = specification
         self._code_path = code_path
         self._launcher = launcher
         self._owner = owner
+        self._observer = observer
         self._startup: asyncio.Task[None] | None = None
         self._backoff = Backoff()
         self._last_error: StartupFailed | WorkerDied | None = None
@@ -114,7 +119,8 @@ class Instance:
                 if isinstance(self._last_error, StartupFailed):
                     self._last_error.retry_after = delay
                 raise self._last_error.with_traceback(None)
-            self._startup = asyncio.create_task(self._start(delay), name="startup")
+            # It is nobody's in particular, and outlives the run that has asked for it.
+            self._startup = outside_runs(self._start(delay), name="startup")
             # A startup that nobody waits for must not complain about its exception.
             self._startup.add_done_callback(lambda task: task.cancelled() or task.exception())
         return self._startup
@@ -178,14 +184,17 @@ class Instance:
         try:
             await self._start_worker(self.timeline)
         except (StartupFailed, WorkerDied) as error:
+            self._observer.startup_ended(self.timeline, error)
             await self._startup_failed(error)
             raise
         except DomainError as error:
             # Not the pipeline's fault, so nothing is held against it.
+            self._observer.startup_ended(self.timeline, error)
             await self._startup_abandoned(error)
             raise
         except Exception as error:
             reason = NurseryUnavailable(f"internal error of the daemon ({type(error).__name__})")
+            self._observer.startup_ended(self.timeline, reason)
             await self._startup_abandoned(reason)
             raise reason from error
         except BaseException:
@@ -194,12 +203,14 @@ class Instance:
         self.failure = None
         self._last_error = None
         self._first_run_is_due = True
+        self._observer.startup_ended(self.timeline, None)
         self._become(State.WARM)
         self._owner.instance_ready(self)
 
     async def _start_worker(self, timeline: Timeline) -> None:
         def on_stage(stage: Stage) -> None:
             timeline.stages.append(stage)
+            self._observer.stage_ended(timeline.deployment, stage)
             for listener in list(self._listeners):
                 listener(stage)
 
@@ -257,6 +268,8 @@ class Instance:
         if self.worker is None or self.worker.exited is not exited or self.state is not State.WARM:
             return
         killed = self._killed is self.worker
+        if not killed:
+            self._observer.worker_died(self._specification, self.worker)
         self.worker = self._killed = None
         self._startup = None
         self._become(State.COLD)

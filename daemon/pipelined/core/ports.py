@@ -6,14 +6,17 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from pipelined.core.errors import Exit
 from pipelined.core.files import StoredFile
 from pipelined.core.options import Options
 from pipelined.core.references import Pointer
 from pipelined.core.specification import Code, Specification
-from pipelined.core.stages import Stage
+from pipelined.core.stages import Stage, Timeline
+
+if TYPE_CHECKING:
+    from pipelined.core.runs import Run
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +50,76 @@ class StartSpec:
     options: Options = Options()
 
 
+class TraceContext(NamedTuple):
+    """Where in a trace something happens, as the headers of W3C Trace Context have it.
+
+    Attributes:
+        parent: "traceparent"; empty outside of a trace.
+        state: "tracestate"; may be empty.
+    """
+
+    parent: str = ""
+    state: str = ""
+
+
+UNTRACED = TraceContext()
+
+
+class NodeTime(NamedTuple):
+    """When a node of a run was executed: CLOCK_MONOTONIC in seconds, and how long it took."""
+
+    name: str
+    started: float
+    seconds: float
+
+
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """What a worker answered: the response for the caller as it goes out, and the nodes' time."""
+    """What a worker answered: the response for the caller as it goes out, and the nodes' time.
+
+    Attributes:
+        response: Serialised.
+        seconds: That all nodes took.
+        nodes: What each took, if the run is in a trace that somebody records.
+    """
 
     response: bytes | memoryview
     seconds: float
+    nodes: Sequence[NodeTime] = ()
+
+
+class Observer(Protocol):
+    """Told of what happens, on the event loop's thread, as it happens.
+
+    Its methods are on the path of every run: none may wait, and none raises.
+    """
+
+    def deployment_changed(self, name: str, *, exists: bool) -> None:
+        """A name has been deployed or is in another state now, or is gone."""
+
+    def run_created(self, run: Run) -> None:
+        """A run is about to join the queue."""
+
+    def run_begun(self, run: Run) -> None:
+        """A worker is about to get it.
+
+        What ``run.trace`` is afterwards goes to the worker.
+        """
+
+    def run_queued_again(self, run: Run) -> None:
+        """A run that had begun waits for another attempt."""
+
+    def run_ended(self, run: Run, nodes: Sequence[NodeTime]) -> None:
+        """It is in a terminal state. It may never have begun."""
+
+    def stage_ended(self, name: str, stage: Stage) -> None:
+        """A stage of a startup of this deployment is over."""
+
+    def startup_ended(self, timeline: Timeline, error: Exception | None) -> None:
+        """A startup is over: the instance is warm, or this is why it isn't."""
+
+    def worker_died(self, specification: Specification, worker: Worker) -> None:
+        """A warm worker of this version has ended that nobody had asked to."""
 
 
 class RunStream(Protocol):

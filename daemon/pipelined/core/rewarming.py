@@ -38,18 +38,24 @@ class Rewarming:
 def chosen(deployments: Deployments, rewarming: Rewarming) -> Sequence[Deployment]:
     """What is to be warmed, most recently used first.
 
-    Of each name the newest version, and those that pointers name: nothing else is kept warm.
+    Of each name the newest version, and those that pointers name: nothing else is kept warm. Those
+    that are to have workers at all times are, whatever the settings say, and do not count.
     """
-    if rewarming.which is Warm.NONE:
-        return []
     addressed = [
         deployment
         for deployment in deployments.list(all_versions=True)
         if deployments.is_addressed(deployment)
-        and (rewarming.which is Warm.ALL or deployment.last_used_at > 0)
     ]
     addressed.sort(key=lambda d: (d.last_used_at, d.specification.created_at), reverse=True)
-    return addressed[: rewarming.at_most]
+    kept = [d for d in addressed if d.specification.options.min_instances > 0]
+    wanted = [
+        deployment
+        for deployment in addressed
+        if deployment not in kept
+        and rewarming.which is not Warm.NONE
+        and (rewarming.which is Warm.ALL or deployment.last_used_at > 0)
+    ]
+    return kept + wanted[: rewarming.at_most]
 
 
 async def rewarm(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from types import TracebackType
 
+from pipelined.core.current_run import current_run
 from pipelined.core.deployment import Deployment
 from pipelined.core.durable_runs import DurableRuns
 from pipelined.core.errors import RunCancelled
@@ -101,24 +102,42 @@ class RunExecution:
         interrupt()
         return True
 
-    @contextlib.contextmanager
-    def _recorded(self, run: Run) -> Iterator[None]:
-        """Take note of how the run fails; one that has been ended from outside fails with that."""
+    def _recorded(self, run: Run) -> _Recorded:
+        return _Recorded(self._runs, run)
+
+
+class _Recorded:
+    """Takes note of how a run fails; one that has been ended from outside fails with that."""
+
+    __slots__ = ("_run", "_runs", "_token")
+
+    def __init__(self, runs: Runs, run: Run) -> None:
+        self._runs = runs
+        self._run = run
+
+    def __enter__(self) -> None:
         task = asyncio.current_task()
         assert task is not None
-        _check(run)
-        run.interrupt = task.cancel
+        _check(self._run)
+        self._run.interrupt = task.cancel
+        self._token = current_run.set(self._run)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        run = self._run
         try:
-            yield
-        except asyncio.CancelledError:
-            _check(run)
-            self._runs.cancelled(run, RunCancelled(run.id, "its caller has gone"))
-            raise
-        except Exception as error:
-            _check(run)
-            self._runs.failed(run, error)
-            raise
+            if isinstance(error, asyncio.CancelledError):
+                _check(run)
+                self._runs.cancelled(run, RunCancelled(run.id, "its caller has gone"))
+            elif isinstance(error, Exception):
+                _check(run)
+                self._runs.failed(run, error)
         finally:
+            current_run.reset(self._token)
             run.interrupt = None
             run.left.set()
 

@@ -22,7 +22,15 @@ from itertools import islice
 from typing import Protocol
 
 from pipelined.core.errors import KeyReused, RunNotFound
-from pipelined.core.ports import RunResult, StoredRun
+from pipelined.core.observers import UNOBSERVED
+from pipelined.core.ports import (
+    UNTRACED,
+    NodeTime,
+    Observer,
+    RunResult,
+    StoredRun,
+    TraceContext,
+)
 from pipelined.core.printed import Journal, LineBuffer
 from pipelined.core.run_queue import rank
 
@@ -90,6 +98,8 @@ class Run:
         attempts: How often a worker got it.
         timeout: Seconds that a submitted one may take; None if it may take any time.
         files: Digests of the files that a submitted one's request refers to.
+        trace: Where in a trace it is: as its caller says, later as its worker is to know.
+        cold: No instance was warm when it came, so it waits for a startup.
     """
 
     id: str
@@ -116,6 +126,8 @@ class Run:
     attempts: int = 0
     timeout: float | None = None
     files: Sequence[str] = ()
+    trace: TraceContext = UNTRACED
+    cold: bool = False
 
     @property
     def place(self) -> float:
@@ -160,6 +172,7 @@ class Runs:
         limits: What is kept.
         clock: Seconds since the epoch; does not go back.
         archive: Is told what is not kept any more.
+        observer: Is told of each.
     """
 
     def __init__(
@@ -168,11 +181,13 @@ class Runs:
         limits: RunLimits,
         clock: Callable[[], float],
         archive: RunArchive,
+        observer: Observer = UNOBSERVED,
     ) -> None:
         self._archive = archive
         self._journal = journal
         self._limits = limits
         self._clock = clock
+        self._observer = observer
         self._runs: dict[str, Run] = {}
         # By owner and key: nobody meets the keys of others.
         self._keys: dict[tuple[str, str], Run] = {}
@@ -184,6 +199,7 @@ class Runs:
     def limit(self, limits: RunLimits) -> None:
         """Keep what these allow from now on."""
         self._limits = limits
+        self._make_room()
         self.sweep()
 
     def create(
@@ -200,6 +216,8 @@ class Runs:
         delivery: Delivery = Delivery.AT_MOST_ONCE,
         timeout: float | None = None,
         files: Sequence[str] = (),
+        trace: TraceContext = UNTRACED,
+        cold: bool = False,
     ) -> Run:
         """Remember a run that is about to join the queue of its deployment."""
         self.sweep()
@@ -217,8 +235,11 @@ class Runs:
             delivery=delivery,
             timeout=timeout,
             files=files,
+            trace=trace,
+            cold=cold,
         )
         self._remember(run)
+        self._observer.run_created(run)
         return run
 
     def restore(self, stored: Sequence[StoredRun]) -> Sequence[Run]:
@@ -236,6 +257,11 @@ class Runs:
                     self._output_bytes += run.response_bytes
         self._make_room()
         self.sweep()
+        for run in runs:
+            if not run.has_ended:
+                # Everything is cold after a restart.
+                run.cold = True
+                self._observer.run_created(run)
         return runs
 
     def _restored(self, stored: StoredRun) -> Run:
@@ -319,14 +345,16 @@ class Runs:
         return None if run is None else run.owner
 
     def begun(self, run: Run, *, at: float | None = None) -> None:
-        """Take note that a worker has got it, now or at a time that has been written."""
+        """Take note that a worker is about to get it, now or at a time that has been written."""
         run.state = RunState.RUNNING
         run.started_at = self._clock() if at is None else at
         run.attempts += 1
+        self._observer.run_begun(run)
 
     def queued_again(self, run: Run) -> None:
         """Take note that it waits for another attempt."""
         run.state = RunState.QUEUED
+        self._observer.run_queued_again(run)
 
     def succeeded(self, run: Run, result: RunResult, ended_at: float | None = None) -> None:
         """Take note of its end, and that the outputs of a submitted one are kept."""
@@ -335,7 +363,7 @@ class Runs:
             run.response_bytes = len(result.response)
             self._with_outputs[run.id] = run
             self._output_bytes += run.response_bytes
-        self._end(run, RunState.SUCCEEDED, ended_at)
+        self._end(run, RunState.SUCCEEDED, ended_at, result.nodes)
         self._make_room()
 
     def keeps(self, result: RunResult) -> bool:
@@ -381,12 +409,19 @@ class Runs:
             await asyncio.sleep(interval_seconds)
             self.sweep()
 
-    def _end(self, run: Run, state: RunState, ended_at: float | None) -> None:
+    def _end(
+        self,
+        run: Run,
+        state: RunState,
+        ended_at: float | None,
+        nodes: Sequence[NodeTime] = (),
+    ) -> None:
         run.state = state
         run.ended_at = self._clock() if ended_at is None else ended_at
         self._ended[run.submitted][run.id] = run
         run.ended.set()
         run.lines.close()
+        self._observer.run_ended(run, nodes)
         self.sweep()
 
     def _make_room(self) -> None:

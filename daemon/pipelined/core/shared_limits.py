@@ -94,11 +94,11 @@ class WaitingBytes:
     """The memory that requests take while they wait. Belongs to one event loop.
 
     Args:
-        limit: Bytes of all of them together.
+        limit: Bytes of all of them together; may be set.
     """
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit
+        self.limit = limit
         self._taken = 0
 
     def take(self, size: int, retry_after: float) -> None:
@@ -107,8 +107,8 @@ class WaitingBytes:
         Raises:
             WaitingRunsTooLarge: There are not so many left; it may be tried again after the time.
         """
-        if self._taken + size > self._limit:
-            raise WaitingRunsTooLarge(size, self._limit, retry_after)
+        if self._taken + size > self.limit:
+            raise WaitingRunsTooLarge(size, self.limit, retry_after)
         self._taken += size
 
     def force(self, size: int) -> None:

@@ -20,7 +20,7 @@ from pipelined.core.errors import (
     StartupFailed,
     StartupOutOfMemory,
 )
-from pipelined.core.ports import StartSpec
+from pipelined.core.ports import NodeTime, StartSpec
 from pipelined.core.specification import BUNDLE
 from pipelined.core.stages import Stage, StageKind
 from pipelined.nursery.limits import Limits
@@ -33,6 +33,7 @@ from pipelined_api.worker.v1 import worker_pb2
 MAX_NAME = 1024
 MAX_START_TEXT, MAX_START_TRACEBACK = 9 * 1024, 66 * 1024
 MAX_RUN_TEXT, MAX_RUN_TRACEBACK = 2 * 1024, 4 * 1024
+MAX_NODE_TIMES = 256
 
 _START_CAUSES = {
     worker_pb2.StartFailed.CAUSE_NODE: "node",
@@ -118,6 +119,14 @@ def run_error(run_id: str, failed: worker_pb2.RunFailed, limit: int) -> DomainEr
     if failed.cause == worker_pb2.RunFailed.CAUSE_DEVICE_OUT_OF_MEMORY:
         return DeviceOutOfMemory(run_id, failure)
     return RunFailed(run_id, failure)
+
+
+def node_times(reported: Sequence[worker_pb2.NodeTime]) -> Sequence[NodeTime]:
+    """Return when nodes were executed, of so many as anybody will look at."""
+    return [
+        NodeTime(bounded(node.name, MAX_NAME), node.at, node.seconds)
+        for node in reported[:MAX_NODE_TIMES]
+    ]
 
 
 def exit_of(wait_status: int) -> Exit:

@@ -33,6 +33,8 @@ class OutputReader:
         self._on_lines = on_lines
         self._line = bytearray()
         self._closed = False
+        # What the system answers how many bytes there are into; asked twice for each run.
+        self._left = array.array("i", [0])
         self._paused: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(pipe, self._readable)
@@ -42,7 +44,10 @@ class OutputReader:
         if self._closed:
             return
         # So much and no more: somebody may have the pipe and go on writing.
-        left = _size_of(self._pipe)
+        fcntl.ioctl(self._pipe, termios.FIONREAD, self._left)
+        left = self._left[0]
+        if not left and not self._line:
+            return
         # The child can read from its own pipe, too, and leave less than there was.
         with contextlib.suppress(BlockingIOError):
             while left > 0 and (count := self._read_once(min(left, _READ))):
@@ -109,10 +114,3 @@ class OutputReader:
         text = b"\n".join(lines).decode("utf-8", "replace")
         texts = text.split("\n")
         self._on_lines([each.rstrip("\r") for each in texts] if "\r" in text else texts)
-
-
-def _size_of(pipe: int) -> int:
-    """Bytes that are in a pipe."""
-    size = array.array("i", [0])
-    fcntl.ioctl(pipe, termios.FIONREAD, size)
-    return size[0]

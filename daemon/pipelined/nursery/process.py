@@ -18,6 +18,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from typing import NoReturn
 
+from pipelined.freed_memory import keep_freed_memory
 from pipelined.nursery import hygiene
 from pipelined.nursery.preload import lasting_reason_not_to_fork, other_threads, preload
 from pipelined.nursery.reaping import reap_children
@@ -53,6 +54,7 @@ def main(control_fd: int) -> int:
         if not result.exec_reason:
             hygiene.prepare_blas(order.environment)
             result.exec_reason = lasting_reason_not_to_fork()
+        keep_freed_memory()
         gc.collect()
         # What is there now stays: no collection in a worker shall copy its pages to mark it.
         gc.freeze()

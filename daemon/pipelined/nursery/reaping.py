@@ -57,7 +57,9 @@ class Reaper:
         self._expected: dict[int, Callable[[int], None]] = {}
         self._early: OrderedDict[int, int] = OrderedDict()
         self._loop = asyncio.get_running_loop()
-        self._loop.add_signal_handler(signal.SIGCHLD, self._reap)
+        # Not the loop's own way, which uvloop keeps for itself.
+        signal.signal(signal.SIGCHLD, lambda *_: self._loop.call_soon_threadsafe(self._reap))
+        signal.siginterrupt(signal.SIGCHLD, False)
 
     def expect(self, pid: int, on_exit: Callable[[int], None]) -> None:
         """Call ``on_exit`` with the wait status once the process has been reaped here.
@@ -100,7 +102,7 @@ class Reaper:
 
     def close(self) -> None:
         """Stop reaping: what others leave behind from now on is not this process's any more."""
-        self._loop.remove_signal_handler(signal.SIGCHLD)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         become_subreaper(wanted=self._was_subreaper)
 
     def _reap(self) -> None:

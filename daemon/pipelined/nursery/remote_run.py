@@ -8,18 +8,21 @@ import os
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from pipelined.core.current_run import current_run
 from pipelined.core.errors import DomainError, Exit, FileMissing, StorageFailed, WorkerDied
 from pipelined.core.files import OutputKeeper, StoredFile
-from pipelined.core.ports import RunResult
+from pipelined.core.ports import NodeTime, RunResult
 from pipelined.nursery.output_files import OutputFiles
 from pipelined.nursery.remote_stream import RemoteStream
 from pipelined.worker.channel import AsyncChannel, ProtocolError
 from pipelined.worker.framing import Frame
-from pipelined.worker.sealed import seal
+from pipelined.worker.shared_memory import Reused
 from pipelined_api.worker.v1 import worker_pb2
 
-# Copied on another thread than the event loop's.
-_LARGE = 1024 * 1024
+# What has more bytes is copied on another thread than the event loop's; 8 MiB take a millisecond.
+_LARGE = 8 * 1024 * 1024
+# New memory takes much longer than copying into what is there.
+_LARGE_WITHOUT_ROOM = 1024 * 1024
 
 
 class RemoteRun:
@@ -66,6 +69,8 @@ class RemoteRun:
             FileMissing: One is gone.
             StorageFailed: One cannot be opened or passed on.
         """
+        if not files:
+            return
         with contextlib.ExitStack() as opened:
             descriptors = []
             for file in files:
@@ -89,12 +94,16 @@ class RemoteRun:
     def send(self, request: bytes) -> None:
         """Send the serialised request; a large one a moment later."""
         order = worker_pb2.Run(run_id=self.id, stream=self.stream is not None)
+        if (run := current_run.get()) is not None and run.trace.parent:
+            order.trace_parent, order.trace_state = run.trace
         header = worker_pb2.ToWorker(run=order).SerializeToString()
-        if len(request) <= _LARGE:
-            self._channel.send(header, request)
+        most = _LARGE if self._channel.has_room(len(request)) else _LARGE_WITHOUT_ROOM
+        if len(request) <= most:
+            # The worker reads a request before it executes it, and executes one at a time.
+            self._channel.send(header, request, reuse=True)
         else:
-            sealing = self._loop.run_in_executor(None, seal, request)
-            sealing.add_done_callback(partial(self._send_sealed, header, len(request)))
+            copying = self._loop.run_in_executor(None, Reused.holding, request)
+            copying.add_done_callback(partial(self._send_held, header, len(request)))
 
     def cancel(self) -> None:
         """Tell the worker that nobody waits for the run any more. Never raises."""
@@ -121,14 +130,14 @@ class RemoteRun:
             raise ProtocolError("elements of a run that does not stream")
         self.stream.add(frame, self._files.take())
 
-    def succeed(self, seconds: float, frame: Frame) -> None:
+    def succeed(self, seconds: float, frame: Frame, nodes: Sequence[NodeTime] = ()) -> None:
         """Take the answer; the run has ended when the files that came before it are kept."""
         if self._files.count or frame.size > _LARGE:
-            finishing = self._finish(seconds, frame)
+            finishing = self._finish(seconds, frame, nodes)
             self._finishing = self._loop.create_task(finishing, name=f"end of run {self.id}")
             return
         try:
-            self._result(frame.payload(), seconds)
+            self._result(frame.payload(), seconds, nodes)
         except ProtocolError as error:
             self._break(error)
         finally:
@@ -140,13 +149,13 @@ class RemoteRun:
         if not self.ended.done():
             self.ended.set_exception(error)
 
-    async def _finish(self, seconds: float, frame: Frame) -> None:
+    async def _finish(self, seconds: float, frame: Frame, nodes: Sequence[NodeTime]) -> None:
         try:
             if self._files.count:
                 await self._files.keep()
             # To its end even if the loop does not wait: the thread closes the descriptor.
             payload = await asyncio.shield(self._loop.run_in_executor(None, frame.payload))
-            self._result(payload, seconds)
+            self._result(payload, seconds, nodes)
         except DomainError as error:
             self.fail(error)
         except Exception as error:
@@ -159,26 +168,22 @@ class RemoteRun:
             frame.close()
             self._files.close()
 
-    def _result(self, payload: bytes, seconds: float) -> None:
+    def _result(self, payload: bytes, seconds: float, nodes: Sequence[NodeTime]) -> None:
         if not self.ended.done():
-            self.ended.set_result(RunResult(payload, seconds))
+            self.ended.set_result(RunResult(payload, seconds, nodes))
 
     def _break(self, error: Exception) -> None:
         """The answer cannot be had: the worker, if it is not dead yet, soon is."""
         self._broken(str(error) or type(error).__name__)
         self.fail(WorkerDied(Exit(signal="SIGKILL"), self.id))
 
-    def _send_sealed(self, header: bytes, size: int, sealing: asyncio.Future[int]) -> None:
-        if sealing.cancelled():
+    def _send_held(self, header: bytes, size: int, copying: asyncio.Future[Reused]) -> None:
+        if copying.cancelled():
             return
-        if (error := sealing.exception()) is not None:
+        if (error := copying.exception()) is not None:
             self._broken(f"no shared memory for the request: {error}")
             return
-        memory = sealing.result()
-        try:
-            self._channel.send_sealed(header, memory, size)
-        finally:
-            os.close(memory)
+        self._channel.send_held(header, copying.result(), size)
         # What was said before the worker knew of the run was in vain.
         if self.stream is not None:
             self.stream.say_cancelled()

@@ -248,7 +248,9 @@ class RemoteWorker:
             return
         if kind == "run_succeeded":
             run = self._answered(message.run_succeeded.run_id, frame)
-            run.succeed(message.run_succeeded.execution_seconds, frame)
+            succeeded = message.run_succeeded
+            nodes = messages.node_times(succeeded.nodes) if succeeded.nodes else ()
+            run.succeed(succeeded.execution_seconds, frame, nodes)
             return
         frame.close()
         if kind == "run_failed":

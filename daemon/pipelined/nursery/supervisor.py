@@ -19,7 +19,7 @@ from pipelined.core.errors import Exit, NurseryUnavailable
 from pipelined.core.files import OutputKeeper
 from pipelined.core.printed import Printed
 from pipelined.core.stages import Stage, StageKind
-from pipelined.nursery import messages
+from pipelined.nursery import leftovers, messages
 from pipelined.nursery.environment import read_at_import, scrubbed
 from pipelined.nursery.fork_client import ForkClient, ForkRefused, NurseryDied
 from pipelined.nursery.limits import Limits
@@ -59,10 +59,12 @@ log = structlog.get_logger()
 
 def log_output(printed: Printed) -> None:
     """Log what a process has printed; of a flood some lines, and how many the others are."""
+    ids = {"deployment": printed.deployment, "run_id": printed.run_id}
+    ids = {key: value for key, value in ids.items() if value}
     for line in printed.lines[:_LINES_LOGGED]:
-        log.info("output", worker=printed.process, line=line)
+        log.info("output", worker=printed.process, **ids, line=line)
     if (left_out := len(printed.lines) - _LINES_LOGGED) > 0:
-        log.info("output", worker=printed.process, line=f"… {left_out} lines left out …")
+        log.info("output", worker=printed.process, **ids, line=f"… {left_out} lines left out …")
 
 
 class Nursery:
@@ -74,6 +76,7 @@ class Nursery:
     Args:
         preload: What the nursery imports, entries "module" or "module:attribute"; None for the
             default list.
+        preload_besides: What it imports after that.
         environment: What the children's environment is made of; None for the daemon's own.
         on_output: Gets what they print.
         limits: What each worker may have.
@@ -87,6 +90,7 @@ class Nursery:
         self,
         preload: Sequence[str] | None = None,
         *,
+        preload_besides: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
         on_output: Callable[[Printed], None] = log_output,
         limits: Limits = _DEFAULT_LIMITS,
@@ -96,6 +100,7 @@ class Nursery:
         user: WorkerUser | None = None,
     ) -> None:
         self._preload = DEFAULT_PRELOAD if preload is None else tuple(preload)
+        self._preload += tuple(preload_besides)
         self._environment = scrubbed(os.environ if environment is None else environment)
         if user is not None:
             self._environment |= user.variables
@@ -105,6 +110,7 @@ class Nursery:
         self._limits = limits
         self._files = files
         self._folders = TemporaryFolders() if folders is None else folders
+        self._environment[leftovers.VARIABLE] = self._folders.owner
         self._workers: dict[str, RemoteWorker] = {}
         # Of those, the ones that the living nursery has been asked for.
         self._forked: set[str] = set()

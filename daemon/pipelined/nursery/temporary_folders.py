@@ -21,6 +21,9 @@ class TemporaryFolders:
             workers leaves folders, which the next one with the same owner finds by their names.
             None if there is no such next one.
         user: Whom the folders belong to, by number; None for the daemon's own.
+
+    Attributes:
+        owner: A name for that, which tells nothing of it.
     """
 
     def __init__(self, owner: Path | None = None, user: int | None = None) -> None:
@@ -28,7 +31,8 @@ class TemporaryFolders:
         name = os.fsencode(owner.resolve()) if owner is not None else secrets.token_bytes(16)
         self._owner = owner
         self._parent: str | None = None
-        self._prefix = f"pipelined-worker-{hashlib.sha256(name).hexdigest()[:16]}-"
+        self.owner = hashlib.sha256(name).hexdigest()[:16]
+        self._prefix = f"pipelined-worker-{self.owner}-"
 
     def make(self) -> str:
         """Return the path of a new one.

@@ -10,6 +10,7 @@ from typing import TextIO, cast
 
 import structlog
 
+from pipelined.core.current_run import current_run
 from pipelined.settings import LogFormat
 
 
@@ -29,11 +30,25 @@ class _Stderr(io.TextIOBase):
             sys.stderr.flush()
 
 
+def _add_run(
+    logger: object, method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """Say of which run a line is that is logged while one is carried out."""
+    if (run := current_run.get()) is not None:
+        event.setdefault("run_id", run.id)
+        event.setdefault("deployment", run.deployment)
+        event.setdefault("version", run.version)
+        if run.trace.parent:
+            event.setdefault("trace_id", run.trace.parent.split("-")[1])
+    return event
+
+
 def configure(log_format: LogFormat, *, debug: bool) -> None:
     """Set up structlog, and the standard library's logging through it, once for the process."""
     level = logging.DEBUG if debug else logging.INFO
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
+        _add_run,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]

@@ -13,11 +13,13 @@ import grpc.aio
 
 from pipelined.core import compatibility
 from pipelined.core.compatibility import Installed
+from pipelined.core.reports import Reporting
 from pipelined.core.shutdown import Shutdown
 from pipelined.rpc.auditing import Audit
 from pipelined.rpc.caller import caller
 from pipelined.rpc.messages import requirement_message, timestamp
 from pipelined.rpc.runs import checked_seconds
+from pipelined.rpc.stats_messages import stats_message
 from pipelined.rpc.status import unary
 from pipelined_api.v1 import daemon_pb2, daemon_pb2_grpc
 from pipelined_api.versions import API_VERSION
@@ -33,6 +35,7 @@ FEATURES = (
     "bundle",
     "environments",
     "drain",
+    "stats",
     "tokens",
 )
 
@@ -50,6 +53,7 @@ class DaemonServicer(daemon_pb2_grpc.DaemonServicer):
         max_message_bytes: The largest message that the server takes.
         shutdown: The end of the daemon.
         unwell: Says why the daemon does not serve; empty while it does.
+        reporting: Says what the daemon does.
     """
 
     def __init__(
@@ -63,6 +67,7 @@ class DaemonServicer(daemon_pb2_grpc.DaemonServicer):
         max_message_bytes: int,
         shutdown: Shutdown,
         unwell: Callable[[], str],
+        reporting: Reporting,
     ) -> None:
         self._version = version
         self._nursery = nursery
@@ -73,6 +78,7 @@ class DaemonServicer(daemon_pb2_grpc.DaemonServicer):
         self._max_message_bytes = max_message_bytes
         self._shutdown = shutdown
         self._unwell = unwell
+        self._reporting = reporting
         self._started_at = time.time()
 
     @unary
@@ -95,6 +101,15 @@ class DaemonServicer(daemon_pb2_grpc.DaemonServicer):
             caller=daemon_pb2.Caller(id=caller().id, role=caller().role.label),
             isolation=self._isolation,
         )
+
+    @unary
+    async def Stats(
+        self, request: daemon_pb2.StatsRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> daemon_pb2.StatsResponse:
+        """Say what the daemon does, in numbers."""
+        response = stats_message(await self._reporting())
+        response.started_at.CopyFrom(timestamp(self._started_at))
+        return response
 
     @unary
     async def CheckRequirements(

@@ -13,6 +13,7 @@ from pipelined.core.compatibility import Installed, Package
 from pipelined.core.deployment import Deployment
 from pipelined.core.deployments import Deployments
 from pipelined.core.errors import InvalidRequest
+from pipelined.core.options import Options
 from pipelined.core.specification import MAX_SCHEMA_BYTES, validate
 from pipelined.core.stages import Stage
 from pipelined.core.states import State
@@ -41,12 +42,19 @@ class DeploymentsServicer(deployments_pb2_grpc.DeploymentsServicer):
         deployments: The deployments there are.
         installed: The packages that workers have.
         audit: Is told who has changed what.
+        gpus: How many the machine has.
         idle_seconds: After which an upload of which nothing comes is ended.
     """
 
     def __init__(
-        self, deployments: Deployments, installed: Installed, audit: Audit, idle_seconds: float
+        self,
+        deployments: Deployments,
+        installed: Installed,
+        audit: Audit,
+        gpus: int,
+        idle_seconds: float,
     ) -> None:
+        self._gpus = gpus
         self._idle_seconds = idle_seconds
         self._deployments = deployments
         self._installed = installed
@@ -65,6 +73,7 @@ class DeploymentsServicer(deployments_pb2_grpc.DeploymentsServicer):
             key = checked_key(header.idempotency_key)
             specification = specification_of(header)
             validate(specification)
+            _check_gpus(specification.options, self._gpus)
             # Looks into the folders of installed packages.
             warnings = await asyncio.to_thread(_check, header, self._installed)
             deployment, created = await self._deployments.deploy(
@@ -94,6 +103,8 @@ class DeploymentsServicer(deployments_pb2_grpc.DeploymentsServicer):
         """Describe the newest versions, or all."""
         deployments = self._deployments.list(all_versions=request.all_versions)
         messages = [self._message(deployment) for deployment in deployments]
+        if request.worker_memory:
+            await asyncio.gather(*map(_measure, messages, deployments))
         return deployments_pb2.DeploymentsListResponse(deployments=messages)
 
     @unary
@@ -180,6 +191,27 @@ def _progress(state: State, stage: Stage | None = None) -> deployments_pb2.WarmR
         state=deployments_pb2.DeploymentState.ValueType(state.value),
         stage=None if stage is None else stage_message(stage),
     )
+
+
+async def _measure(message: deployments_pb2.Deployment, deployment: Deployment) -> None:
+    workers = deployment.workers
+    message.worker_memory_bytes.extend(await asyncio.gather(*(w.memory() for w in workers)))
+    # As many as were measured.
+    message.worker_pids[:] = [worker.pid for worker in workers]
+
+
+def _check_gpus(options: Options, there: int) -> None:
+    """Refuse what could not be started on this machine."""
+    if isinstance(options.gpus, int) and options.gpus > there:
+        raise InvalidRequest(
+            "options.gpus.count", f"{options.gpus} are more than this machine has: {there}"
+        )
+    if isinstance(options.gpus, tuple):
+        for device in options.gpus:
+            if device.isdecimal() and int(device) >= there:
+                raise InvalidRequest(
+                    "options.gpus.devices", f"{device} is none of the {there} of this machine"
+                )
 
 
 def _check(header: deployments_pb2.DeployHeader, installed: Installed) -> list[str]:

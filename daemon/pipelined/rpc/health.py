@@ -40,6 +40,11 @@ class Health(health_pb2_grpc.HealthServicer):
         self._deployments: dict[str, Deployment] = {}
         self._watchers: dict[str, set[asyncio.Event]] = {}
 
+    @property
+    def serving(self) -> bool:
+        """Whether the daemon as a whole serves."""
+        return not self._unwell()
+
     def refresh(self) -> None:
         """Let watchers look again, also at what changes without anybody saying so."""
         for service in list(self._watchers):

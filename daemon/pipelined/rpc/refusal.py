@@ -10,7 +10,8 @@ import grpc.aio
 from grpc_status import rpc_status
 
 from pipelined.core.errors import DomainError
-from pipelined.rpc.status import status_of
+from pipelined.rpc import failed_calls
+from pipelined.rpc.status import reason_of, status_of
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
 
@@ -28,6 +29,7 @@ def refusing(
     rich = rpc_status.to_status(status_of(error))
 
     async def refuse(_: Any, context: grpc.aio.ServicerContext[Any, Any]) -> NoReturn:
+        failed_calls.count(reason_of(error))
         if on_refused is not None:
             on_refused(context.peer())
         await context.abort(rich.code, rich.details, rich.trailing_metadata)

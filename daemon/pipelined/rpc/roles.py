@@ -41,6 +41,8 @@ ROLES: dict[str, Role] = {
     f"{_V1}Daemon/CheckRequirements": Role.DEPLOY,
     f"{_V1}Daemon/Info": Role.RUN,
     f"{_V1}Daemon/Drain": Role.ADMIN,
+    # Numbers of everybody's runs together, which whoever spreads runs over daemons needs.
+    f"{_V1}Daemon/Stats": Role.RUN,
     "/grpc.health.v1.Health/Check": Role.RUN,
     "/grpc.health.v1.Health/Watch": Role.RUN,
     f"/grpc.reflection.v1.{_REFLECTION}": Role.RUN,

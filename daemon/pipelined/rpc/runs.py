@@ -26,14 +26,13 @@ from pipelined.rpc.messages import checked_key
 from pipelined.rpc.run_inputs import LARGE, RunInputs
 from pipelined.rpc.run_messages import run_info
 from pipelined.rpc.status import RUN_ID_METADATA, unary
+from pipelined.rpc.trace_headers import trace_context
 from pipelined_api.limits import LEAST_PRIORITY, MOST_PRIORITY
 from pipelined_api.v1 import runs_pb2
 
 Context = grpc.aio.ServicerContext[Any, Any]
 # A year: what is beyond it is a mistake, and timers have their limits.
 MAX_SECONDS = 366 * 86400.0
-# Of runs whose callers are not told apart.
-OWNER = ""
 
 
 class RunCalls:
@@ -59,9 +58,9 @@ class RunCalls:
         """Validate the inputs, run, and return a serialised RunResponse."""
         message = await self._inputs.parsed(request, runs_pb2.RunRequest)
         priority = _checked_priority(message.priority)
-        deployment, references = await self._inputs.validated(message, len(request))
+        deployment, references = await self._inputs.validated(message, request)
         with contextlib.ExitStack() as held:
-            files = self._inputs.hold(references, held)
+            files = self._inputs.hold(references, held) if references else ()
             run = self._created(deployment, context, priority=priority)
             result = await self._execution.run(
                 run, deployment, request, context.time_remaining(), files
@@ -76,7 +75,7 @@ class RunCalls:
         """
         message = await self._inputs.parsed(request, runs_pb2.RunRequest)
         priority = _checked_priority(message.priority)
-        deployment, references = await self._inputs.validated(message, len(request))
+        deployment, references = await self._inputs.validated(message, request)
         with contextlib.ExitStack() as held:
             files = self._inputs.hold(references, held)
             run = self._created(deployment, context, priority=priority)
@@ -97,7 +96,7 @@ class RunCalls:
         if key and (run := self._runs.with_key(caller().id, key, digest)) is not None:
             await self._durable.accepted(run)
             return _submitted(run)
-        deployment, references = await self._inputs.validated(message, len(request))
+        deployment, references = await self._inputs.validated(message, request)
         # Nobody else gets in between this and `create`.
         if key and (run := self._runs.with_key(caller().id, key, digest)) is not None:
             await self._durable.accepted(run)
@@ -146,6 +145,8 @@ class RunCalls:
             delivery=delivery,
             timeout=timeout,
             files=files,
+            trace=trace_context(context.invocation_metadata()),
+            cold=not deployment.has_warm_instance,
         )
         context.set_trailing_metadata(((RUN_ID_METADATA, run.id),))
         return run

@@ -21,6 +21,7 @@ from pipelined.core.environments import Environments
 from pipelined.core.file_owners import FileOwners
 from pipelined.core.files import FileStore
 from pipelined.core.printed import Journal
+from pipelined.core.reports import Reporting
 from pipelined.core.run_execution import RunExecution
 from pipelined.core.runs import Runs
 from pipelined.core.shutdown import Shutdown
@@ -108,13 +109,27 @@ class Servers:
         shutdown: Shutdown,
         unwell: Callable[[], str],
         upload_idle_seconds: float,
+        reporting: Reporting,
+        interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
     ) -> None:
+        self._interceptors = interceptors
         self._tokens = tokens
         self._audit = audit
         self._servers: list[grpc.aio.Server] = []
-        self._deployments = DeploymentsServicer(deployments, installed, audit, upload_idle_seconds)
+        self._deployments = DeploymentsServicer(
+            deployments, installed, audit, len(gpus), upload_idle_seconds
+        )
         self._daemon = DaemonServicer(
-            version, nursery, isolation, audit, gpus, installed, MAX_MESSAGE_BYTES, shutdown, unwell
+            version,
+            nursery,
+            isolation,
+            audit,
+            gpus,
+            installed,
+            MAX_MESSAGE_BYTES,
+            shutdown,
+            unwell,
+            reporting,
         )
         self._environments = EnvironmentsServicer(environments, audit)
         owned = OwnedFiles(files, owners)
@@ -132,14 +147,16 @@ class Servers:
             interceptors=[
                 AccessControl(entrance, self._tokens, self._audit),
                 ApiVersionCheck(PACKAGE),
+                *self._interceptors,
                 TolerantParsing(PACKAGE, HEALTH_PACKAGE),
             ],
             options=OPTIONS,
         )
+        # First, as they are asked in turn for each call.
+        server.add_generic_rpc_handlers((self._runs,))
         deployments_pb2_grpc.add_DeploymentsServicer_to_server(self._deployments, server)
         daemon_pb2_grpc.add_DaemonServicer_to_server(self._daemon, server)
         environments_pb2_grpc.add_EnvironmentsServicer_to_server(self._environments, server)
-        server.add_generic_rpc_handlers((self._runs,))
         files_pb2_grpc.add_FilesServicer_to_server(self._files, server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         _add_reflection(server)
@@ -160,7 +177,8 @@ class _Reflection:
     """The library's servicer, with our answer to what is no message."""
 
     def __init__(self) -> None:
-        self._servicer = reflection.aio.ReflectionServicer(SERVICES)
+        # Annotated as a coroutine; it is a generator.
+        self._servicer: Any = reflection.aio.ReflectionServicer(SERVICES)
 
     @streaming
     async def ServerReflectionInfo(

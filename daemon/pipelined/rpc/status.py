@@ -17,6 +17,7 @@ from grpc_status import rpc_status
 
 from pipelined.core import access, errors
 from pipelined.core.errors import DomainError, Failure, InvalidRequest
+from pipelined.rpc import failed_calls
 from pipelined.rpc.caller import caller
 from pipelined.rpc.parsing import Malformed
 
@@ -353,6 +354,7 @@ async def _abort(
     if isinstance(error, DecodeError):
         # A message in the middle of a stream.
         error = InvalidRequest("request", "a message of the stream cannot be parsed")
+    failed_calls.count(reason_of(error))
     if not isinstance(error, DomainError):
         log.error("rpc.internal_error", method=method, exc_info=error)
     trailing = tuple(context.trailing_metadata() or ())

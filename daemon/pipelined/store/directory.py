@@ -28,7 +28,9 @@ class StateDirectory:
         self.code = path / "code"
         self.files = path / "files"
         try:
-            self.code.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # What is in it is for its owner alone; `mode` is not for parents.
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.code.mkdir(mode=0o700, exist_ok=True)
             self._lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise StateDirectoryError(

@@ -12,7 +12,6 @@ import contextlib
 import os
 import re
 import stat
-import time
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from pipelined.core.errors import (
     StorageFailed,
 )
 from pipelined.core.files import FileLimits, FileStatus, Received, StoredFile
+from pipelined.core.runs import steady_clock
 from pipelined.store.code import in_thread, to_end
 from pipelined.store.directory import StateDirectoryError
 from pipelined.store.failures import storage
@@ -52,18 +52,19 @@ class Files:
     Args:
         folder: Where the files are; made if it is not there.
         limits: What may be kept.
-        clock: Seconds since the epoch.
+        clock: Seconds since the epoch; does not go back. None for one of its own.
 
     Raises:
         StateDirectoryError: The folder cannot be used.
     """
 
     def __init__(
-        self, folder: Path, limits: FileLimits, clock: Callable[[], float] = time.time
+        self, folder: Path, limits: FileLimits, clock: Callable[[], float] | None = None
     ) -> None:
         self._folder = folder
         self._limits = limits
-        self._clock = clock
+        # The time of day may be set back, and what is newest must not be taken for the oldest then.
+        self._clock = steady_clock() if clock is None else clock
         self._held: Counter[str] = Counter()
         # Bytes that contents which are being received will have.
         self._reserved: dict[str, int] = {}
@@ -75,12 +76,19 @@ class Files:
         self._going: dict[str, asyncio.Task[None]] = {}
         try:
             (folder / INCOMING).mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._whole = dict(_found(path for path in folder.glob("??/*")))
-            self._partial = dict(_found((folder / INCOMING).iterdir()))
+            now = self._clock()
+            self._whole = dict(_found((path for path in folder.glob("??/*")), now))
+            self._partial = dict(_found((folder / INCOMING).iterdir(), now))
         except OSError as error:
             raise StateDirectoryError(
                 f"the folder {str(folder)!r} for files cannot be used: {error.strerror}"
             ) from error
+
+    @property
+    def stored_bytes(self) -> int:
+        """What is here, with what has arrived of contents that are being received."""
+        kept = sum(e.size for entries in (self._whole, self._partial) for e in entries.values())
+        return kept + sum(partial.size for partial in self._active.values())
 
     def limit(self, limits: FileLimits) -> None:
         """Keep what these allow from now on; what is there goes with the next sweep or upload."""
@@ -341,9 +349,10 @@ def _unlink(paths: list[Path]) -> None:
         path.unlink(missing_ok=True)
 
 
-def _found(paths: Iterator[Path]) -> Iterator[tuple[str, _Entry]]:
+def _found(paths: Iterator[Path], now: float) -> Iterator[tuple[str, _Entry]]:
     for path in paths:
         if _SHA256.fullmatch(path.name):
             status = path.lstat()
             if stat.S_ISREG(status.st_mode):
-                yield path.name, _Entry(status.st_size, status.st_mtime)
+                # Of a time to come, if the time of day was set back since.
+                yield path.name, _Entry(status.st_size, min(status.st_mtime, now))

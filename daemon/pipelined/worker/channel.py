@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import array
 import asyncio
+import select
 import socket
 import threading
 from collections import deque
@@ -15,7 +16,7 @@ from collections.abc import Callable, Sequence
 from os import close, dup
 
 from pipelined.worker.framing import MAX_FDS, MAX_INLINE_PAYLOAD, Frame, FrameDecoder, prefix
-from pipelined.worker.sealed import ProtocolError, seal
+from pipelined.worker.shared_memory import MAX_KEPT, ProtocolError, Reused, seal
 
 __all__ = ["AsyncChannel", "Channel", "ChannelClosed", "ProtocolError", "socket_pair"]
 
@@ -39,10 +40,12 @@ def socket_pair() -> tuple[socket.socket, socket.socket]:
 
 def _receive(connection: socket.socket, decoder: FrameDecoder) -> int:
     """Receive once into the decoder and return the number of bytes; 0 at the end of the stream."""
-    with decoder.space() as space:
-        count, ancillary, message_flags, _ = connection.recvmsg_into(
-            [space], _ANCILLARY_SPACE, _CLOSE_ON_EXEC
-        )
+    count, ancillary, message_flags, _ = connection.recvmsg_into(
+        [decoder.space()], _ANCILLARY_SPACE, _CLOSE_ON_EXEC
+    )
+    if not ancillary and not message_flags & _TRUNCATED:
+        decoder.received(count)
+        return count
     fds: list[int] = []
     for level, kind, data in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
@@ -69,13 +72,21 @@ class Channel:
         self._connection = connection
         self._decoder = FrameDecoder()
         self._sending = threading.Lock()
+        self._memory = Reused()
+        self._poll = select.poll()
+        self._poll.register(connection, select.POLLIN)
 
     def fileno(self) -> int:
         """Return the socket's file descriptor, to poll; -1 once closed."""
         return self._connection.fileno()
 
-    def send(self, header: bytes, payload: bytes = b"", fds: Sequence[int] = ()) -> None:
+    def send(
+        self, header: bytes, payload: bytes = b"", fds: Sequence[int] = (), *, reuse: bool = False
+    ) -> None:
         """Send one frame, waiting for room.
+
+        With ``reuse`` a large payload goes into the memory of the one before that was sent so: the
+        other end has to have read that.
 
         Raises:
             ChannelClosed: The other end is gone.
@@ -86,6 +97,9 @@ class Channel:
             self._send([head, header, payload], fds)
             return
         head = prefix(header, len(payload), fds=len(fds) + 1, in_memfd=True)
+        if reuse and len(payload) <= MAX_KEPT:
+            self._send([head, header], [self._memory.hold(payload), *fds])
+            return
         memory = seal(payload)
         try:
             self._send([head, header], [memory, *fds])
@@ -119,6 +133,10 @@ class Channel:
                 raise ChannelClosed
         return frame
 
+    def is_readable(self) -> bool:
+        """Whether bytes are here that have not been received, or the end of the stream."""
+        return bool(self._poll.poll(0))
+
     def received(self) -> Frame | None:
         """Return the next frame if it arrived together with the one before, else None.
 
@@ -133,6 +151,7 @@ class Channel:
         """Close the socket and whatever arrived and was not received."""
         self._connection.close()
         self._decoder.close()
+        self._memory.close()
 
 
 class AsyncChannel:
@@ -155,6 +174,7 @@ class AsyncChannel:
         self._on_closed = on_closed
         self._decoder = FrameDecoder()
         self._loop = asyncio.get_running_loop()
+        self._memory = Reused()
         # What the socket had no room for: bytes, and the descriptors that go with the first one.
         self._unsent: deque[tuple[memoryview, list[int]]] = deque()
         self._unsent_bytes = 0
@@ -163,26 +183,51 @@ class AsyncChannel:
         self._closed = False
         self._loop.add_reader(connection, self._readable)
 
-    def send(self, header: bytes, payload: bytes = b"", fds: Sequence[int] = ()) -> None:
+    def send(
+        self, header: bytes, payload: bytes = b"", fds: Sequence[int] = (), *, reuse: bool = False
+    ) -> None:
         """Send one frame, or queue what the socket has no room for, in order.
 
-        After ``close`` and when the other end is gone, nothing happens: ``on_closed`` tells.
+        After ``close`` and when the other end is gone, nothing happens: ``on_closed`` tells. For
+        ``reuse`` see ``Channel.send``.
 
         Raises:
             ProtocolError: The frame exceeds a limit; nothing was sent.
         """
+        if self._closed:
+            return
         if len(payload) <= MAX_INLINE_PAYLOAD:
             head = prefix(header, len(payload), fds=len(fds))
             self._send([head, header, payload], fds)
             return
+        if reuse and len(payload) <= MAX_KEPT:
+            self._send_shared(header, self._memory.hold(payload), len(payload), fds)
+            return
         memory = seal(payload)
         try:
-            self.send_sealed(header, memory, len(payload), fds)
+            self._send_shared(header, memory, len(payload), fds)
         finally:
             close(memory)
 
-    def send_sealed(self, header: bytes, memory: int, size: int, fds: Sequence[int] = ()) -> None:
-        """Send one frame whose payload is in a memfd already (see ``sealed.seal``)."""
+    def has_room(self, size: int) -> bool:
+        """Whether a payload of so many bytes can be sent, with ``reuse``, without new memory."""
+        return self._memory.has_room(size)
+
+    def send_held(self, header: bytes, memory: Reused, size: int) -> None:
+        """Send one frame with the payload in memory that is this channel's from now on.
+
+        It is as if the payload had been sent with ``reuse``.
+        """
+        if self._closed:
+            memory.close()
+            return
+        self._memory.close()
+        self._memory = memory
+        self._send_shared(header, memory.fd, size)
+        if size > MAX_KEPT:
+            memory.close()
+
+    def _send_shared(self, header: bytes, memory: int, size: int, fds: Sequence[int] = ()) -> None:
         head = prefix(header, size, fds=len(fds) + 1, in_memfd=True)
         self._send([head, header], [memory, *fds])
 
@@ -199,6 +244,7 @@ class AsyncChannel:
         self._loop.remove_writer(self._connection)
         self._connection.close()
         self._decoder.close()
+        self._memory.close()
         for _, fds in self._unsent:
             for fd in fds:
                 close(fd)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TypeVar
 
 from pipeline import Graph, _values
 from pipeline.errors import InvalidInput, RunFailed, SerialisationError
@@ -22,6 +23,7 @@ from pipelined_api.worker.v1 import worker_pb2
 
 Cause = worker_pb2.RunFailed.Cause
 _Response = runs_pb2.RunResponse | runs_pb2.StreamResponse
+_Result = TypeVar("_Result")
 
 
 def execute(
@@ -33,6 +35,7 @@ def execute(
     files: RunFiles | None = None,
     *,
     stream: bool = False,
+    timed: bool = False,
 ) -> tuple[worker_pb2.FromWorker, bytes]:
     """Run the graph on a serialised request; return the answer and its payload.
 
@@ -50,11 +53,12 @@ def execute(
             Without it none goes beside the message.
         stream: send the outputs over the link as they come; the payload is the last StreamResponse
             then. Else they are all in the payload, a RunResponse.
+        timed: say when each node was executed.
 
     Raises:
         ChannelClosed: The daemon went away during the run.
     """
-    current = CurrentNode(link)
+    current = TimedNodes(link) if timed else CurrentNode(link)
     limit = min(max_response_bytes or MAX_PAYLOAD, MAX_PAYLOAD)
     try:
         outputs = _Outputs(graph, request, current, files)
@@ -63,7 +67,7 @@ def execute(
         else:
             response = _collect(outputs, run_id, limit, link)
         succeeded = worker_pb2.RunSucceeded(
-            run_id=run_id, execution_seconds=response.execution_seconds
+            run_id=run_id, execution_seconds=response.execution_seconds, nodes=current.times
         )
         return worker_pb2.FromWorker(run_succeeded=succeeded), response.SerializeToString()
     except (ChannelClosed, ProtocolError):
@@ -85,7 +89,13 @@ class CurrentNode:
 
     Args:
         link: tells whether the run is to go on.
+
+    Attributes:
+        node: its name; empty between nodes.
+        times: of nodes that have been executed; none here.
     """
+
+    times: Sequence[worker_pb2.NodeTime] = ()
 
     def __init__(self, link: Link | None) -> None:
         self.node = ""
@@ -102,6 +112,20 @@ class CurrentNode:
         self.node = ""
 
 
+class TimedNodes(CurrentNode):
+    """One that also takes note of when nodes were executed."""
+
+    def __init__(self, link: Link | None) -> None:
+        super().__init__(link)
+        self.times: list[worker_pb2.NodeTime] = []
+
+    def node_finished(self, name: str, seconds: float) -> None:
+        """Forget the node, but not its times."""
+        super().node_finished(name, seconds)
+        at = time.monotonic() - seconds
+        self.times.append(worker_pb2.NodeTime(name=name, at=at, seconds=seconds))
+
+
 class _Failed(Exception):
     """A run failed for a known reason."""
 
@@ -114,13 +138,14 @@ class _Outputs:
     """The outputs of a run as wire values, as they come.
 
     Attributes:
+        streams: of each output, whether it streams.
         seconds: that the nodes have taken, without what the caller has.
     """
 
     def __init__(
         self, graph: Graph, request: bytes, current: CurrentNode, files: RunFiles | None
     ) -> None:
-        self.schema = graph.schema()
+        self.streams = [each.parameter.stream for each in graph.outputs]
         self.seconds = 0.0
         self._files = files
         positional, named = _inputs(runs_pb2.RunRequest.FromString(request), files)
@@ -134,50 +159,40 @@ class _Outputs:
         return self
 
     def __exit__(self, kind: object, error: object, traceback: object) -> None:
-        with self._translated():
-            self._rows.close()
+        self._translated(self._rows.close)
 
-    def next(self) -> list[tuple[int, Value]] | None:
+    def next(self) -> list[tuple[int, object]] | None:
         """Return what comes next, with the index of each output; None at the end."""
-        with self._translated():
-            row = next(self._rows, None)
+        row = self._translated(partial(next, self._rows, None))
         if row is None:
             return None
-        parts = [(index, item) for index, item in enumerate(row) if item is not ABSENT]
-        return [(index, self._encoded(index, item)) for index, item in parts]
+        return [(index, item) for index, item in enumerate(row) if item is not ABSENT]
+
+    def encode(self, index: int, item: object, into: Value) -> None:
+        """Make a wire value of what has come."""
+        name = f"outputs[{index}]"
+        if self.streams[index]:
+            name += f"[{self._elements[index]}]"
+            self._elements[index] += 1
+        take = None if self._files is None else self._files.take_output
+        try:
+            _values.encode_into(into, item, name, stored=take)
+        except SerialisationError as error:
+            raise _not_sendable(error) from None
 
     def thin_out(self, index: int, value: Value) -> None:
         """Have what is large in a value go beside the message, if anything can."""
         if self._files is not None:
-            with self._sendable():
+            try:
                 _values.thin_out(value, f"outputs[{index}]", self._files.take_output)
+            except SerialisationError as error:
+                raise _not_sendable(error) from None
 
-    def _encoded(self, index: int, item: object) -> Value:
-        name = f"outputs[{index}]"
-        if self.schema.outputs[index].stream:
-            name += f"[{self._elements[index]}]"
-            self._elements[index] += 1
-        take = None if self._files is None else self._files.take_output
-        with self._sendable():
-            return _values.encode(item, name, stored=take)
-
-    @staticmethod
-    @contextmanager
-    def _sendable() -> Iterator[None]:
-        try:
-            yield
-        except SerialisationError as error:
-            raise _Failed(
-                worker_pb2.RunFailed(
-                    cause=Cause.CAUSE_OUTPUT_TYPE, failure=describe(error), subject=error.subject
-                )
-            ) from None
-
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
+    def _translated(self, call: Callable[[], _Result]) -> _Result:
+        """Let the nodes go on, and count the time that they take."""
         began = time.perf_counter()
         try:
-            yield
+            return call()
         except RunFailed as error:
             answer = _node_failed(error.__cause__ or error, error.node or "")
             raise _Failed(answer) from None
@@ -185,28 +200,35 @@ class _Outputs:
             self.seconds += time.perf_counter() - began
 
 
+def _not_sendable(error: SerialisationError) -> _Failed:
+    return _Failed(
+        worker_pb2.RunFailed(
+            cause=Cause.CAUSE_OUTPUT_TYPE, failure=describe(error), subject=error.subject
+        )
+    )
+
+
 def _collect(outputs: _Outputs, run_id: str, limit: int, link: Link | None) -> runs_pb2.RunResponse:
     response = runs_pb2.RunResponse(run_id=run_id)
     size = 0
     with outputs:
-        for parameter in outputs.schema.outputs:
-            empty = ListValue() if parameter.stream else None
-            response.outputs.append(Value(list_value=empty))
+        for streams in outputs.streams:
+            response.outputs.append(Value(list_value=ListValue() if streams else None))
         while (parts := outputs.next()) is not None:
-            for index, value in parts:
+            for index, item in parts:
+                # Into its place: a large one is not to be copied.
+                value = response.outputs[index]
+                if outputs.streams[index]:
+                    value = value.list_value.items.add()
+                outputs.encode(index, item, value)
                 # Before the generator is asked for more: there may be no end of it.
                 size += value.ByteSize()
                 if size > limit:
                     # What came before goes, too, on the first time; on the others it is small.
-                    for name, before in enumerate(response.outputs):
-                        outputs.thin_out(name, before)
-                    outputs.thin_out(index, value)
-                    size = response.ByteSize() + value.ByteSize()
+                    for number, each in enumerate(response.outputs):
+                        outputs.thin_out(number, each)
+                    size = response.ByteSize()
                 _check_size(size, limit)
-                if outputs.schema.outputs[index].stream:
-                    response.outputs[index].list_value.items.append(value)
-                else:
-                    response.outputs[index].CopyFrom(value)
             if link is not None:
                 link.check()
     response.execution_seconds = outputs.seconds
@@ -218,11 +240,11 @@ def _send(outputs: _Outputs, run_id: str, limit: int, link: Link) -> runs_pb2.St
     with outputs:
         while link.wanted() and (parts := outputs.next()) is not None:
             response = runs_pb2.StreamResponse(run_id=run_id)
-            if sum(value.ByteSize() for _, value in parts) > limit:
-                for index, value in parts:
-                    outputs.thin_out(index, value)
-            for index, value in parts:
-                response.outputs.add(index=index, value=value)
+            for index, item in parts:
+                outputs.encode(index, item, response.outputs.add(index=index).value)
+            if response.ByteSize() > limit:
+                for output in response.outputs:
+                    outputs.thin_out(output.index, output.value)
             _check_size(response.ByteSize(), limit)
             link.send(response.SerializeToString())
     return runs_pb2.StreamResponse(run_id=run_id, execution_seconds=outputs.seconds)

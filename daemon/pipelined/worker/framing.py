@@ -4,7 +4,7 @@ A frame on the stream, all numbers little-endian::
 
     offset  bytes  field
     0       2      magic: "PF"
-    2       1      flags: bit 0, the payload is in a sealed memfd and not in the stream
+    2       1      flags: bit 0, the payload is in a memfd and not in the stream
     3       1      file descriptors that come with the frame, the memfd first
     4       4      header length
     8       8      payload length
@@ -13,8 +13,8 @@ A frame on the stream, all numbers little-endian::
 
 File descriptors travel with SCM_RIGHTS beside the first bytes of their frame, so they have arrived
 by the time the frame is whole, and in the order of the frames. Small payloads stay in the stream:
-one system call to send, one to receive. Large ones go through shared memory that its sender can no
-longer change, whatever it does (see ``sealed.py``).
+one system call to send, one to receive. Large ones go through shared memory, from which they are
+read once (see ``shared_memory.py``).
 
 This module does no input or output.
 """
@@ -27,7 +27,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from struct import Struct
 
-from pipelined.worker.sealed import ProtocolError, read_sealed
+from pipelined.worker.shared_memory import ProtocolError, read_shared
 
 PREFIX = Struct("<2sBBIQ")
 MAGIC = b"PF"
@@ -60,13 +60,13 @@ class Frame:
         """Return the payload, copying it out of shared memory if it is there.
 
         Raises:
-            ProtocolError: The shared memory is not sealed, or not as long as announced.
+            ProtocolError: The shared memory could change its length, or is shorter than announced.
         """
         if self.memory is None:
             return self.inline
         memory, self.memory = self.memory, None
         try:
-            self.inline = read_sealed(memory, self.size)
+            self.inline = read_shared(memory, self.size)
         finally:
             os.close(memory)
         return self.inline
@@ -105,6 +105,7 @@ class FrameDecoder:
 
     def __init__(self) -> None:
         self._buffer = bytearray(_INITIAL_BUFFER)
+        self._view = memoryview(self._buffer)
         self._start = 0
         self._end = 0
         self._fds: deque[int] = deque()
@@ -124,15 +125,16 @@ class FrameDecoder:
         if self._start == self._end:
             self._start = self._end = 0
             if len(self._buffer) > _INITIAL_BUFFER:
-                self._buffer = bytearray(_INITIAL_BUFFER)
+                self._replace(bytearray(_INITIAL_BUFFER))
         needed = PREFIX.size if self._head is None else self._frame_size(self._head)
         if self._start + needed > len(self._buffer):
             # A new buffer, since the old one may still be exported by a memoryview.
             buffer = bytearray(max(needed, _INITIAL_BUFFER))
             kept = self._end - self._start
-            buffer[:kept] = memoryview(self._buffer)[self._start : self._end]
-            self._buffer, self._start, self._end = buffer, 0, kept
-        return memoryview(self._buffer)[self._end :]
+            buffer[:kept] = self._view[self._start : self._end]
+            self._replace(buffer)
+            self._start, self._end = 0, kept
+        return self._view[self._end :]
 
     def received(self, count: int, fds: Iterable[int] = ()) -> None:
         """Take note of what was received; the decoder owns the file descriptors from here on."""
@@ -152,7 +154,9 @@ class FrameDecoder:
                 return None
             self._head = self._parse_prefix()
         flags, fd_count, header_size, payload_size = self._head
-        if available < self._frame_size(self._head):
+        if available < PREFIX.size + header_size + (
+            0 if flags & PAYLOAD_IN_MEMFD else payload_size
+        ):
             # All of a frame's descriptors come with its first byte, and no later frame is here yet.
             self._check_surplus(fd_count)
             return None
@@ -160,15 +164,19 @@ class FrameDecoder:
             raise ProtocolError(f"{fd_count} file descriptors announced, {len(self._fds)} came")
         self._head = None
         at = self._start + PREFIX.size
-        header = bytes(memoryview(self._buffer)[at : at + header_size])
+        header = bytes(self._view[at : at + header_size])
         at += header_size
-        fds = [self._fds.popleft() for _ in range(fd_count)]
+        fds = [self._fds.popleft() for _ in range(fd_count)] if fd_count else []
         if flags & PAYLOAD_IN_MEMFD:
             self._start = at
             return Frame(header, memory=fds[0], size=payload_size, fds=fds[1:])
         self._start = at + payload_size
-        inline = bytes(memoryview(self._buffer)[at : self._start])
+        inline = bytes(self._view[at : self._start])
         return Frame(header, inline, size=payload_size, fds=fds)
+
+    def _replace(self, buffer: bytearray) -> None:
+        self._buffer = buffer
+        self._view = memoryview(buffer)
 
     def close(self) -> None:
         """Close the file descriptors of frames that never became whole."""

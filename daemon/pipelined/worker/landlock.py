@@ -134,6 +134,8 @@ def deny(paths: Iterable[Path], version: int, readable: Iterable[Path] = ()) -> 
 
 def _beside(denied: set[Path]) -> Iterator[Path]:
     """Everything that is neither one of the paths nor on the way to one, by its topmost folders."""
+    if not denied:
+        yield Path("/")
     on_the_way = {parent for path in denied for parent in path.parents}
     for folder in on_the_way:
         # One inside of what is denied is denied whatever is beside it.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import select
-
 from pipelined.worker.channel import Channel
 from pipelined.worker.flow import Ahead
 from pipelined.worker.framing import Frame
@@ -36,8 +34,6 @@ class Link:
         self._files = files
         self._ahead = Ahead()
         self._cancelled = False
-        self._poll = select.poll()
-        self._poll.register(channel.fileno(), select.POLLIN)
         self.stopping = False
 
     def check(self) -> None:
@@ -87,7 +83,7 @@ class Link:
     def _arrived(self) -> Frame | None:
         if (frame := self._channel.received()) is not None:
             return frame
-        return self._channel.receive() if self._poll.poll(0) else None
+        return self._channel.receive() if self._channel.is_readable() else None
 
     def _heed(self, frame: Frame) -> None:
         message = worker_pb2.ToWorker.FromString(frame.header)

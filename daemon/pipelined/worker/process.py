@@ -23,6 +23,7 @@ from pipelined.worker.execution import execute
 from pipelined.worker.link import Link
 from pipelined.worker.run_files import RunFiles
 from pipelined.worker.startup import Startup
+from pipelined.worker.tracing import attached, is_recorded
 from pipelined_api.worker.v1 import worker_pb2
 
 _STDERR = 2
@@ -80,15 +81,25 @@ def _serve(channel: Channel) -> int:
         if kind == "run" and startup.graph is not None:
             run_id, limit = message.run.run_id, startup.max_response_bytes
             link, streams = Link(channel, run_id, files), message.run.stream
-            answer, payload = execute(
-                startup.graph, run_id, frame.payload(), limit, link, files, stream=streams
-            )
+            parent, state = message.run.trace_parent, message.run.trace_state
+            with attached(parent, state):
+                answer, payload = execute(
+                    startup.graph,
+                    run_id,
+                    frame.payload(),
+                    limit,
+                    link,
+                    files,
+                    stream=streams,
+                    timed=is_recorded(parent),
+                )
             del frame
             _flush_streams()
             if answer.HasField("run_succeeded"):
                 files.send_outputs(channel, run_id)
             files.close()
-            channel.send(answer.SerializeToString(), payload)
+            # That of the run before has been read: it would not have sent this one.
+            channel.send(answer.SerializeToString(), payload, reuse=True)
             # Not kept until the next run: outputs may be large.
             del answer, payload
             scratch.end_run()

@@ -23,39 +23,54 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from pipelined_api.v1 import deployments_pb2 as pipelined__api_dot_v1_dot_deployments__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dpipelined_api/v1/daemon.proto\x12\x0cpipelined.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\r\n\x0bInfoRequest\"\xec\x02\n\x0cInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x13\n\x0b\x61pi_version\x18\x02 \x01(\t\x12\x10\n\x08\x66\x65\x61tures\x18\x03 \x03(\t\x12.\n\nstarted_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0b\n\x03pid\x18\x05 \x01(\x03\x12\x16\n\x0epython_version\x18\x06 \x01(\t\x12&\n\x07nursery\x18\x07 \x01(\x0b\x32\x15.pipelined.v1.Nursery\x12\x19\n\x11max_message_bytes\x18\x08 \x01(\x04\x12\x0c\n\x04gpus\x18\t \x03(\t\x12\x10\n\x08\x64raining\x18\n \x01(\x08\x12\x1a\n\x12not_serving_reason\x18\x0b \x01(\t\x12$\n\x06\x63\x61ller\x18\x0c \x01(\x0b\x32\x14.pipelined.v1.Caller\x12*\n\tisolation\x18\r \x01(\x0b\x32\x17.pipelined.v1.Isolation\"0\n\x0c\x44rainRequest\x12\x14\n\x07seconds\x18\x01 \x01(\x01H\x00\x88\x01\x01\x42\n\n\x08_seconds\"9\n\rDrainResponse\x12\x17\n\x0funfinished_runs\x18\x01 \x01(\x04\x12\x0f\n\x07seconds\x18\x02 \x01(\x01\"\"\n\x06\x43\x61ller\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04role\x18\x02 \x01(\t\"N\n\tIsolation\x12\x14\n\x0clandlock_abi\x18\x01 \x01(\r\x12\x16\n\x0esignals_scoped\x18\x02 \x01(\x08\x12\x13\n\x0bworker_user\x18\x03 \x01(\t\"0\n\x18\x43heckRequirementsRequest\x12\x14\n\x0crequirements\x18\x01 \x03(\t\"N\n\x19\x43heckRequirementsResponse\x12\x31\n\x08statuses\x18\x01 \x03(\x0b\x32\x1f.pipelined.v1.RequirementStatus\"\xe7\x01\n\x11RequirementStatus\x12\x13\n\x0brequirement\x18\x01 \x01(\t\x12\x0f\n\x07package\x18\x02 \x01(\t\x12\x34\n\x05state\x18\x03 \x01(\x0e\x32%.pipelined.v1.RequirementStatus.State\x12\x19\n\x11installed_version\x18\x04 \x01(\t\"[\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x13\n\x0fSTATE_SATISFIED\x10\x01\x12\x13\n\x0fSTATE_DIFFERING\x10\x02\x12\x11\n\rSTATE_MISSING\x10\x03\"\x9a\x02\n\x07Nursery\x12*\n\x05state\x18\x01 \x01(\x0e\x32\x1b.pipelined.v1.Nursery.State\x12\x0b\n\x03pid\x18\x02 \x01(\x03\x12\x17\n\x0fpreload_seconds\x18\x03 \x01(\x01\x12\x11\n\tpreloaded\x18\x04 \x03(\t\x12\x13\n\x0b\x65xec_reason\x18\x05 \x01(\t\x12\x10\n\x08restarts\x18\x06 \x01(\r\x12\x0e\n\x06\x66\x61iled\x18\x07 \x03(\t\x12\x16\n\x0ememory_watched\x18\x08 \x01(\t\"[\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10STATE_PRELOADING\x10\x01\x12\x0f\n\x0bSTATE_READY\x10\x02\x12\x14\n\x10STATE_RESTARTING\x10\x03\x32\xef\x01\n\x06\x44\x61\x65mon\x12=\n\x04Info\x12\x19.pipelined.v1.InfoRequest\x1a\x1a.pipelined.v1.InfoResponse\x12\x64\n\x11\x43heckRequirements\x12&.pipelined.v1.CheckRequirementsRequest\x1a\'.pipelined.v1.CheckRequirementsResponse\x12@\n\x05\x44rain\x12\x1a.pipelined.v1.DrainRequest\x1a\x1b.pipelined.v1.DrainResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dpipelined_api/v1/daemon.proto\x12\x0cpipelined.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\"pipelined_api/v1/deployments.proto\"\r\n\x0bInfoRequest\"\xec\x02\n\x0cInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x13\n\x0b\x61pi_version\x18\x02 \x01(\t\x12\x10\n\x08\x66\x65\x61tures\x18\x03 \x03(\t\x12.\n\nstarted_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0b\n\x03pid\x18\x05 \x01(\x03\x12\x16\n\x0epython_version\x18\x06 \x01(\t\x12&\n\x07nursery\x18\x07 \x01(\x0b\x32\x15.pipelined.v1.Nursery\x12\x19\n\x11max_message_bytes\x18\x08 \x01(\x04\x12\x0c\n\x04gpus\x18\t \x03(\t\x12\x10\n\x08\x64raining\x18\n \x01(\x08\x12\x1a\n\x12not_serving_reason\x18\x0b \x01(\t\x12$\n\x06\x63\x61ller\x18\x0c \x01(\x0b\x32\x14.pipelined.v1.Caller\x12*\n\tisolation\x18\r \x01(\x0b\x32\x17.pipelined.v1.Isolation\"0\n\x0c\x44rainRequest\x12\x14\n\x07seconds\x18\x01 \x01(\x01H\x00\x88\x01\x01\x42\n\n\x08_seconds\"9\n\rDrainResponse\x12\x17\n\x0funfinished_runs\x18\x01 \x01(\x04\x12\x0f\n\x07seconds\x18\x02 \x01(\x01\"\"\n\x06\x43\x61ller\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04role\x18\x02 \x01(\t\"N\n\tIsolation\x12\x14\n\x0clandlock_abi\x18\x01 \x01(\r\x12\x16\n\x0esignals_scoped\x18\x02 \x01(\x08\x12\x13\n\x0bworker_user\x18\x03 \x01(\t\"0\n\x18\x43heckRequirementsRequest\x12\x14\n\x0crequirements\x18\x01 \x03(\t\"N\n\x19\x43heckRequirementsResponse\x12\x31\n\x08statuses\x18\x01 \x03(\x0b\x32\x1f.pipelined.v1.RequirementStatus\"\xe7\x01\n\x11RequirementStatus\x12\x13\n\x0brequirement\x18\x01 \x01(\t\x12\x0f\n\x07package\x18\x02 \x01(\t\x12\x34\n\x05state\x18\x03 \x01(\x0e\x32%.pipelined.v1.RequirementStatus.State\x12\x19\n\x11installed_version\x18\x04 \x01(\t\"[\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x13\n\x0fSTATE_SATISFIED\x10\x01\x12\x13\n\x0fSTATE_DIFFERING\x10\x02\x12\x11\n\rSTATE_MISSING\x10\x03\"\x9a\x02\n\x07Nursery\x12*\n\x05state\x18\x01 \x01(\x0e\x32\x1b.pipelined.v1.Nursery.State\x12\x0b\n\x03pid\x18\x02 \x01(\x03\x12\x17\n\x0fpreload_seconds\x18\x03 \x01(\x01\x12\x11\n\tpreloaded\x18\x04 \x03(\t\x12\x13\n\x0b\x65xec_reason\x18\x05 \x01(\t\x12\x10\n\x08restarts\x18\x06 \x01(\r\x12\x0e\n\x06\x66\x61iled\x18\x07 \x03(\t\x12\x16\n\x0ememory_watched\x18\x08 \x01(\t\"[\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10STATE_PRELOADING\x10\x01\x12\x0f\n\x0bSTATE_READY\x10\x02\x12\x14\n\x10STATE_RESTARTING\x10\x03\"\x0e\n\x0cStatsRequest\"\xc2\x02\n\rStatsResponse\x12\x32\n\x0b\x64\x65ployments\x18\x01 \x03(\x0b\x32\x1d.pipelined.v1.DeploymentStats\x12+\n\x06memory\x18\x02 \x01(\x0b\x32\x1b.pipelined.v1.ProcessMemory\x12\x12\n\nopen_files\x18\x03 \x01(\x04\x12\x14\n\x0cstored_bytes\x18\x04 \x01(\x04\x12\x42\n\x0c\x66\x61iled_calls\x18\x05 \x03(\x0b\x32,.pipelined.v1.StatsResponse.FailedCallsEntry\x12.\n\nstarted_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a\x32\n\x10\x46\x61iledCallsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"\xbd\x03\n\x0f\x44\x65ploymentStats\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\x12,\n\x05state\x18\x03 \x01(\x0e\x32\x1d.pipelined.v1.DeploymentState\x12.\n\tinstances\x18\x04 \x03(\x0b\x32\x1b.pipelined.v1.InstanceCount\x12\x13\n\x0bworker_pids\x18\x05 \x03(\x03\x12+\n\x06memory\x18\x06 \x01(\x0b\x32\x1b.pipelined.v1.ProcessMemory\x12\x15\n\rweights_bytes\x18\x07 \x01(\x04\x12\x0e\n\x06queued\x18\x08 \x01(\x04\x12\x0f\n\x07running\x18\t \x01(\x04\x12\x11\n\tsucceeded\x18\n \x01(\x04\x12\x0e\n\x06\x66\x61iled\x18\x0b \x01(\x04\x12\x11\n\tcancelled\x18\x0c \x01(\x04\x12\x13\n\x0b\x63old_starts\x18\r \x01(\x04\x12\x13\n\x0bwarm_starts\x18\x0e \x01(\x04\x12\x10\n\x08restarts\x18\x0f \x01(\x04\x12\x17\n\x0fruns_per_second\x18\x10 \x01(\x01\x12\x13\n\x0bseconds_p50\x18\x11 \x01(\x01\x12\x13\n\x0bseconds_p99\x18\x12 \x01(\x01\"L\n\rInstanceCount\x12,\n\x05state\x18\x01 \x01(\x0e\x32\x1d.pipelined.v1.DeploymentState\x12\r\n\x05\x63ount\x18\x02 \x01(\r\"x\n\rProcessMemory\x12\x16\n\x0eresident_bytes\x18\x01 \x01(\x04\x12\x17\n\x0f\x61nonymous_bytes\x18\x02 \x01(\x04\x12\x1f\n\x12proportional_bytes\x18\x03 \x01(\x04H\x00\x88\x01\x01\x42\x15\n\x13_proportional_bytes2\xb1\x02\n\x06\x44\x61\x65mon\x12=\n\x04Info\x12\x19.pipelined.v1.InfoRequest\x1a\x1a.pipelined.v1.InfoResponse\x12\x64\n\x11\x43heckRequirements\x12&.pipelined.v1.CheckRequirementsRequest\x1a\'.pipelined.v1.CheckRequirementsResponse\x12@\n\x05\x44rain\x12\x1a.pipelined.v1.DrainRequest\x1a\x1b.pipelined.v1.DrainResponse\x12@\n\x05Stats\x12\x1a.pipelined.v1.StatsRequest\x1a\x1b.pipelined.v1.StatsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'pipelined_api.v1.daemon_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_INFOREQUEST']._serialized_start=80
-  _globals['_INFOREQUEST']._serialized_end=93
-  _globals['_INFORESPONSE']._serialized_start=96
-  _globals['_INFORESPONSE']._serialized_end=460
-  _globals['_DRAINREQUEST']._serialized_start=462
-  _globals['_DRAINREQUEST']._serialized_end=510
-  _globals['_DRAINRESPONSE']._serialized_start=512
-  _globals['_DRAINRESPONSE']._serialized_end=569
-  _globals['_CALLER']._serialized_start=571
-  _globals['_CALLER']._serialized_end=605
-  _globals['_ISOLATION']._serialized_start=607
-  _globals['_ISOLATION']._serialized_end=685
-  _globals['_CHECKREQUIREMENTSREQUEST']._serialized_start=687
-  _globals['_CHECKREQUIREMENTSREQUEST']._serialized_end=735
-  _globals['_CHECKREQUIREMENTSRESPONSE']._serialized_start=737
-  _globals['_CHECKREQUIREMENTSRESPONSE']._serialized_end=815
-  _globals['_REQUIREMENTSTATUS']._serialized_start=818
-  _globals['_REQUIREMENTSTATUS']._serialized_end=1049
-  _globals['_REQUIREMENTSTATUS_STATE']._serialized_start=958
-  _globals['_REQUIREMENTSTATUS_STATE']._serialized_end=1049
-  _globals['_NURSERY']._serialized_start=1052
-  _globals['_NURSERY']._serialized_end=1334
-  _globals['_NURSERY_STATE']._serialized_start=1243
-  _globals['_NURSERY_STATE']._serialized_end=1334
-  _globals['_DAEMON']._serialized_start=1337
-  _globals['_DAEMON']._serialized_end=1576
+  _globals['_STATSRESPONSE_FAILEDCALLSENTRY']._loaded_options = None
+  _globals['_STATSRESPONSE_FAILEDCALLSENTRY']._serialized_options = b'8\001'
+  _globals['_INFOREQUEST']._serialized_start=116
+  _globals['_INFOREQUEST']._serialized_end=129
+  _globals['_INFORESPONSE']._serialized_start=132
+  _globals['_INFORESPONSE']._serialized_end=496
+  _globals['_DRAINREQUEST']._serialized_start=498
+  _globals['_DRAINREQUEST']._serialized_end=546
+  _globals['_DRAINRESPONSE']._serialized_start=548
+  _globals['_DRAINRESPONSE']._serialized_end=605
+  _globals['_CALLER']._serialized_start=607
+  _globals['_CALLER']._serialized_end=641
+  _globals['_ISOLATION']._serialized_start=643
+  _globals['_ISOLATION']._serialized_end=721
+  _globals['_CHECKREQUIREMENTSREQUEST']._serialized_start=723
+  _globals['_CHECKREQUIREMENTSREQUEST']._serialized_end=771
+  _globals['_CHECKREQUIREMENTSRESPONSE']._serialized_start=773
+  _globals['_CHECKREQUIREMENTSRESPONSE']._serialized_end=851
+  _globals['_REQUIREMENTSTATUS']._serialized_start=854
+  _globals['_REQUIREMENTSTATUS']._serialized_end=1085
+  _globals['_REQUIREMENTSTATUS_STATE']._serialized_start=994
+  _globals['_REQUIREMENTSTATUS_STATE']._serialized_end=1085
+  _globals['_NURSERY']._serialized_start=1088
+  _globals['_NURSERY']._serialized_end=1370
+  _globals['_NURSERY_STATE']._serialized_start=1279
+  _globals['_NURSERY_STATE']._serialized_end=1370
+  _globals['_STATSREQUEST']._serialized_start=1372
+  _globals['_STATSREQUEST']._serialized_end=1386
+  _globals['_STATSRESPONSE']._serialized_start=1389
+  _globals['_STATSRESPONSE']._serialized_end=1711
+  _globals['_STATSRESPONSE_FAILEDCALLSENTRY']._serialized_start=1661
+  _globals['_STATSRESPONSE_FAILEDCALLSENTRY']._serialized_end=1711
+  _globals['_DEPLOYMENTSTATS']._serialized_start=1714
+  _globals['_DEPLOYMENTSTATS']._serialized_end=2159
+  _globals['_INSTANCECOUNT']._serialized_start=2161
+  _globals['_INSTANCECOUNT']._serialized_end=2237
+  _globals['_PROCESSMEMORY']._serialized_start=2239
+  _globals['_PROCESSMEMORY']._serialized_end=2359
+  _globals['_DAEMON']._serialized_start=2362
+  _globals['_DAEMON']._serialized_end=2667
 # @@protoc_insertion_point(module_scope)

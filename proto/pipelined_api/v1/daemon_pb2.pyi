@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from pipelined_api.v1 import deployments_pb2 as _deployments_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -75,7 +76,7 @@ class InfoResponse(_message.Message):
     def features(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What is served beyond the first API, by name: "stream" (Runs.Stream), "versions" (references to
         versions that are not the newest), "pointers", "cool" (Deployments.Cool), "environments", "tokens",
-        "drain" (Drain).
+        "drain" (Drain), "stats" (Stats).
         """
 
     @_builtins.property
@@ -407,3 +408,238 @@ class Nursery(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Nursery: _TypeAlias = Nursery  # noqa: Y015
+
+@_typing.final
+class StatsRequest(_message.Message):
+    """Asks for everything."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StatsRequest: _TypeAlias = StatsRequest  # noqa: Y015
+
+@_typing.final
+class StatsResponse(_message.Message):
+    """What the daemon does."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class FailedCallsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    DEPLOYMENTS_FIELD_NUMBER: _builtins.int
+    MEMORY_FIELD_NUMBER: _builtins.int
+    OPEN_FILES_FIELD_NUMBER: _builtins.int
+    STORED_BYTES_FIELD_NUMBER: _builtins.int
+    FAILED_CALLS_FIELD_NUMBER: _builtins.int
+    STARTED_AT_FIELD_NUMBER: _builtins.int
+    open_files: _builtins.int
+    """Descriptors that the daemon's own process has open."""
+    stored_bytes: _builtins.int
+    """Of uploaded files and of those that runs gave back."""
+    @_builtins.property
+    def deployments(self) -> _containers.RepeatedCompositeFieldContainer[Global___DeploymentStats]:
+        """Ordered by name."""
+
+    @_builtins.property
+    def memory(self) -> Global___ProcessMemory:
+        """Of the daemon's own process."""
+
+    @_builtins.property
+    def failed_calls(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """Calls that were answered with an error, by its reason (ErrorInfo.reason)."""
+
+    @_builtins.property
+    def started_at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        deployments: _abc.Iterable[Global___DeploymentStats] | None = ...,
+        memory: Global___ProcessMemory | None = ...,
+        open_files: _builtins.int = ...,
+        stored_bytes: _builtins.int = ...,
+        failed_calls: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        started_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["memory", b"memory", "started_at", b"started_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployments", b"deployments", "failed_calls", b"failed_calls", "memory", b"memory", "open_files", b"open_files", "started_at", b"started_at", "stored_bytes", b"stored_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StatsResponse: _TypeAlias = StatsResponse  # noqa: Y015
+
+@_typing.final
+class DeploymentStats(_message.Message):
+    """What one deployment does, all its versions together. Counts are of the time since the daemon was started,
+    or since the deployment has been here.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    INSTANCES_FIELD_NUMBER: _builtins.int
+    WORKER_PIDS_FIELD_NUMBER: _builtins.int
+    MEMORY_FIELD_NUMBER: _builtins.int
+    WEIGHTS_BYTES_FIELD_NUMBER: _builtins.int
+    QUEUED_FIELD_NUMBER: _builtins.int
+    RUNNING_FIELD_NUMBER: _builtins.int
+    SUCCEEDED_FIELD_NUMBER: _builtins.int
+    FAILED_FIELD_NUMBER: _builtins.int
+    CANCELLED_FIELD_NUMBER: _builtins.int
+    COLD_STARTS_FIELD_NUMBER: _builtins.int
+    WARM_STARTS_FIELD_NUMBER: _builtins.int
+    RESTARTS_FIELD_NUMBER: _builtins.int
+    RUNS_PER_SECOND_FIELD_NUMBER: _builtins.int
+    SECONDS_P50_FIELD_NUMBER: _builtins.int
+    SECONDS_P99_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    version: _builtins.int
+    """The newest."""
+    state: _deployments_pb2.DeploymentState.ValueType
+    """Of the newest."""
+    weights_bytes: _builtins.int
+    """Of the files of weights that live workers have loaded when they started."""
+    queued: _builtins.int
+    """Runs that wait."""
+    running: _builtins.int
+    """Runs that workers have."""
+    succeeded: _builtins.int
+    failed: _builtins.int
+    cancelled: _builtins.int
+    cold_starts: _builtins.int
+    """Runs that waited for a startup, because no instance was warm when they came."""
+    warm_starts: _builtins.int
+    """The other runs that have begun."""
+    restarts: _builtins.int
+    """Warm workers that ended unasked."""
+    runs_per_second: _builtins.float
+    """Runs that succeeded in the last minute."""
+    seconds_p50: _builtins.float
+    """Seconds from the call to the end that half of those took at most; within 4 %. 0 if there are none."""
+    seconds_p99: _builtins.float
+    """The same, of 99 in 100."""
+    @_builtins.property
+    def instances(self) -> _containers.RepeatedCompositeFieldContainer[Global___InstanceCount]:
+        """How many instances there are in each state."""
+
+    @_builtins.property
+    def worker_pids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def memory(self) -> Global___ProcessMemory:
+        """Of the workers together."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        version: _builtins.int = ...,
+        state: _deployments_pb2.DeploymentState.ValueType = ...,
+        instances: _abc.Iterable[Global___InstanceCount] | None = ...,
+        worker_pids: _abc.Iterable[_builtins.int] | None = ...,
+        memory: Global___ProcessMemory | None = ...,
+        weights_bytes: _builtins.int = ...,
+        queued: _builtins.int = ...,
+        running: _builtins.int = ...,
+        succeeded: _builtins.int = ...,
+        failed: _builtins.int = ...,
+        cancelled: _builtins.int = ...,
+        cold_starts: _builtins.int = ...,
+        warm_starts: _builtins.int = ...,
+        restarts: _builtins.int = ...,
+        runs_per_second: _builtins.float = ...,
+        seconds_p50: _builtins.float = ...,
+        seconds_p99: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["memory", b"memory"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancelled", b"cancelled", "cold_starts", b"cold_starts", "failed", b"failed", "instances", b"instances", "memory", b"memory", "name", b"name", "queued", b"queued", "restarts", b"restarts", "running", b"running", "runs_per_second", b"runs_per_second", "seconds_p50", b"seconds_p50", "seconds_p99", b"seconds_p99", "state", b"state", "succeeded", b"succeeded", "version", b"version", "warm_starts", b"warm_starts", "weights_bytes", b"weights_bytes", "worker_pids", b"worker_pids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeploymentStats: _TypeAlias = DeploymentStats  # noqa: Y015
+
+@_typing.final
+class InstanceCount(_message.Message):
+    """Instances in one state."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    state: _deployments_pb2.DeploymentState.ValueType
+    count: _builtins.int
+    def __init__(
+        self,
+        *,
+        state: _deployments_pb2.DeploymentState.ValueType = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InstanceCount: _TypeAlias = InstanceCount  # noqa: Y015
+
+@_typing.final
+class ProcessMemory(_message.Message):
+    """What one process holds, or several together."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESIDENT_BYTES_FIELD_NUMBER: _builtins.int
+    ANONYMOUS_BYTES_FIELD_NUMBER: _builtins.int
+    PROPORTIONAL_BYTES_FIELD_NUMBER: _builtins.int
+    resident_bytes: _builtins.int
+    """What is in memory, with what is shared with other processes."""
+    anonymous_bytes: _builtins.int
+    """Of that, what is no file's. What a worker has from the nursery, and has not written to, is in it."""
+    proportional_bytes: _builtins.int
+    """What is in memory, with what is shared divided by the number of those who share it; not set if the kernel
+    does not say. At most 15 seconds old.
+    """
+    def __init__(
+        self,
+        *,
+        resident_bytes: _builtins.int = ...,
+        anonymous_bytes: _builtins.int = ...,
+        proportional_bytes: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_proportional_bytes", b"_proportional_bytes", "proportional_bytes", b"proportional_bytes"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_proportional_bytes", b"_proportional_bytes", "anonymous_bytes", b"anonymous_bytes", "proportional_bytes", b"proportional_bytes", "resident_bytes", b"resident_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__proportional_bytes: _TypeAlias = _typing.Literal["proportional_bytes"]  # noqa: Y015
+    _WhichOneofArgType__proportional_bytes: _TypeAlias = _typing.Literal["_proportional_bytes", b"_proportional_bytes"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__proportional_bytes) -> _WhichOneofReturnType__proportional_bytes | None: ...
+
+Global___ProcessMemory: _TypeAlias = ProcessMemory  # noqa: Y015

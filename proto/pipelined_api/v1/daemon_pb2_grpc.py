@@ -50,6 +50,11 @@ class DaemonStub:
                 request_serializer=pipelined__api_dot_v1_dot_daemon__pb2.DrainRequest.SerializeToString,
                 response_deserializer=pipelined__api_dot_v1_dot_daemon__pb2.DrainResponse.FromString,
                 _registered_method=True)
+        self.Stats = channel.unary_unary(
+                '/pipelined.v1.Daemon/Stats',
+                request_serializer=pipelined__api_dot_v1_dot_daemon__pb2.StatsRequest.SerializeToString,
+                response_deserializer=pipelined__api_dot_v1_dot_daemon__pb2.StatsResponse.FromString,
+                _registered_method=True)
 
 
 class DaemonServicer:
@@ -78,6 +83,13 @@ class DaemonServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Stats(self, request, context):
+        """What it does, in numbers.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DaemonServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -95,6 +107,11 @@ def add_DaemonServicer_to_server(servicer, server):
                     servicer.Drain,
                     request_deserializer=pipelined__api_dot_v1_dot_daemon__pb2.DrainRequest.FromString,
                     response_serializer=pipelined__api_dot_v1_dot_daemon__pb2.DrainResponse.SerializeToString,
+            ),
+            'Stats': grpc.unary_unary_rpc_method_handler(
+                    servicer.Stats,
+                    request_deserializer=pipelined__api_dot_v1_dot_daemon__pb2.StatsRequest.FromString,
+                    response_serializer=pipelined__api_dot_v1_dot_daemon__pb2.StatsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -179,6 +196,33 @@ class Daemon:
             '/pipelined.v1.Daemon/Drain',
             pipelined__api_dot_v1_dot_daemon__pb2.DrainRequest.SerializeToString,
             pipelined__api_dot_v1_dot_daemon__pb2.DrainResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Stats(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pipelined.v1.Daemon/Stats',
+            pipelined__api_dot_v1_dot_daemon__pb2.StatsRequest.SerializeToString,
+            pipelined__api_dot_v1_dot_daemon__pb2.StatsResponse.FromString,
             options,
             channel_credentials,
             insecure,

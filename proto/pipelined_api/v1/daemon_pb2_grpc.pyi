@@ -41,6 +41,8 @@ class DaemonStub:
     """Stops the daemon as SIGTERM does, and answers when its runs have ended: it takes no more work,
     lets runs end within a time, and exits. One that is stopping already is joined.
     """
+    Stats: _grpc.UnaryUnaryMultiCallable[_daemon_pb2.StatsRequest, _daemon_pb2.StatsResponse]
+    """What it does, in numbers."""
 
 @_typing.type_check_only
 class DaemonAsyncStub(DaemonStub):
@@ -55,6 +57,8 @@ class DaemonAsyncStub(DaemonStub):
     """Stops the daemon as SIGTERM does, and answers when its runs have ended: it takes no more work,
     lets runs end within a time, and exits. One that is stopping already is joined.
     """
+    Stats: _aio.UnaryUnaryMultiCallable[_daemon_pb2.StatsRequest, _daemon_pb2.StatsResponse]  # type: ignore[assignment]
+    """What it does, in numbers."""
 
 class DaemonServicer(metaclass=_abc_1.ABCMeta):
     """The daemon itself."""
@@ -84,5 +88,13 @@ class DaemonServicer(metaclass=_abc_1.ABCMeta):
         """Stops the daemon as SIGTERM does, and answers when its runs have ended: it takes no more work,
         lets runs end within a time, and exits. One that is stopping already is joined.
         """
+
+    @_abc_1.abstractmethod
+    def Stats(
+        self,
+        request: _daemon_pb2.StatsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_daemon_pb2.StatsResponse, _abc.Awaitable[_daemon_pb2.StatsResponse]]:
+        """What it does, in numbers."""
 
 def add_DaemonServicer_to_server(servicer: DaemonServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

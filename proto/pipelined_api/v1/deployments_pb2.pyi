@@ -84,6 +84,7 @@ class Deployment(_message.Message):
     POINTERS_FIELD_NUMBER: _builtins.int
     OPTIONS_FIELD_NUMBER: _builtins.int
     SECRETS_FIELD_NUMBER: _builtins.int
+    WORKER_MEMORY_BYTES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     version: _builtins.int
     """1 for the first version under a name, then 2, and so on; no number is given twice as long as the
@@ -127,6 +128,12 @@ class Deployment(_message.Message):
     def secrets(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Names of its secrets. Nothing ever shows their values again."""
 
+    @_builtins.property
+    def worker_memory_bytes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Bytes of the host's memory that each of worker_pids has, with the processes that it has started: not
+        counted are pages of files, and of what is shared with others a share. Only where it is asked for.
+        """
+
     def __init__(
         self,
         *,
@@ -146,10 +153,11 @@ class Deployment(_message.Message):
         pointers: _abc.Iterable[_builtins.str] | None = ...,
         options: Global___Options | None = ...,
         secrets: _abc.Iterable[_builtins.str] | None = ...,
+        worker_memory_bytes: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "failure", b"failure", "options", b"options", "schema", b"schema"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "digest", b"digest", "environment", b"environment", "failure", b"failure", "instances", b"instances", "name", b"name", "options", b"options", "pointers", b"pointers", "runs_failed", b"runs_failed", "runs_succeeded", b"runs_succeeded", "schema", b"schema", "secrets", b"secrets", "startups", b"startups", "state", b"state", "version", b"version", "worker_pids", b"worker_pids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "digest", b"digest", "environment", b"environment", "failure", b"failure", "instances", b"instances", "name", b"name", "options", b"options", "pointers", b"pointers", "runs_failed", b"runs_failed", "runs_succeeded", b"runs_succeeded", "schema", b"schema", "secrets", b"secrets", "startups", b"startups", "state", b"state", "version", b"version", "worker_memory_bytes", b"worker_memory_bytes", "worker_pids", b"worker_pids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -645,16 +653,20 @@ class DeploymentsListRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ALL_VERSIONS_FIELD_NUMBER: _builtins.int
+    WORKER_MEMORY_FIELD_NUMBER: _builtins.int
     all_versions: _builtins.bool
     """All versions that are kept, instead of the newest of each name."""
+    worker_memory: _builtins.bool
+    """Also how much memory their workers have, which takes some milliseconds for each."""
     def __init__(
         self,
         *,
         all_versions: _builtins.bool = ...,
+        worker_memory: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_versions", b"all_versions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_versions", b"all_versions", "worker_memory", b"worker_memory"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

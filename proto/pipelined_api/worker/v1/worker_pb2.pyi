@@ -452,18 +452,25 @@ class Run(_message.Message):
 
     RUN_ID_FIELD_NUMBER: _builtins.int
     STREAM_FIELD_NUMBER: _builtins.int
+    TRACE_PARENT_FIELD_NUMBER: _builtins.int
+    TRACE_STATE_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     stream: _builtins.bool
     """Send the outputs as they come, each as an Elements."""
+    trace_parent: _builtins.str
+    """Where in a trace the run is, as W3C Trace Context has it; empty outside of a trace."""
+    trace_state: _builtins.str
     def __init__(
         self,
         *,
         run_id: _builtins.str = ...,
         stream: _builtins.bool = ...,
+        trace_parent: _builtins.str = ...,
+        trace_state: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["run_id", b"run_id", "stream", b"stream"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["run_id", b"run_id", "stream", b"stream", "trace_parent", b"trace_parent", "trace_state", b"trace_state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -792,21 +799,55 @@ class RunSucceeded(_message.Message):
 
     RUN_ID_FIELD_NUMBER: _builtins.int
     EXECUTION_SECONDS_FIELD_NUMBER: _builtins.int
+    NODES_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     execution_seconds: _builtins.float
+    @_builtins.property
+    def nodes(self) -> _containers.RepeatedCompositeFieldContainer[Global___NodeTime]:
+        """When each node was executed, if the run is in a trace that is recorded."""
+
     def __init__(
         self,
         *,
         run_id: _builtins.str = ...,
         execution_seconds: _builtins.float = ...,
+        nodes: _abc.Iterable[Global___NodeTime] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["execution_seconds", b"execution_seconds", "run_id", b"run_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["execution_seconds", b"execution_seconds", "nodes", b"nodes", "run_id", b"run_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RunSucceeded: _TypeAlias = RunSucceeded  # noqa: Y015
+
+@_typing.final
+class NodeTime(_message.Message):
+    """When a node was executed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    AT_FIELD_NUMBER: _builtins.int
+    SECONDS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    at: _builtins.float
+    """CLOCK_MONOTONIC in seconds."""
+    seconds: _builtins.float
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        at: _builtins.float = ...,
+        seconds: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "name", b"name", "seconds", b"seconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NodeTime: _TypeAlias = NodeTime  # noqa: Y015
 
 @_typing.final
 class RunFailed(_message.Message):
