@@ -33,6 +33,7 @@ from rich.table import Table
 sys.path.insert(0, str(Path(__file__).parents[2] / "client" / "examples"))
 sys.path.insert(0, str(Path(__file__).with_name("overhead_servers")))
 
+import grpc
 import numpy as np
 
 import own_messages
@@ -115,9 +116,13 @@ def main() -> int:
         for peer in PEERS:
             if peer.key in wanted:
                 try:
-                    servers.append(stack.enter_context(started(peer)))
-                except NotCompared as reason:
+                    server = stack.enter_context(started(peer))
+                    for size in server.requests:
+                        _sample(server, Case(size, 1), 0.1)
+                except (NotCompared, RuntimeError, OSError, grpc.RpcError) as reason:
                     console.print(f"[yellow]{peer.name} is not compared:[/] {reason}")
+                else:
+                    servers.append(server)
         results = _measured(servers, options.rounds, options.seconds)
     _print(console, results, [server.name for server in servers])
     bounds = [*_bounds(results, [server.name for server in servers])]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -112,7 +113,7 @@ def started(peer: Peer) -> Iterator[Server]:
 def _python(peer: Peer) -> Path:
     if not peer.requirements:
         return Path(sys.executable)
-    folder = peer.requirements[0].replace("==", "-").partition("<")[0]
+    folder = re.sub(r"\[.*?\]", "", peer.requirements[0]).replace("==", "-").partition("<")[0]
     return python_in(folder, peer.requirements, constraints=CONSTRAINTS)
 
 

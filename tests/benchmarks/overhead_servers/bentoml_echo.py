@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import bentoml
 import numpy as np
@@ -18,7 +17,7 @@ import serving
 @bentoml.service(workers=1, logging={"access": {"enabled": False}}, metrics={"enabled": False})  # type: ignore[untyped-decorator, unused-ignore]
 class Echo:
     @bentoml.api  # type: ignore[untyped-decorator, unused-ignore]
-    def echo(self, x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    def echo(self, x: np.ndarray) -> np.ndarray:
         return x
 
 

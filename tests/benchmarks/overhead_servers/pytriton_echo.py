@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sysconfig
 from typing import Any
 
 import numpy as np
@@ -29,6 +31,8 @@ def main() -> None:
         allow_metrics=False,
         log_verbose=0,
     )
+    # Its interpreter has to be of the same release as the modules that it imports.
+    os.environ["LD_LIBRARY_PATH"] = sysconfig.get_config_var("LIBDIR")
     tensor = {"dtype": np.float32, "shape": (-1,)}
     with Triton(config=config) as triton:
         triton.bind(
