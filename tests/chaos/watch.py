@@ -22,8 +22,8 @@ MIB = 1 << 20
 # Of resident memory above what a life has some seconds after its beginning.
 MOST_GROWTH = 160 * MIB
 SETTLED_SECONDS = 5.0
-# Descriptors that may be open for no caller: sockets and pipes of workers, the database, the log.
-MOST_DESCRIPTORS_IDLE = 300
+# Descriptors that may be open then: sockets, the nursery, the databases, the log, what is imported.
+MOST_DESCRIPTORS_IDLE = 64
 
 
 @dataclass
@@ -101,7 +101,11 @@ class Watch(threading.Thread):
 
 
 def check_idle(served: Served, incidents: Incidents) -> None:
-    """Without callers the daemon has no shared memory open, and few descriptors."""
+    """Without callers and workers the daemon has no shared memory open, and few descriptors."""
+    # Each worker may have some, for its next payload.
+    with served.client() as client:
+        for deployment in client.list():
+            client.cool(deployment.name)
 
     def trouble() -> str:
         memory = memory_files(served.pid)
