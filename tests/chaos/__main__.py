@@ -10,7 +10,6 @@ injected than the time had room for.
 from __future__ import annotations
 
 import argparse
-import inspect
 import random
 import secrets
 import shutil
@@ -23,7 +22,6 @@ from typing import NoReturn
 
 from rich.console import Console
 
-from pipeline import Client
 from tests.chaos import client_faults, code_faults, process_faults, report, state_faults
 from tests.chaos.callers import Caller
 from tests.chaos.clock import Clock
@@ -133,11 +131,10 @@ def _rage(storm: Storm, slots: list[Slot], minutes: float, console: Console) -> 
         storm.deploy_all(client)
         for name in storm.loads:
             client.warm(name)
-    durable = "delivery" in inspect.signature(Client.submit).parameters
     load = storm.loads["durable"]
     assert isinstance(load, Durable)
     callers = {name: Caller(each, served, incidents) for name, each in storm.loads.items()}
-    ledger = Ledger(load, served, incidents, durable=durable)
+    ledger = Ledger(load, served, incidents)
     prober, watch = Prober(storm.loads, served, incidents), Watch(served, incidents)
     threads: list[threading.Thread] = [*callers.values(), ledger, prober, watch]
     injector = Injector(storm)

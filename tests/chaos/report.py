@@ -96,8 +96,7 @@ def _times(seconds: Sequence[float]) -> list[str]:
 def print_rest(console: Console, ledger: Ledger, prober: Prober, watch: Watch) -> None:
     """Submitted runs, health, memory."""
     states = ", ".join(f"{count} {state}" for state, count in ledger.counts().most_common())
-    kept = "" if ledger.durable else " (this daemon does not keep them when it dies)"
-    console.print(f"Submitted runs: {len(ledger.entries)} accepted: {states or 'none'}{kept}")
+    console.print(f"Submitted runs: {len(ledger.entries)} accepted: {states or 'none'}")
     console.print(
         f"Health: {prober.serving} times SERVING, and a run sent then; {prober.other} times not"
     )

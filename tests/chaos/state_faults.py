@@ -44,6 +44,7 @@ def fill(storm: Storm, dice: random.Random) -> str:
                     if not error.reason:
                         raise NotSurvived(f"no typed error: {error!r}") from None
                     refused = error.reason
+                time.sleep(0.1)
         deployed = client.deploy(graphs.echo_graph(-next(_builds)), "bulky")
         [answer] = client.run("bulky", "room again", timeout=30)
         if answer != graphs.answer_to("room again"):

@@ -8,9 +8,9 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pipeline import Client, errors
+from pipeline.runs import Delivery
 from tests.chaos import graphs
 from tests.chaos.incidents import Incidents, told
 from tests.chaos.loads import Durable, question
@@ -25,7 +25,8 @@ END_SECONDS = 60.0
 # How long a submit that was not answered is tried again with its key.
 ACCEPT_SECONDS = 60.0
 # What becomes of a run that was being executed when its process ended.
-AT_MOST_ONCE, AT_LEAST_ONCE = "at_most_once", "at_least_once"
+AT_MOST_ONCE: Delivery = "at_most_once"
+AT_LEAST_ONCE: Delivery = "at_least_once"
 _ENDED = ("succeeded", "failed", "cancelled")
 
 
@@ -36,18 +37,15 @@ class Entry:
     Attributes:
         key: What it notes when it is executed; its idempotency key, too.
         delivery: AT_MOST_ONCE or AT_LEAST_ONCE.
-        first_life: The daemon that was asked first.
         life: The daemon that accepted it.
         asked_at: When, as ``time.monotonic`` has it.
         run_id: That it was accepted as.
-        state: How it ended; empty as long as it has not, "lost" if a daemon that does not keep runs
-            has died with it.
+        state: How it ended; empty as long as it has not.
         ended_at: That the daemon told with it.
     """
 
     key: str
-    delivery: str
-    first_life: int
+    delivery: Delivery
     life: int = 0
     asked_at: float = 0.0
     run_id: str = ""
@@ -62,15 +60,10 @@ class Ledger(threading.Thread):
         load: Whose runs they are.
         served: The daemon.
         incidents: Told of what must not be.
-        durable: Whether accepted runs outlive the daemon. Where they do not, one that is lost with
-            its daemon is only counted.
     """
 
-    def __init__(
-        self, load: Durable, served: Served, incidents: Incidents, *, durable: bool
-    ) -> None:
+    def __init__(self, load: Durable, served: Served, incidents: Incidents) -> None:
         super().__init__(name="ledger", daemon=True)
-        self.durable = durable
         self.entries: list[Entry] = []
         self._load = load
         self._served = served
@@ -106,8 +99,7 @@ class Ledger(threading.Thread):
         self._stop_asked.set()
 
     def _submit(self, client: Client) -> None:
-        delivery = next(self._deliveries) if self.durable else AT_MOST_ONCE
-        entry = Entry(question(), delivery, self._served.life)
+        entry = Entry(question(), next(self._deliveries))
         deadline = time.monotonic() + ACCEPT_SECONDS
         while not self._accepted(client, entry):
             if time.monotonic() > deadline or self._stop_asked.wait(PAUSE):
@@ -121,7 +113,6 @@ class Ledger(threading.Thread):
         # Read before: a daemon that dies right after its answer is the one that gave it.
         entry.life = self._served.life
         load = self._load
-        options: dict[str, Any] = {"delivery": entry.delivery} if self.durable else {}
         try:
             run = client.submit(
                 load.name,
@@ -129,7 +120,7 @@ class Ledger(threading.Thread):
                 entry.key,
                 RUN_SECONDS,
                 idempotency_key=entry.key,
-                **options,
+                delivery=entry.delivery,
             )
         except errors.PipelineError as error:
             if self._incidents.excuse(load.name, error, entry.asked_at) is None:
@@ -173,12 +164,11 @@ class Ledger(threading.Thread):
     def _not_found(self, entry: Entry, error: errors.NotFound) -> None:
         self._open.remove(entry)
         entry.state = "lost"
-        if self.durable or entry.life == self._served.life:
-            self._incidents.violation(
-                "run lost",
-                f"{entry.run_id}, accepted in life {entry.life}, asked in life "
-                f"{self._served.life}: {told(error)}",
-            )
+        self._incidents.violation(
+            "run lost",
+            f"{entry.run_id}, accepted in life {entry.life}, asked in life {self._served.life}: "
+            f"{told(error)}",
+        )
 
     def _look_again(self, client: Client) -> None:
         """An end is the end: neither the state nor its time is another one later."""
@@ -188,8 +178,7 @@ class Ledger(threading.Thread):
             try:
                 info = client.get_run(entry.run_id).info()
             except errors.PipelineError as error:
-                if self.durable or entry.life == self._served.life:
-                    self._incidents.violation("run lost", f"{entry.run_id}: {told(error)}")
+                self._incidents.violation("run lost", f"{entry.run_id}: {told(error)}")
                 continue
             if (info.state, info.ended_at) != (entry.state, entry.ended_at):
                 self._incidents.violation(
@@ -203,7 +192,5 @@ class Ledger(threading.Thread):
             executed = times[entry.key]
             if entry.state == "succeeded" and executed == 0:
                 self._incidents.violation("never executed", f"{entry.run_id} succeeded")
-            # A daemon that keeps no runs does not know the key of one that died with the last one.
-            once = self.durable or entry.first_life == entry.life
-            if executed > 1 and once and entry.delivery == AT_MOST_ONCE:
+            if executed > 1 and entry.delivery == AT_MOST_ONCE:
                 self._incidents.violation("executed twice", f"{entry.run_id}: {executed} times")

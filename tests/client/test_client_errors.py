@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from pipeline import Client, errors
 from pipeline._errors_wire import BY_CODE, BY_REASON
 from pipeline.timeline import Stage
+from pipelined.core import access
 from pipelined.core import errors as domain
 from pipelined.core.errors import DomainError, Exit, Failure
 from pipelined.rpc.status import TABLE, status_of
@@ -154,6 +155,15 @@ FROM_DAEMON: list[tuple[DomainError, type[errors.PipelineError], dict[str, objec
     (domain.FileTooLarge(3, 2), errors.InvalidInput, {"field": "file", "bound": "max_bytes=2"}),
     (domain.FilesFull(3, 2), errors.Overloaded, {"retry_after": None}),
     (domain.FileDigestMismatch("ab", "bad"), errors.PipelineError, {}),
+    (access.TokenMissing(), errors.PermissionDenied, {"metadata": {}}),
+    (access.TokenInvalid(), errors.PermissionDenied, {"metadata": {}}),
+    (access.TokenExpired("id"), errors.PermissionDenied, {"metadata": {"token": "id"}}),
+    (access.TokenRevoked("id"), errors.PermissionDenied, {"metadata": {"token": "id"}}),
+    (
+        access.RoleTooLow("Delete", access.Role.DEPLOY, access.Role.RUN),
+        errors.PermissionDenied,
+        {"metadata": {"method": "Delete", "needed": "deploy", "role": "run"}},
+    ),
 ]
 
 

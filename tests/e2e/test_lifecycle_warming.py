@@ -91,3 +91,16 @@ def test_what_was_in_use_is_warmed_again(tmp_path: Path) -> None:
         for release in (first, wanted):
             release.touch()
         daemon.close()
+
+
+def test_workers_that_are_kept_are_there_without_being_asked_for(
+    own_daemon: RunningDaemon,
+) -> None:
+    with own_daemon.client() as client:
+        client.deploy(counter(), "kept", min_instances=1)
+        client.deploy(counter(), "not-kept")
+        wait_until(lambda: client.deployment("kept").state == "warm")
+        own_daemon.restart()
+        wait_until(lambda: client.deployment("kept").state == "warm")
+        assert client.deployment("not-kept").state == "cold"
+        assert client.run("kept") == [1]

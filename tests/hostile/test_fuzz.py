@@ -36,7 +36,7 @@ def test_whatever_is_sent_is_answered(guarded: Guarded, fuzzer: Fuzzer, path: st
 
     @given(data=st.data())
     @settings(
-        max_examples=25,
+        max_examples=15,
         deadline=None,
         database=None,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],

@@ -21,7 +21,7 @@ Environment=PYTHONPATH={PATHS}
 StandardError=append:/run/pipelined.log
 """
 # The checkout may be there; an installed one is not.
-NO_PRIVATE_TMP = "PrivateTmp=no\n"
+NO_PRIVATE_TMP = "PrivateTmp=no\nReadWritePaths=/tmp /var/tmp\n"
 DEPLOY = """
 from pipeline import Client, Pipeline, pipe
 

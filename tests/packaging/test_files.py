@@ -23,12 +23,16 @@ SAMPLE = PACKAGED / "pipelined.toml"
 MOST_EXPOSURE = 4.0
 # Settings whose default is that there is no value: the sample shows an example.
 WITHOUT_VALUE = {
+    "metrics.address",
+    "traces.endpoint",
     "tokens.file",
     "tls.cert",
     "tls.key",
     "tls.client_ca",
     "nursery.preload",
+    "workers.user",
     "weights.device_memory",
+    "limits.concurrent_runs",
     "urls.allow_hosts",
 }
 # Settings whose default is another one for a service of the machine.

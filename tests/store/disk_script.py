@@ -7,6 +7,7 @@ state directory as the next daemon would after a crash of this one.
 from __future__ import annotations
 
 import hashlib
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,9 +39,9 @@ def adding(suffix: str) -> Graph:
 
 @pipe
 def write(text: str) -> File:
-    path = Path("written.bin")
-    path.write_bytes(f"{text:>{CONTENT_BYTES}}".encode())
-    return File(path=path)
+    with tempfile.NamedTemporaryFile(delete=False) as file:
+        file.write(f"{text:>{CONTENT_BYTES}}".encode())
+    return File(path=Path(file.name))
 
 
 def writing() -> Graph:

@@ -11,11 +11,13 @@ from pathlib import Path
 
 from pipelined.core.environments import Environment
 from pipelined.core.options import Options
+from pipelined.core.ports import StoredRun
 from pipelined.core.references import Pointer
 from pipelined.core.specification import Code, Specification
 from pipelined.store.database import MIGRATIONS
 from pipelined.store.deployments import SqliteDeploymentStore
 from pipelined.store.directory import StateDirectory
+from pipelined.store.runs import SqliteRunStore
 
 CONTENT = b"some code"
 CODE = Code("CODE_FORMAT_CLOUDPICKLE", len(CONTENT), hashlib.sha256(CONTENT).hexdigest())
@@ -32,6 +34,7 @@ ONE = Specification(
 TWO = replace(ONE, name="two", version=1, digest="cd" * 32, schema=b"", environment={})
 TWO = replace(TWO, options=Options())
 PROD = Pointer("one", "prod", 3, locked=True, created_at=1.5, updated_at=2.5)
+QUEUED = StoredRun("r1", "one", 3, 1, 5.0, files=[], request_bytes=7)
 TOOLS = Environment("tools", ("torch>=2",), 1.5, 2.5)
 
 _COLUMNS = "name, version, digest, schema, code_format, code_size, code_sha256, environment"
@@ -81,6 +84,14 @@ _WRITTEN: tuple[tuple[int, str, str], ...] = (
     (5, "secrets", "INSERT INTO secrets VALUES ('one', 3, 'TOKEN', 'pssst')"),
     (6, "owners", f"INSERT INTO file_owners VALUES ('{CODE.sha256}', 'somebody')"),
     (7, "uses", "INSERT INTO last_uses VALUES ('one', 3, 99.5)"),
+    (
+        8,
+        "runs",
+        """INSERT INTO runs (id, owner, deployment, version, state, delivery, priority, key, digest,
+            files, request_bytes, created_at)
+            VALUES ('r1', '', 'one', 3, 1, 1, 0, '', '', '[]', 7, 5)""",
+    ),
+    (8, "requests", "INSERT INTO run_requests VALUES ('r1', x'01020304050607')"),
 )
 
 
@@ -114,12 +125,13 @@ class Kept:
     keys: Sequence[int | None]
     owners: Sequence[tuple[str, str]]
     uses: Mapping[tuple[str, int], float]
+    runs: Sequence[StoredRun]
 
 
 def expected(version: int) -> Kept:
     """What this daemon has to find in such a directory."""
     if version == 0:
-        return Kept([], [], [], [], [None, None], [], {})
+        return Kept([], [], [], [], [None, None], [], {}, [])
     secrets = {"TOKEN": "pssst"} if version >= 5 else {}
     return Kept(
         [replace(ONE, secrets=secrets), TWO],
@@ -130,6 +142,7 @@ def expected(version: int) -> Kept:
         [3, 1],
         [(CODE.sha256, "somebody")] if version >= 6 else [],
         {("one", 3): 99.5} if version >= 7 else {},
+        [QUEUED] if version >= 8 else [],
     )
 
 
@@ -137,7 +150,9 @@ async def open_state(folder: Path) -> Kept:
     """Open it as a daemon does, and read everything; raises what the daemon would."""
     with StateDirectory(folder) as directory:
         store = await SqliteDeploymentStore.open(directory)
+        runs = None
         try:
+            runs = SqliteRunStore(directory.database)
             deployments = await store.deployments()
             for each in deployments:
                 assert store.code_path(each.code).read_bytes() == CONTENT
@@ -149,6 +164,9 @@ async def open_state(folder: Path) -> Kept:
                 [await store.deployed("key", ONE), await store.deployed("other", TWO)],
                 await store.file_owners().owners(),
                 await store.last_uses(),
+                await runs.runs(),
             )
         finally:
+            if runs is not None:
+                await runs.close()
             await store.close()

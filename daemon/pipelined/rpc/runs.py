@@ -25,6 +25,7 @@ from pipelined.rpc.caller import caller
 from pipelined.rpc.messages import checked_key
 from pipelined.rpc.run_inputs import LARGE, RunInputs
 from pipelined.rpc.run_messages import run_info
+from pipelined.rpc.sending import sender
 from pipelined.rpc.status import RUN_ID_METADATA, unary
 from pipelined.rpc.trace_headers import trace_context
 from pipelined_api.limits import LEAST_PRIORITY, MOST_PRIORITY
@@ -80,7 +81,7 @@ class RunCalls:
             files = self._inputs.hold(references, held)
             run = self._created(deployment, context, priority=priority)
             await self._execution.stream(
-                run, deployment, request, context.write, context.time_remaining(), files
+                run, deployment, request, sender(context), context.time_remaining(), files
             )
 
     @unary
