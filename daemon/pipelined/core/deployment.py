@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -279,8 +279,9 @@ class Deployment:
 
         worker, future = self._begin(instance, begin)
         try:
-            with self._deaths_told(life):
-                return await asyncio.shield(future)
+            return await asyncio.shield(future)
+        except WorkerDied as death:
+            raise _cause(death, life) from None
         except asyncio.CancelledError:
             worker.cancel(run_id)
             self._kill_unless_over(instance, worker, future)
@@ -317,12 +318,13 @@ class Deployment:
 
         worker, ended = self._begin(instance, begin)
         try:
-            with self._deaths_told(life):
-                while (message := await streams[0].next()) is not None:
-                    await send(message)
-                result = ended.result()
+            while (message := await streams[0].next()) is not None:
+                await send(message)
+            result = ended.result()
             await send(bytes(result.response))
             return result
+        except WorkerDied as death:
+            raise _cause(death, life) from None
         finally:
             streams[0].cancel()
             self._kill_unless_over(instance, worker, ended)
@@ -430,16 +432,6 @@ class Deployment:
         grace = self._shared.limits.kill_grace_seconds
         kill = asyncio.get_running_loop().call_later(grace, instance.kill, worker)
         run.add_done_callback(lambda _: kill.cancel())
-
-    @contextmanager
-    def _deaths_told(self, life: _Life) -> Iterator[None]:
-        try:
-            yield
-        except WorkerDied:
-            if life.stopping and life.reason is not None:
-                # By our hand, so that is no news; why it was is.
-                raise life.reason.with_traceback(None) from None
-            raise
 
     async def drain(self, reason: DomainError, grace_seconds: float) -> None:
         """Refuse new runs with the reason, let those in progress end, then stop the workers.
@@ -576,3 +568,10 @@ class Deployment:
             self.runs_failed += 1
         self._queue.give_back(instance)
         self._scaler.freed(instance)
+
+
+def _cause(death: WorkerDied, life: _Life) -> DomainError:
+    """What a caller is told of the death of a worker: if it was by our hand, why."""
+    if life.stopping and life.reason is not None:
+        return life.reason.with_traceback(None)
+    return death
