@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from dataclasses import dataclass
+from pathlib import Path
 
 import structlog
 
@@ -13,6 +16,13 @@ from pipelined.store.directory import StateDirectory
 from pipelined.worker import landlock, privileges
 from pipelined.worker.confinement import Confinement
 from pipelined_api.v1 import daemon_pb2
+
+# Of the XDG Base Directory Specification, which wants this mode, too.
+_EVERYDAY_FOLDERS = {
+    "XDG_CACHE_HOME": ".cache",
+    "XDG_CONFIG_HOME": ".config",
+    "XDG_DATA_HOME": ".local/share",
+}
 
 log = structlog.get_logger()
 
@@ -73,6 +83,8 @@ def isolate(settings: WorkerSettings, state: StateDirectory, credentials: Creden
             # Its folders are closed to another user, who can open nothing there to make rules of.
             paths = [path for path in paths if home not in path.parents]
         confinement = Confinement(tuple(map(str, paths)), readable, abi if usable else 0)
+    if confinement is not None and confinement.landlock_abi and user is None:
+        _make_everyday_folders()
     isolation = Isolation(confinement, user)
     told = isolation.message()
     tell = log.info if told.landlock_abi or told.worker_user else log.warning
@@ -83,6 +95,19 @@ def isolate(settings: WorkerSettings, state: StateDirectory, credentials: Creden
         user=told.worker_user or "the daemon's own",
     )
     return isolation
+
+
+def _make_everyday_folders() -> None:
+    """Make the folders that libraries keep caches and settings in, of this user, if they lack.
+
+    The state directory is below the same home by default, so that workers cannot make them.
+    """
+    for variable, default in _EVERYDAY_FOLDERS.items():
+        given = os.environ.get(variable, "")
+        # A user without a home has none of them.
+        with contextlib.suppress(OSError, RuntimeError):
+            path = Path(given) if given.startswith("/") else Path.home() / default
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 def hide_process() -> None:

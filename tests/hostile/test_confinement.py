@@ -10,8 +10,10 @@ import pytest
 
 from pipelined.core.access import Role
 from pipelined.worker import landlock
+from tests.conftest import QUICK_PRELOAD
 from tests.hostile import user_code
 from tests.hostile.guarded import Guarded
+from tests.running_daemon import RunningDaemon
 
 ABI = landlock.abi()
 pytestmark = pytest.mark.skipif(
@@ -165,6 +167,50 @@ result = pathlib.Path({str(tmp_path)!r}, "new").write_text("weights")
 """
     assert told(guarded, name, code) == "7"
     assert (tmp_path / "new").read_text() == "weights"
+
+
+def test_who_is_refused_a_new_file_is_told_why(guarded: Guarded, name: str) -> None:
+    state = guarded.daemon.state_dir.resolve()
+    for path in (state.parent / "new", state / "pipelined.db"):
+        code = f"""
+from pipelined.worker import failures
+try:
+    open({str(path)!r}, "w")
+except PermissionError as error:
+    result = failures.describe(error).message
+"""
+        assert "keep the state directory elsewhere" in told(guarded, name, code)
+    other = """
+from pipelined.worker import failures
+result = failures.describe(PermissionError(13, "Permission denied", "/no/such/folder/new")).message
+"""
+    assert "state directory" not in told(guarded, name, other)
+
+
+def test_caches_can_be_made_in_a_new_home(tmp_path_factory: pytest.TempPathFactory) -> None:
+    home = tmp_path_factory.mktemp("home")
+    state = home / ".local" / "state" / "pipelined"
+    state.mkdir(parents=True)
+    (tmp_path_factory.getbasetemp() / "home-state").mkdir()
+    folder = tmp_path_factory.getbasetemp() / "home-state"
+    (folder / "state").symlink_to(state)
+    variables = {name: "" for name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME")}
+    daemon = RunningDaemon(
+        folder, options=QUICK_PRELOAD, environment={**variables, "HOME": str(home)}
+    )
+    try:
+        with daemon.client() as client:
+            user_code.deploy(client, "at-home")
+            for path in (".cache/huggingface/hub", ".config/matplotlib", ".local/share/fonts"):
+                code = f"import os; os.makedirs(os.path.expanduser('~/{path}'))"
+                assert user_code.told(client, "at-home", code) == "None"
+            for path in (".cache", ".config", ".local/share"):
+                assert (home / path).stat().st_mode & 0o777 == 0o700
+            # What it is for still holds.
+            stolen = f"open({str(state / 'pipelined.db')!r}, 'rb')"
+            assert user_code.told(client, "at-home", stolen) == DENIED
+    finally:
+        daemon.close()
 
 
 def test_code_that_variables_load_is_confined_too(guarded: Guarded, tmp_path: Path) -> None:

@@ -229,3 +229,14 @@ def test_files_keep_their_owners_over_a_restart(guarded: Guarded, alice: Client)
     with guarded.client(Role.RUN) as again, Client(guarded.run_socket) as other:
         assert again.files.stat(sha256).present
         assert not other.files.stat(sha256).present
+
+
+def test_who_adds_a_content_of_an_admin_cannot_remove_it(
+    guarded: Guarded, alice: Client, admin: Client
+) -> None:
+    content = File.from_bytes(b"the admin's, and known to another", name="w")
+    sha256 = admin.files.upload(content)
+    assert alice.files.upload(content) == sha256
+    alice.files.delete(sha256)
+    assert not alice.files.stat(sha256).present
+    assert admin.files.stat(sha256).present

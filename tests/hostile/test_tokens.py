@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -12,10 +13,11 @@ from pathlib import Path
 import grpc
 import pytest
 
-from pipeline import AsyncClient, Client
+from pipeline import AsyncClient, Client, errors
 from pipelined.core.access import Role
 from pipelined.rpc.roles import ROLES
 from pipelined.rpc.server import SERVICES
+from pipelined.store.tokens import TokenFile, TokenFileError
 from tests.hostile import user_code
 from tests.hostile.guarded import NOTICED_SECONDS, Guarded, denied, refusal
 from tests.hostile.wire import answer
@@ -207,6 +209,32 @@ def test_tokens_that_are_made_at_once_are_all_kept(guarded: Guarded) -> None:
     made = [process.communicate(timeout=60)[0].strip().split("_")[1] for process in processes]
     kept = {record.id for record in guarded.issuer.file.read().records()}
     assert set(made) <= kept
+
+
+@pytest.mark.parametrize("kind", ["pipe", "nested", "far"])
+def test_what_is_no_file_of_tokens_is_refused(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "tokens"
+    if kind == "pipe":
+        # Nobody writes into it.
+        os.mkfifo(path, 0o600)
+    elif kind == "nested":
+        path.write_text("[" * 100_000)
+    else:
+        entry = {"id": "0" * 12, "role": "run", "sha256": "0" * 64, "note": "", "revoked": None}
+        entry |= {"created": "0001-01-01T00:00:00", "expires": "0001-01-01T00:00:00"}
+        path.write_text(json.dumps({"version": 1, "tokens": [entry]}))
+    path.chmod(0o600)
+    with pytest.raises(TokenFileError, match="is no file|is damaged"):
+        TokenFile(path).read()
+
+
+def test_refused_deletions_do_not_fill_the_audit_log(guarded: Guarded) -> None:
+    with guarded.client(Role.RUN) as client:
+        for number in range(60):
+            with pytest.raises(errors.NotFound):
+                client.files.delete(f"{number:064x}")
+    entries = (guarded.daemon.state_dir / "audit.log").read_text().splitlines()
+    assert 1 <= sum('"delete file"' in entry for entry in entries) < 60
 
 
 def test_the_audit_log_tells_who_did_what(guarded: Guarded) -> None:

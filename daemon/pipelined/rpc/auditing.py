@@ -76,7 +76,13 @@ class Audit:
             raise
         finally:
             facts = _facts(caller(), context.peer())
-            self._sink.write(name, outcome, facts | {"subject": entry.subject} | entry.details)
+            facts |= {"subject": entry.subject} | entry.details
+            if outcome in (OK, CANCELLED, INTERNAL):
+                # Of those that did not end well, something may have been done.
+                self._sink.write(name, outcome, facts)
+            else:
+                # What is refused costs a caller nothing, and shall not rotate away what others did.
+                self._sink.write_limited(name, outcome, facts)
 
     def refused(self, method: str, known: Caller, peer: str, error: DomainError) -> None:
         """Tell of a call that was not let in; of many, some."""

@@ -66,8 +66,11 @@ class TokenFile:
             TokenFileError: It cannot be read, others can read it, or it is no file of tokens.
         """
         try:
-            with self.path.open("rb") as file:
+            # Not waiting for who may write into what is no file.
+            with open(self.path, "rb", opener=_without_waiting) as file:
                 status = os.fstat(file.fileno())
+                if not stat.S_ISREG(status.st_mode):
+                    raise TokenFileError(f"the file of tokens {str(self.path)!r} is no file")
                 if self._private and status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
                     mode = stat.S_IMODE(status.st_mode)
                     raise TokenFileError(
@@ -85,7 +88,14 @@ class TokenFile:
             if len(content) > MAX_BYTES:
                 raise ValueError(f"it has more than {MAX_BYTES} bytes")
             return Tokens(_parsed(content))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            OverflowError,
+            RecursionError,
+        ) as error:
             # Neither a JSON error nor a key has anything of the secrets, which are not in the file.
             raise TokenFileError(
                 f"the file of tokens {str(self.path)!r} is damaged: {error}"
@@ -189,6 +199,10 @@ class WatchedTokens:
                     self.reload()
                 except TokenFileError as error:
                     log.error("the tokens are those from before", reason=str(error))
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
 def _parsed(content: bytes) -> list[Token]:

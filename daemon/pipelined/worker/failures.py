@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +17,12 @@ from pipelined_api.v1 import deployments_pb2
 MAX_TYPE = 256
 MAX_MESSAGE = 8 * 1024
 MAX_TRACEBACK = 64 * 1024
+_CONFINED = (
+    "Its modes allow this, so the confinement of workers does not: they make no new files or "
+    "folders directly in a folder that holds the daemon's state directory, at any depth. Write "
+    "into a folder that was there before, keep the state directory elsewhere (--state-dir), or "
+    "set `confinement` of [workers]."
+)
 
 _OURS = tuple(
     f"{Path(package.__file__).parent}/"
@@ -54,9 +62,24 @@ def _type_name(error: BaseException) -> str:
 
 def _text(error: BaseException) -> str:
     try:
-        return "\n".join([str(error), *map(str, getattr(error, "__notes__", ()))])
+        notes = [*map(str, getattr(error, "__notes__", ()))]
+        if hint := _of_confinement(error):
+            notes.append(hint)
+        return "\n".join([str(error), *notes])
     except BaseException as failure:  # user code, which may raise anything
         return f"<its text could not be made: {_type_name(failure)}>"
+
+
+def _of_confinement(error: BaseException) -> str:
+    """Say what refused access to a path that its modes allow: access(2) heeds no Landlock."""
+    if not isinstance(error, PermissionError) or error.errno != errno.EACCES:
+        return ""
+    if not isinstance(error.filename, str | bytes):
+        return ""
+    path = Path(os.fsdecode(error.filename)).absolute()
+    there = os.path.lexists(path)
+    allowed = os.access(path if there else path.parent, os.R_OK | os.W_OK)
+    return _CONFINED if allowed else ""
 
 
 def _traceback(error: BaseException) -> str:
