@@ -144,14 +144,12 @@ class RunQueue:
     @property
     def mismatched(self) -> bool:
         """Whether a caller waits while an instance is free that it may have."""
-        full = self._most_running is not None and self.running >= self._most_running
-        there = bool(self._idle) and self._callers.first() is not None
-        return there and not full and not self._slots.full
+        return self._free and self._callers.first() is not None
 
     @property
     def idle(self) -> bool:
-        """Whether an instance has nothing to do, and nobody waits."""
-        return bool(self._idle) and not self.waiting
+        """Whether an instance has nothing to do that a run may have, and nobody waits."""
+        return self._free and not self.waiting
 
     @property
     def durable(self) -> int:
@@ -272,6 +270,11 @@ class RunQueue:
             line.remove(waiting)
             waiting.refuse(error)
         self._settle()
+
+    @property
+    def _free(self) -> bool:
+        full = self._most_running is not None and self.running >= self._most_running
+        return bool(self._idle) and not full and not self._slots.full
 
     def _first(self) -> Waiting | None:
         caller = self._callers.first()
