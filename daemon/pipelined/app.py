@@ -318,5 +318,5 @@ def _allow_descriptors() -> None:
 
 async def _cancelled(task: asyncio.Task[Any]) -> None:
     task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
+    # If it has failed the loop says so; the daemon ends in order all the same.
+    await asyncio.wait({task})

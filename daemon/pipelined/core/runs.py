@@ -266,16 +266,19 @@ class Runs:
 
     def _restored(self, stored: StoredRun) -> Run:
         state = RunState(stored.state)
+        # The clock may have been set back since. What lies ahead would be kept until then, and
+        # what waits would let all that come until then go first.
+        now = self._clock()
         return Run(
             stored.id,
             stored.deployment,
             stored.version,
             True,
-            stored.created_at,
+            min(stored.created_at, now),
             self._journal.open(stored.id),
             state=state,
-            started_at=stored.started_at,
-            ended_at=stored.ended_at,
+            started_at=None if stored.started_at is None else min(stored.started_at, now),
+            ended_at=None if stored.ended_at is None else min(stored.ended_at, now),
             execution_seconds=stored.execution_seconds,
             status=stored.status,
             response_bytes=stored.response_bytes,
