@@ -7,7 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import SerialisationError
-from pipelined_api.v1.values_pb2 import DataType, Tensor
+from pipelined_api.v1.values_pb2 import DataType, Tensor, Value
 
 if TYPE_CHECKING:
     from mmap import mmap
@@ -59,6 +59,28 @@ _SINGLE = {
 _SINGLE_MODES = {dtype: mode for mode, (dtype, _) in _SINGLE.items()}
 
 
+def encode_small(value: object, result: Value, limit: int) -> bool:
+    """Make a wire tensor of a numpy array of up to ``limit`` bytes, which most arrays are.
+
+    Returns:
+        Whether it is one, with elements in the order that the wire has. If not, ``encode`` knows.
+
+    """
+    numpy = sys.modules.get("numpy")
+    if numpy is None or type(value) is not numpy.ndarray or value.nbytes > limit:
+        return False
+    dtype = value.dtype
+    wire = _numpy_dtypes().get(dtype)
+    if wire is None or dtype.byteorder not in _LITTLE_ENDIAN:
+        return False
+    tensor = result.tensor_value
+    tensor.dtype = wire
+    tensor.shape.extend(value.shape)
+    tensor.data = value.tobytes()
+    tensor.container = Tensor.CONTAINER_NUMPY
+    return True
+
+
 def encode(value: object, subject: str) -> tuple[Tensor, memoryview] | None:
     """Make a wire tensor without its data, and the data; None if this is no array, tensor or image.
 
@@ -93,7 +115,7 @@ def decode(tensor: Tensor, data: bytes | bytearray | mmap) -> object:
     owned = bytearray(data) if isinstance(data, bytes) else data
     if tensor.container == Tensor.CONTAINER_TORCH or name in _TORCH_ONLY:
         return _decode_torch(owned, name, shape)
-    return _decode_numpy(owned, name, shape)
+    return _decode_numpy(owned, tensor.dtype, shape)
 
 
 @cache
@@ -103,6 +125,17 @@ def _numpy_dtypes() -> dict[Any, DataType.ValueType]:
 
     native = {numpy.dtype(name): dtype for name, dtype in _SHARED.items()}
     return native | {dtype.newbyteorder(): wire for dtype, wire in native.items()}
+
+
+@cache
+def _numpy_orders() -> dict[DataType.ValueType, tuple[Any, Any]]:
+    """The types of numpy as they are on the wire and in this machine."""
+    import numpy
+
+    native = {dtype: numpy.dtype(name) for name, dtype in _SHARED.items()}
+    if sys.byteorder == "little":
+        return {dtype: (each, each) for dtype, each in native.items()}
+    return {dtype: (each.newbyteorder("<"), each) for dtype, each in native.items()}
 
 
 def _encode_numpy(
@@ -131,13 +164,15 @@ def _encode_numpy(
 
 
 def _decode_numpy(
-    data: bytearray | mmap, name: str, shape: tuple[int, ...]
+    data: bytearray | mmap, dtype: DataType.ValueType, shape: tuple[int, ...]
 ) -> np.ndarray[Any, Any]:
     import numpy
 
-    little = numpy.dtype(name).newbyteorder("<")
+    little, native = _numpy_orders()[dtype]
     flat = numpy.frombuffer(data, dtype=little)
-    return flat.reshape(shape).astype(numpy.dtype(name), copy=False)
+    if len(shape) != 1:
+        flat = flat.reshape(shape)
+    return flat if native is little else flat.astype(native)
 
 
 def _encode_torch(value: torch.Tensor, subject: str) -> tuple[Tensor, memoryview]:

@@ -124,6 +124,8 @@ def _encode(value: object, subject: str, result: Value, depth: int, stored: Stor
 def _encode_object(
     value: object, subject: str, result: Value, depth: int, stored: Stored | None
 ) -> None:
+    if _arrays.encode_small(value, result, MAX_INLINE_BYTES):
+        return
     if (array := _arrays.encode(value, subject)) is not None:
         tensor, data = array
         wire = result.tensor_value
