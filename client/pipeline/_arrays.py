@@ -59,7 +59,7 @@ _SINGLE = {
 _SINGLE_MODES = {dtype: mode for mode, (dtype, _) in _SINGLE.items()}
 
 
-def encode_small(value: object, result: Value, limit: int) -> bool:
+def encode_small(value: Any, result: Value, limit: int) -> bool:
     """Make a wire tensor of a numpy array of up to ``limit`` bytes, which most arrays are.
 
     Returns:

@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from pipeline import Graph, _values
 from pipeline.errors import InvalidInput, RunFailed, SerialisationError
@@ -26,6 +26,18 @@ _Response = runs_pb2.RunResponse | runs_pb2.StreamResponse
 _Result = TypeVar("_Result")
 
 
+class Succeeded(NamedTuple):
+    """How a run went.
+
+    Attributes:
+        seconds: that the nodes took.
+        nodes: when each was executed, where that was asked for.
+    """
+
+    seconds: float
+    nodes: Sequence[worker_pb2.NodeTime]
+
+
 def execute(
     graph: Graph,
     run_id: str,
@@ -36,7 +48,7 @@ def execute(
     *,
     stream: bool = False,
     timed: bool = False,
-) -> tuple[worker_pb2.FromWorker, bytes]:
+) -> tuple[Succeeded | worker_pb2.RunFailed, bytes]:
     """Run the graph on a serialised request; return the answer and its payload.
 
     Whatever user code raises becomes an answer: SystemExit and KeyboardInterrupt, too, end the run
@@ -71,13 +83,7 @@ def execute(
             else:
                 response = _collect(outputs, run_id, limit, link)
             payload, seconds = response.SerializeToString(), response.execution_seconds
-        answer = worker_pb2.FromWorker()
-        succeeded = answer.run_succeeded
-        succeeded.run_id = run_id
-        succeeded.execution_seconds = seconds
-        if current.times:
-            succeeded.nodes.extend(current.times)
-        return answer, payload
+        return Succeeded(seconds, current.times), payload
     except (ChannelClosed, ProtocolError):
         raise
     except Cancelled:
@@ -87,7 +93,7 @@ def execute(
     except BaseException as error:  # user code may raise anything
         failed = _node_failed(error, current.node)
     failed.run_id = run_id
-    return worker_pb2.FromWorker(run_failed=failed), b""
+    return failed, b""
 
 
 class CurrentNode:
