@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from functools import cache
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import SerialisationError
@@ -42,6 +43,9 @@ _DTYPES = _SHARED | _TORCH_ONLY
 # What numpy calls the order of a type: little, none, and the machine's.
 _LITTLE_ENDIAN = ("<", "|", "=" if sys.byteorder == "little" else "<")
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
+# What is made an array of; as numbers, since a name of the message takes longer to look up.
+_NUMPY = int(Tensor.CONTAINER_NUMPY)
+_OF_NUMPY = (_NUMPY, int(Tensor.CONTAINER_UNSPECIFIED))
 # Channels of uint8 images by their mode; of those with the same number, one is not said.
 _CHANNELS = {
     "L": 1, "LA": 2, "RGB": 3, "RGBA": 4,
@@ -77,7 +81,7 @@ def encode_small(value: Any, result: Value, limit: int) -> bool:
     tensor.dtype = wire
     tensor.shape.extend(value.shape)
     tensor.data = value.tobytes()
-    tensor.container = Tensor.CONTAINER_NUMPY
+    tensor.container = _NUMPY  # type: ignore[assignment]  # a plain number
     return True
 
 
@@ -100,6 +104,29 @@ def encode(value: object, subject: str) -> tuple[Tensor, memoryview] | None:
     if pil is not None and isinstance(value, pil.Image):
         return _encode_image(value, subject)
     return None
+
+
+def decode_plain(tensor: Tensor) -> object | None:
+    """Make the array of a wire tensor as most are: numpy's, with its data in it, and well formed.
+
+    None if it is not such a one: ``check_tensor`` and ``decode`` know.
+    """
+    numpy = sys.modules.get("numpy")
+    if numpy is None:
+        return None
+    orders = _numpy_orders().get(tensor.dtype)
+    if orders is None or tensor.container not in _OF_NUMPY or tensor.HasField("stored"):
+        return None
+    little, native = orders
+    data = tensor.data
+    shape = tuple(tensor.shape)
+    if not data or min(shape, default=0) < 0 or prod(shape) * little.itemsize != len(data):
+        return None
+    array = numpy.frombuffer(bytearray(data), little)
+    if len(shape) != 1:
+        array = array.reshape(shape)
+    made: object = array if native is little else array.astype(native)
+    return made
 
 
 def decode(tensor: Tensor, data: bytes | bytearray | mmap) -> object:

@@ -285,6 +285,8 @@ def _decode(value: Value, subject: str, stored: Opened | None) -> object:
         return result
     if kind == "tensor_value":
         tensor: Tensor = value.tensor_value
+        if (array := _arrays.decode_plain(tensor)) is not None:
+            return array
         data = tensor.data
         check_tensor(tensor, subject, data)
         if not tensor.HasField("stored"):

@@ -19,7 +19,7 @@ from pipeline import _scratch
 
 _folders: list[str] = []
 # Of the run in progress, with what the system said of each when it was seen to be empty.
-_of_run: dict[Path, tuple[int, int] | None] = {}
+_of_run: dict[str, tuple[int, int] | None] = {}
 # The clock that Linux stamps files with, CLOCK_REALTIME_COARSE.
 _CLOCK_OF_FILES = 5
 
@@ -46,15 +46,15 @@ def begin_runs() -> None:
     """Have what user code makes from now on removed after each run."""
     if tempfile.tempdir not in _folders:
         return
-    run = Path(tempfile.tempdir) / "run"
+    run = str(Path(tempfile.tempdir) / "run")
     try:
-        run.mkdir(exist_ok=True)
+        Path(run).mkdir(exist_ok=True)
     except OSError:
         # The startup has taken the right to it from this process: it has no such files at all.
         return
     _of_run[run] = None
     # Once, and not for each run: threads of native code may be reading the environment.
-    _place(str(run))
+    _place(run)
 
 
 def end_run() -> None:
@@ -65,7 +65,7 @@ def end_run() -> None:
             _of_run[folder] = _emptied(folder)
 
 
-def _emptied(folder: Path) -> tuple[int, int] | None:
+def _emptied(folder: str) -> tuple[int, int] | None:
     """Empty the folder of a run; return its state if that tells from now on that it is empty."""
     began = time.clock_gettime_ns(_CLOCK_OF_FILES)
     state = _state(folder)
@@ -75,7 +75,7 @@ def _emptied(folder: Path) -> tuple[int, int] | None:
     except OSError:
         shutil.rmtree(folder, ignore_errors=True)
         with contextlib.suppress(OSError):
-            folder.mkdir()
+            Path(folder).mkdir()
         return None
     for entry in left:
         if entry.is_dir(follow_symlinks=False):
@@ -88,13 +88,13 @@ def _emptied(folder: Path) -> tuple[int, int] | None:
     return None if left or state is None or state[1] >= began else state
 
 
-def _state(folder: Path) -> tuple[int, int] | None:
-    """What is another one once something has been made in the folder, or it has been replaced."""
+def _state(folder: str) -> tuple[int, int] | None:
+    """What is another one once the folder, or what is in it, has been changed or replaced."""
     try:
-        status = folder.lstat()
+        status = os.lstat(folder)
     except OSError:
         return None
-    return status.st_ino, status.st_mtime_ns
+    return status.st_ino, status.st_ctime_ns
 
 
 def remove() -> None:
