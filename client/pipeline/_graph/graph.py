@@ -101,10 +101,11 @@ class Graph:
         observer: Observer | None = None,
     ) -> list[Any]:
         """Do what ``run`` does, for inputs of any name, and tell ``observer`` about each node."""
-        return self.run_bound(self.bind(inputs, named), observer)
+        return self._run_bound(self._bind(inputs, named), observer)
 
-    def bind(self, inputs: Sequence[Any], named: Mapping[str, Any]) -> list[Any]:
-        """Return the value of each input of the graph, for ``run_bound`` and ``stream_bound``.
+    # What a worker calls, which has to know what failed: the inputs, or a node.
+    def _bind(self, inputs: Sequence[Any], named: Mapping[str, Any]) -> list[Any]:
+        """Return the value of each input of the graph, for ``_run_bound`` and ``_stream_bound``.
 
         Raises:
             InvalidInput: the inputs do not fit.
@@ -112,8 +113,8 @@ class Graph:
         """
         return bind(self._validator, self._revivers, inputs, named)
 
-    def run_bound(self, values: Sequence[Any], observer: Observer | None = None) -> list[Any]:
-        """Do what ``execute`` does, for values of ``bind``."""
+    def _run_bound(self, values: Sequence[Any], observer: Observer | None = None) -> list[Any]:
+        """Do what ``execute`` does, for values of ``_bind``."""
         self._execution.startup(observer)
         return [without_schemas(output) for output in self._execution.run(values, observer)]
 
@@ -153,17 +154,17 @@ class Graph:
 
         A node that streams has finished when it has returned its generator.
         """
-        return self.stream_bound(self.bind(inputs, named), observer)
+        return self._stream_bound(self._bind(inputs, named), observer)
 
     @property
-    def streams(self) -> bool:
+    def _streams(self) -> bool:
         """Whether any node or output does."""
         return self._execution.streams
 
-    def stream_bound(
+    def _stream_bound(
         self, values: Sequence[Any], observer: Observer | None = None
     ) -> Generator[list[Any], None, None]:
-        """Do what ``execute_stream`` does, for values of ``bind``."""
+        """Do what ``execute_stream`` does, for values of ``_bind``."""
         self._execution.startup(observer)
         with closing(self._execution.stream(values, observer)) as rows:
             for row in rows:

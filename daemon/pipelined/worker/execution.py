@@ -74,7 +74,7 @@ def execute(
     limit = min(max_response_bytes or MAX_PAYLOAD, MAX_PAYLOAD)
     try:
         values = _bound(graph, request, files)
-        if not graph.streams and not stream:
+        if not graph._streams and not stream:
             payload, seconds = _run(graph, values, run_id, limit, current, files)
         else:
             outputs = _Outputs(graph, values, current, files)
@@ -166,7 +166,7 @@ class _Outputs:
         self.streams = [each.parameter.stream for each in graph.outputs]
         self.seconds = 0.0
         self._files = files
-        self._rows = graph.stream_bound(values, current)
+        self._rows = graph._stream_bound(values, current)
         self._elements: Counter[int] = Counter()
 
     def __enter__(self) -> _Outputs:
@@ -233,7 +233,7 @@ def _run(
     """Execute a graph that does not stream; return a serialised RunResponse, and the seconds."""
     began = time.perf_counter()
     try:
-        outputs = graph.run_bound(values, current)
+        outputs = graph._run_bound(values, current)
     except RunFailed as error:
         raise _Failed(_node_failed(error.__cause__ or error, error.node or "")) from None
     seconds = time.perf_counter() - began
@@ -322,7 +322,7 @@ def _bound(graph: Graph, request: bytes, files: RunFiles | None) -> list[object]
     """The value of each input of the graph."""
     positional, named = _inputs(runs_pb2.RunRequest.FromString(request), files)
     try:
-        return graph.bind(positional, named)
+        return graph._bind(positional, named)
     except InvalidInput as error:
         raise _Failed(_invalid(error.field, text(error), error.bound)) from None
 
