@@ -182,9 +182,6 @@ class Traces(Unobserved):
 class CallSpans(grpc.aio.ServerInterceptor):
     """Executes calls within a span each, the child of the caller's.
 
-    The library that there is for this (opentelemetry-instrumentation-grpc) traces every call, also
-    health checks, and knows nothing of calls that write to their context.
-
     Args:
         tracer: Makes the spans.
     """
