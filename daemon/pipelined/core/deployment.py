@@ -558,7 +558,8 @@ class Deployment:
 
     def _check_deadline(self, seconds_left: float | None, place: float) -> None:
         """Refuse what cannot be in time, were all as fast as the fastest of late."""
-        if seconds_left is None:
+        if seconds_left is None or seconds_left <= 0:
+            # Whose deadline is over is told that, and not to come again.
             return
         rounds = self._queue.ahead(place) // len(self._instances)
         wait = rounds * self._run_times.least
