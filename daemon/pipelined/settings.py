@@ -23,8 +23,9 @@ from pipelined.core.runs import RunLimits
 from pipelined.core.scaler import IDLE_SECONDS
 from pipelined.core.shared_limits import QueueLimits
 from pipelined.listening import ListenAddress, parse_listen_address
-from pipelined.units import parse_duration, parse_pinned_size, parse_size
+from pipelined.units import parse_duration, parse_pinned_size
 from pipelined_api.address import Address, default_address, parse_address
+from pipelined_api.sizes import parse_size
 from pipelined_api.url_hosts import UrlHosts
 
 _FILES = FileLimits()
@@ -37,24 +38,6 @@ class LogFormat(str, Enum):
 
     CONSOLE = "console"
     JSON = "json"
-
-
-def parse_log_format(text: str) -> LogFormat:
-    """Return the format that is called so. Raises ValueError, which names them all."""
-    try:
-        return LogFormat(text)
-    except ValueError:
-        known = ", ".join(known.value for known in LogFormat)
-        raise ValueError(f"{text!r} is none of: {known}") from None
-
-
-def parse_warm(text: str) -> Warm:
-    """Return the choice that is called so. Raises ValueError, which names them all."""
-    try:
-        return Warm(text)
-    except ValueError:
-        known = ", ".join(known.value for known in Warm)
-        raise ValueError(f"{text!r} is none of: {known}") from None
 
 
 def default_state_directory() -> Path:
@@ -78,6 +61,19 @@ def _number(parse: Callable[[str], Any]) -> BeforeValidator:
 
 def _text(parse: Callable[[str], Any]) -> BeforeValidator:
     return BeforeValidator(lambda value: parse(value) if isinstance(value, str) else value)
+
+
+def _choice(choices: type[Enum]) -> BeforeValidator:
+    """Take one of these, or its name."""
+
+    def parse(text: str) -> Enum:
+        try:
+            return choices(text)
+        except ValueError:
+            known = ", ".join(known.value for known in choices)
+            raise ValueError(f"{text!r} is none of: {known}") from None
+
+    return _text(parse)
 
 
 def _sequence(value: object) -> object:
@@ -146,7 +142,7 @@ class TlsSettings(Section):
 class LogSettings(Section):
     """The log on stderr."""
 
-    format: Annotated[LogFormat, _text(parse_log_format)] = LogFormat.CONSOLE
+    format: Annotated[LogFormat, _choice(LogFormat)] = LogFormat.CONSOLE
     """How a line looks."""
     debug: bool = False
     """Log more: also what libraries have to say."""
@@ -162,7 +158,7 @@ class NurserySettings(Section):
 class StartupSettings(Section):
     """What is done once the daemon has started."""
 
-    warm: Annotated[Warm, _text(parse_warm)] = Warm.NONE
+    warm: Annotated[Warm, _choice(Warm)] = Warm.NONE
     """Which deployments are warmed: "none"; "recent", those that were in use, most recently used
     first; "all", and after those the others."""
     warm_at_most: int = Field(default=8, ge=1)
@@ -181,21 +177,12 @@ class ConfinementMode(str, Enum):
     OFF = "off"
 
 
-def parse_confinement(text: str) -> ConfinementMode:
-    """Return the mode that is called so. Raises ValueError, which names them all."""
-    try:
-        return ConfinementMode(text)
-    except ValueError:
-        known = ", ".join(known.value for known in ConfinementMode)
-        raise ValueError(f"{text!r} is none of: {known}") from None
-
-
 class WorkerSettings(Section):
     """The processes that run user code."""
 
     user: str | None = None
     """Another user that they run as; none given: the daemon's own."""
-    confinement: Annotated[ConfinementMode, _text(parse_confinement)] = ConfinementMode.AUTO
+    confinement: Annotated[ConfinementMode, _choice(ConfinementMode)] = ConfinementMode.AUTO
     """Keep them from the daemon's state: as far as the kernel can, or not at all, or refuse."""
 
 

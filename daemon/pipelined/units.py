@@ -1,21 +1,16 @@
-"""Sizes and times as people write them: "256MiB", "1.5GB", "90s", "7d"."""
+"""Times as people write them, "90s" or "7d", and sizes that the loader can work with."""
 
 from __future__ import annotations
 
 import re
 
+from pipelined_api.sizes import InvalidSize, parse_size
+
 # Four buffers of a page each, with what reading past the page cache needs beside it: with less the
 # loader cannot read and copy at the same time (csrc/weights/cuda/loading_device.hpp).
 LEAST_PINNED_BYTES = 48 << 10
-# As 64-bit integers have it; nobody has more.
-_MOST_BYTES = (1 << 63) - 1
 _SECONDS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"\s*(\d*\.?\d+)\s*(ms|[smhd]?)\s*")
-_SIZE = re.compile(r"\s*\d*\.?\d+\s*[a-z]*\s*", re.IGNORECASE)
-
-
-class InvalidSize(ValueError):
-    """An amount of memory that is none, or out of its bounds; the text says which."""
 
 
 class InvalidDuration(ValueError):
@@ -36,24 +31,6 @@ def parse_duration(text: str, *, least: float = 0.0) -> float:
         bound = f"less than {least:g}s" if seconds < least else "not more than nothing"
         raise InvalidDuration(f"{text!r} is {bound}: a time such as 90s, 15m, 12h or 7d is needed")
     return seconds
-
-
-def parse_size(text: str) -> int:
-    """Return the bytes of a size such as "2GiB", "1.5GB" or "1000000". Raises InvalidSize."""
-    from pydantic import ByteSize, TypeAdapter, ValidationError
-
-    try:
-        # Pydantic stops at what it does not understand: "1,5GB" would be one byte.
-        if _SIZE.fullmatch(text) is None:
-            raise InvalidSize(f"{text!r} is not a size such as 256MiB, 1.5GB or 1000000")
-        size = int(TypeAdapter(ByteSize).validate_python(text))
-    except ValidationError:
-        raise InvalidSize(f"{text!r} has a unit that is not known: use MiB, GB, …") from None
-    if size <= 0:
-        raise InvalidSize(f"{text!r} is not more than nothing")
-    if size > _MOST_BYTES:
-        raise InvalidSize(f"{text!r} is more memory than there can be")
-    return size
 
 
 def parse_pinned_size(text: str) -> int:

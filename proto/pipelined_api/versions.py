@@ -8,7 +8,7 @@ from __future__ import annotations
 
 __all__ = ["API_VERSION", "API_VERSION_KEY", "major"]
 
-API_VERSION = "1.1"
+API_VERSION = "1.2"
 # A client says its own with every call, in the metadata.
 API_VERSION_KEY = "pipelined-api-version"
 

@@ -18,12 +18,8 @@ from safetensors.torch import save_file
 from pipeline import Client, Graph, Pipeline, Variable, _values, entity, errors, pipe
 from pipeline.timeline.chart import text
 from pipelined import weights
-from pipelined.units import (
-    LEAST_PINNED_BYTES,
-    InvalidSize,
-    parse_pinned_size,
-    parse_size,
-)
+from pipelined.units import LEAST_PINNED_BYTES, parse_pinned_size
+from pipelined_api.sizes import InvalidSize, parse_size
 from pipelined_api.v1 import runs_pb2, runs_pb2_grpc
 from tests.conftest import LIGHT_PRELOAD
 from tests.running_daemon import RunningDaemon

@@ -394,5 +394,6 @@ def test_deployments_at_the_same_time_get_a_version_each(daemon: RunningDaemon) 
 def test_the_daemon_says_that_it_serves_this(daemon: RunningDaemon) -> None:
     with daemon.client() as client:
         info = client.info()
-    assert info.api_version == "1.1"
-    assert {"versions", "pointers", "cool"} <= set(info.features)
+    assert info.api_version == "1.2"
+    since_1_2 = {"options", "durable", "stats", "drain", "tokens"}
+    assert {"versions", "pointers", "cool"} | since_1_2 <= set(info.features)

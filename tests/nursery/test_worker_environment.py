@@ -50,4 +50,5 @@ async def test_workers_are_told_where_the_driver_is_and_nothing_else_of_the_daem
     }
     async with launching(tmp_path, (), environment=environment) as own:
         worker = await own.start(graph_of(variables_of_ours))
-        assert await call(worker) == ["PIPELINED_CUDA_DRIVER"]
+        # The other one says whose worker it is, for the daemon that comes after a crash.
+        assert await call(worker) == ["PIPELINED_CUDA_DRIVER", "PIPELINED_WORKERS_OF"]

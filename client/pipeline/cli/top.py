@@ -64,7 +64,7 @@ def top(
     json: Json = False,
     address: Address = None,
 ) -> None:
-    """Watch the deployments: queues, runs per second, latencies, memory and restarts."""
+    """Watch queues, latencies, memory and restarts of the deployments."""
     from rich.live import Live
 
     console = terminal.stdout()

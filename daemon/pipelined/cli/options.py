@@ -9,7 +9,8 @@ from typing import TypeVar
 import typer
 
 from pipelined.listening import ListenAddress, parse_listen_address
-from pipelined.units import parse_duration, parse_pinned_size, parse_size
+from pipelined.units import parse_duration, parse_pinned_size
+from pipelined_api.sizes import parse_size
 
 Value = TypeVar("Value")
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from pipelined.core.errors import (
@@ -16,6 +17,7 @@ from pipelined.core.errors import (
     QueueFull,
     ShuttingDown,
     StartupFailed,
+    StorageFailed,
     WaitTooLong,
     WorkerDied,
 )
@@ -85,6 +87,8 @@ class Deployment:
         self._closed: DomainError | None = None
         self._life = _Life()
         self._cooling: asyncio.Task[None] | None = None
+        # Until durable runs are not left waiting any more.
+        self._holding: asyncio.TimerHandle | None = None
         # Runs that came while the workers were being stopped.
         self._held_up = 0
         self._run_times = Times(ENOUGH_RUNS)
@@ -112,8 +116,8 @@ class Deployment:
         return (
             self._closed is None
             and self.state is not State.FAILED
-            and self._queue.waiting < max(1, self._queue_limit)
-            and self._held_up < max(1, self._queue_limit)
+            and (self._queue.idle or self._queue.waiting < self._length)
+            and (self._cooling is None or self._held_up < self._length)
         )
 
     @property
@@ -194,7 +198,7 @@ class Deployment:
             speculative: Nobody has asked for it: it does not count as used.
 
         Raises:
-            StartupFailed, WorkerDied, NurseryUnavailable: A startup failed.
+            StartupFailed, StorageFailed, WorkerDied, NurseryUnavailable: A startup failed.
             DeploymentCooled: It was cooled meanwhile.
             DeploymentDeleted, ShuttingDown: It is being stopped.
         """
@@ -214,6 +218,11 @@ class Deployment:
         timeline = self.timeline
         assert timeline is not None  # each startup has set one
         return timeline
+
+    def fail(self, error: StorageFailed) -> None:
+        """Be FAILED with this until somebody asks for it: it cannot be started."""
+        for instance in self._instances:
+            instance.fail(error)
 
     def keep_minimum(self) -> None:
         """Begin to start as many instances as are to be kept; how it goes its state tells."""
@@ -250,7 +259,8 @@ class Deployment:
         Raises:
             QueueFull, WaitingRunsTooLarge: Too many runs wait already.
             WaitTooLong: Its turn would come after the caller's deadline.
-            StartupFailed, WorkerDied, NurseryUnavailable: The instance could not be started.
+            StartupFailed, StorageFailed, WorkerDied, NurseryUnavailable: The instance could not be
+                started.
             InvalidInput, RunFailed, OutputNotSendable, OutputTooLarge, WorkerDied: The run failed.
             DeploymentCooled: It was cooled, and the run did not end in time.
             DeploymentDeleted, ShuttingDown: It is being stopped.
@@ -278,8 +288,11 @@ class Deployment:
             return worker.run(run_id, request, files)
 
         worker, future = self._begin(instance, begin)
+        # Not the future itself: it is done when the worker is, also if nobody waits any more.
+        answer: asyncio.Future[RunResult] = asyncio.get_running_loop().create_future()
+        future.add_done_callback(partial(_pass_on, answer))
         try:
-            return await asyncio.shield(future)
+            return await answer
         except WorkerDied as death:
             raise _cause(death, life) from None
         except asyncio.CancelledError:
@@ -361,9 +374,14 @@ class Deployment:
         self._start_for_durable()
 
     def hold_durable(self, seconds: float) -> None:
-        """Leave durable runs waiting for a while."""
+        """Leave durable runs waiting for so long from now at least."""
         self._queue.pause()
-        asyncio.get_running_loop().call_later(seconds, self._resume_durable)
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
+        if self._holding is None or self._holding.when() < until:
+            if self._holding is not None:
+                self._holding.cancel()
+            self._holding = loop.call_at(until, self._resume_durable)
 
     def leave(self, waiting: Waiting) -> None:
         """Let a durable run wait no longer."""
@@ -376,7 +394,7 @@ class Deployment:
     async def _admitted(self) -> None:
         """Wait until no workers are being stopped that may be started again afterwards."""
         while self._cooling is not None and self._closed is None:
-            if self._held_up >= self._queue_limit:
+            if self._held_up >= self._length:
                 raise self._queue_full(self._held_up)
             self._held_up += 1
             try:
@@ -410,10 +428,12 @@ class Deployment:
         """Begin a run on an instance that was given out; the future is done when it is over."""
         worker = instance.worker
         try:
-            if worker is None or instance.state is State.DRAINING:
-                # It was stopped in the turn of the loop in which it was handed over.
+            if worker is None or instance.state is not State.WARM:
+                # It was stopped, or died, after it was handed over.
                 reason = self._life.reason
-                raise ShuttingDown() if reason is None else reason.with_traceback(None)
+                if reason is None:
+                    raise NurseryUnavailable("the worker ended before the run began")
+                raise reason.with_traceback(None)
             future = begin(worker)
         except BaseException:
             self.runs_failed += 1
@@ -511,15 +531,21 @@ class Deployment:
         if self.state in (State.WARM, State.STARTING):
             return
         self._queue.refuse_callers(error)
-        if isinstance(error, StartupFailed) or instance.failures_in_a_row >= DEATHS_IN_A_ROW:
+        its_code = isinstance(error, WorkerDied) and instance.failures_in_a_row >= DEATHS_IN_A_ROW
+        if its_code or isinstance(error, StartupFailed):
             self._queue.refuse_durable(error)
-        elif self._queue.durable:
-            # Nothing says that the code is to blame.
-            delay = error.retry_after if isinstance(error, NurseryUnavailable) else 0.0
-            asyncio.get_running_loop().call_later(delay, self._start_for_durable)
+            return
+        # Nothing says that the code is to blame.
+        delay = error.retry_after if isinstance(error, NurseryUnavailable) else 0.0
+        asyncio.get_running_loop().call_later(delay, self._start_again)
+
+    @property
+    def _length(self) -> int:
+        """Runs that may wait; at least one where there is no worker, which it starts."""
+        return self._queue_limit or int(not self._scaler.live)
 
     def _check_length(self) -> None:
-        if self._queue.waiting >= self._queue_limit:
+        if self._queue.waiting >= self._length:
             raise self._queue_full(self._queue.waiting)
 
     def _queue_full(self, waiting: int) -> QueueFull:
@@ -532,7 +558,8 @@ class Deployment:
 
     def _check_deadline(self, seconds_left: float | None, place: float) -> None:
         """Refuse what cannot be in time, were all as fast as the fastest of late."""
-        if seconds_left is None:
+        if seconds_left is None or seconds_left <= 0:
+            # Whose deadline is over is told that, and not to come again.
             return
         rounds = self._queue.ahead(place) // len(self._instances)
         wait = rounds * self._run_times.least
@@ -555,6 +582,12 @@ class Deployment:
         if self._queue.durable and not self._queue.paused and self._closed is None:
             self._scaler.start(None, self._queue.waiting)
 
+    def _start_again(self) -> None:
+        """Start what durable runs wait for, or what is to be kept."""
+        if self._cooling is None and not self._life.stopping:
+            self.keep_minimum()
+            self._start_for_durable()
+
     def _run_done(
         self, instance: Instance, started: float, done: asyncio.Future[RunResult]
     ) -> None:
@@ -568,6 +601,18 @@ class Deployment:
             self.runs_failed += 1
         self._queue.give_back(instance)
         self._scaler.freed(instance)
+
+
+def _pass_on(answer: asyncio.Future[RunResult], done: asyncio.Future[RunResult]) -> None:
+    """Answer whoever still waits."""
+    if answer.done():
+        return
+    if done.cancelled():
+        answer.cancel()
+    elif (error := done.exception()) is not None:
+        answer.set_exception(error)
+    else:
+        answer.set_result(done.result())
 
 
 def _cause(death: WorkerDied, life: _Life) -> DomainError:

@@ -406,6 +406,9 @@ class DurableRuns:
                 await self._store.end(stored, response)
                 break
             except StorageFailed:
+                if pending is not None:
+                    # Answers that the disk does not take stay in memory: no more of them.
+                    pending.deployment.hold_durable(2 * delay)
                 # It is not told before it is noted. A crash now is one in the middle of the run.
                 await asyncio.sleep(delay)
                 delay = min(2 * delay, LONGEST_RETRY_SECONDS)

@@ -37,6 +37,8 @@ FEATURES = (
     "drain",
     "stats",
     "tokens",
+    "options",
+    "durable",
 )
 
 

@@ -192,6 +192,10 @@ async def open_database(path: Path) -> aiosqlite.Connection:
             raise
     except sqlite3.OperationalError as error:
         raise StateDirectoryError(f"database {str(path)!r} cannot be used: {error}") from error
+    except OSError as error:
+        raise StateDirectoryError(
+            f"database {str(path)!r} cannot be used: {error.strerror}"
+        ) from error
     except (sqlite3.DatabaseError, UnicodeError) as error:
         # What SQLite says may quote what it found, which need not be text.
         raise StateCorrupt(
@@ -273,7 +277,10 @@ def _tables(connection: sqlite3.Connection) -> set[str]:
 
 
 def _version(connection: sqlite3.Connection) -> int:
-    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    if version < 0:
+        raise sqlite3.DatabaseError(f"version {version} is none")
+    return version
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -17,11 +17,11 @@ from pipelined_api.worker.v1 import worker_pb2
 class RunFiles:
     """Open contents, and the names that user code sees them under.
 
-    An input is a hard link in a folder of this run, under the file's own name: nothing is copied,
-    and what resolves the path ends there. Where the folder is on another file system it is a
-    symbolic link to a descriptor of this process, which children of the worker can open too. The
-    content is read-only. ``close`` removes the folder and closes everything: a File kept beyond its
-    run cannot be opened any more.
+    An input is a symbolic link to a descriptor of this process, in a folder of this run and under
+    the file's own name: nothing is copied, and children of the worker can open it too. Where the
+    worker may reach the store itself it is a hard link, so that what resolves the path ends there.
+    The content is read-only. ``close`` removes the folder and closes everything: a File kept beyond
+    its run cannot be opened any more.
     """
 
     def __init__(self) -> None:
@@ -29,6 +29,11 @@ class RunFiles:
         self._outputs: dict[bytes, tuple[int, int]] = {}
         self._folder: Path | None = None
         self._links = 0
+
+    @property
+    def any(self) -> bool:
+        """Whether there are any; the folder is made for inputs."""
+        return bool(self._inputs or self._outputs)
 
     def add_input(self, sha256: bytes, descriptor: int) -> None:
         """Take over a descriptor of a content that the inputs refer to."""

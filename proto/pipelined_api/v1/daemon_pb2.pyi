@@ -60,7 +60,7 @@ class InfoResponse(_message.Message):
     version: _builtins.str
     """Of the distribution, "0.1.0"."""
     api_version: _builtins.str
-    """Of this API, "1.1": a change that old clients notice raises the first number, and one that adds
+    """Of this API, "1.2": a change that old clients notice raises the first number, and one that adds
     to it the second.
     """
     pid: _builtins.int
@@ -76,7 +76,8 @@ class InfoResponse(_message.Message):
     def features(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What is served beyond the first API, by name: "stream" (Runs.Stream), "versions" (references to
         versions that are not the newest), "pointers", "cool" (Deployments.Cool), "environments", "tokens",
-        "drain" (Drain), "stats" (Stats).
+        "drain" (Drain), "stats" (Stats), "options" (DeployHeader.options), "durable" (submitted runs
+        outlast the daemon).
         """
 
     @_builtins.property
