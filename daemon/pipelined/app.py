@@ -15,6 +15,7 @@ from typing import Any
 import structlog
 
 from pipelined import signals
+from pipelined.collecting import spare_what_stays
 from pipelined.condition import STOPPING_SECONDS, Condition
 from pipelined.core.deployment import Deployment
 from pipelined.core.deployments import Deployments
@@ -215,6 +216,7 @@ async def serve(settings: Settings, load: Callable[[], Settings]) -> None:
         telling = asyncio.create_task(condition.keep(deployments, health, store.answer))
         stack.push_async_callback(_cancelled, telling)
         await first(condition.ticked.wait(), shutdown.asked.wait(), asyncio.shield(telling))
+        spare_what_stays()
         if condition.ticked.is_set():
             manager.ready(condition.line(deployments))
             log.info(

@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from pipelined.core.errors import (
@@ -287,8 +288,11 @@ class Deployment:
             return worker.run(run_id, request, files)
 
         worker, future = self._begin(instance, begin)
+        # Not the future itself: it is done when the worker is, also if nobody waits any more.
+        answer: asyncio.Future[RunResult] = asyncio.get_running_loop().create_future()
+        future.add_done_callback(partial(_pass_on, answer))
         try:
-            return await asyncio.shield(future)
+            return await answer
         except WorkerDied as death:
             raise _cause(death, life) from None
         except asyncio.CancelledError:
@@ -554,7 +558,8 @@ class Deployment:
 
     def _check_deadline(self, seconds_left: float | None, place: float) -> None:
         """Refuse what cannot be in time, were all as fast as the fastest of late."""
-        if seconds_left is None:
+        if seconds_left is None or seconds_left <= 0:
+            # Whose deadline is over is told that, and not to come again.
             return
         rounds = self._queue.ahead(place) // len(self._instances)
         wait = rounds * self._run_times.least
@@ -596,6 +601,18 @@ class Deployment:
             self.runs_failed += 1
         self._queue.give_back(instance)
         self._scaler.freed(instance)
+
+
+def _pass_on(answer: asyncio.Future[RunResult], done: asyncio.Future[RunResult]) -> None:
+    """Answer whoever still waits."""
+    if answer.done():
+        return
+    if done.cancelled():
+        answer.cancel()
+    elif (error := done.exception()) is not None:
+        answer.set_exception(error)
+    else:
+        answer.set_result(done.result())
 
 
 def _cause(death: WorkerDied, life: _Life) -> DomainError:

@@ -22,6 +22,7 @@ from itertools import islice
 from typing import Protocol
 
 from pipelined.core.errors import KeyReused, RunNotFound
+from pipelined.core.flag import Flag
 from pipelined.core.observers import UNOBSERVED
 from pipelined.core.ports import (
     UNTRACED,
@@ -115,9 +116,9 @@ class Run:
     error: Exception | None = None
     status: bytes = b""
     response_bytes: int | None = None
-    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    ended: Flag = field(default_factory=Flag)
     interrupt: Callable[[], object] | None = None
-    left: asyncio.Event = field(default_factory=asyncio.Event)
+    left: Flag = field(default_factory=Flag)
     key: str = ""
     digest: str = ""
     owner: str = ""
@@ -220,7 +221,6 @@ class Runs:
         cold: bool = False,
     ) -> Run:
         """Remember a run that is about to join the queue of its deployment."""
-        self.sweep()
         run = Run(
             run_id,
             deployment,
@@ -421,11 +421,14 @@ class Runs:
     ) -> None:
         run.state = state
         run.ended_at = self._clock() if ended_at is None else ended_at
-        self._ended[run.submitted][run.id] = run
+        ended = self._ended[run.submitted]
+        ended[run.id] = run
         run.ended.set()
         run.lines.close()
         self._observer.run_ended(run, nodes)
-        self.sweep()
+        # Those that are too old go when somebody looks, or in `keep_swept`.
+        if len(ended) > self._limits.records:
+            self.sweep()
 
     def _make_room(self) -> None:
         while self._output_bytes > self._limits.store_bytes:
