@@ -46,6 +46,7 @@ class Operations(Deploying):
     ) -> runs_pb2.RunResponse:
         """Run once and return the outputs undecoded."""
         _requests.check_priority(priority)
+        _requests.check_timeout(timeout)
         deadline = deadline_in(timeout)
         uploads = Uploads(self.transfers, self._on_upload)
         request = await self._fitted(name, inputs, named, timeout, uploads)
@@ -75,6 +76,7 @@ class Operations(Deploying):
 
         """
         _requests.check_priority(priority)
+        _requests.check_timeout(timeout)
         uploads = Uploads(self.transfers, self._on_upload)
         fitted = await self._fitted(name, inputs, named, timeout, uploads)
         fitted.priority = priority
@@ -119,6 +121,7 @@ class Operations(Deploying):
     ) -> RunInfo:
         """See ``Client.submit``."""
         _requests.check_priority(priority)
+        _requests.check_timeout(timeout)
         if idempotency_key == "":
             raise errors.InvalidInput(
                 "the idempotency key is empty", field="idempotency_key", bound="min_length=1"

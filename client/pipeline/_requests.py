@@ -6,6 +6,7 @@ import hashlib
 import math
 import platform
 from collections.abc import Iterator, Mapping, Sequence
+from numbers import Real
 from typing import TYPE_CHECKING
 
 from pipeline import errors
@@ -172,6 +173,21 @@ def check_priority(priority: object) -> None:
             f"priority {priority} is not between {LEAST_PRIORITY} and {MOST_PRIORITY}",
             field="priority",
             bound=f"le={MOST_PRIORITY}" if priority > 0 else f"ge={LEAST_PRIORITY}",
+        )
+
+
+def check_timeout(seconds: object) -> None:
+    """Check a time that a run may take.
+
+    Raises:
+        errors.InvalidInput: it is neither None nor a number.
+
+    """
+    if isinstance(seconds, bool) or not (seconds is None or isinstance(seconds, Real)):
+        raise errors.InvalidInput(
+            f"the timeout has to be a number of seconds, not {type(seconds).__name__}; an input of "
+            "that name is given by its position",
+            field="timeout",
         )
 
 

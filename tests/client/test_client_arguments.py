@@ -86,6 +86,26 @@ def test_an_exception_that_has_no_text_is_still_a_failed_run() -> None:
     assert isinstance(caught.value.__cause__, Mute)
 
 
+@pytest.mark.parametrize("name", ["timeout", "priority"])
+def test_an_input_that_is_called_as_an_argument_is_given_by_position(
+    client: Client, name: str
+) -> None:
+    with Pipeline() as builder:
+        builder.output(text(Variable(str, title=name)))
+    client.deploy(builder.get_pipeline(), "arguments-named")
+    given = cast("Any", {name: "soon"})
+    calls: list[Callable[[], object]] = [
+        lambda: client.run("arguments-named", **given),
+        lambda: client.submit("arguments-named", **given),
+        lambda: list(client.stream("arguments-named", **given)),
+    ]
+    for call in calls:
+        with pytest.raises(errors.InvalidInput, match="given by its position") as caught:
+            call()
+        assert caught.value.field == name
+    assert client.run("arguments-named", "soon") == ["soon"]
+
+
 @pytest.mark.parametrize("timeout", [1e10, 1e300, float("inf")])
 def test_a_timeout_of_any_length_is_not_over_at_once(daemon: RunningDaemon, timeout: float) -> None:
     async def run() -> list[object]:
