@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 from functools import cache
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import SerialisationError
-from pipelined_api.v1.values_pb2 import DataType, Tensor
+from pipelined_api.v1.values_pb2 import DataType, Tensor, Value
 
 if TYPE_CHECKING:
     from mmap import mmap
@@ -42,6 +43,9 @@ _DTYPES = _SHARED | _TORCH_ONLY
 # What numpy calls the order of a type: little, none, and the machine's.
 _LITTLE_ENDIAN = ("<", "|", "=" if sys.byteorder == "little" else "<")
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
+# What is made an array of; as numbers, since a name of the message takes longer to look up.
+_NUMPY = int(Tensor.CONTAINER_NUMPY)
+_OF_NUMPY = (_NUMPY, int(Tensor.CONTAINER_UNSPECIFIED))
 # Channels of uint8 images by their mode; of those with the same number, one is not said.
 _CHANNELS = {
     "L": 1, "LA": 2, "RGB": 3, "RGBA": 4,
@@ -57,6 +61,28 @@ _SINGLE = {
     "F": (DataType.DATA_TYPE_FLOAT32, "F"),
 }
 _SINGLE_MODES = {dtype: mode for mode, (dtype, _) in _SINGLE.items()}
+
+
+def encode_small(value: Any, result: Value, limit: int) -> bool:
+    """Make a wire tensor of a numpy array of up to ``limit`` bytes, which most arrays are.
+
+    Returns:
+        Whether it is one, with elements in the order that the wire has. If not, ``encode`` knows.
+
+    """
+    numpy = sys.modules.get("numpy")
+    if numpy is None or type(value) is not numpy.ndarray or value.nbytes > limit:
+        return False
+    dtype = value.dtype
+    wire = _numpy_dtypes().get(dtype)
+    if wire is None or dtype.byteorder not in _LITTLE_ENDIAN:
+        return False
+    tensor = result.tensor_value
+    tensor.dtype = wire
+    tensor.shape.extend(value.shape)
+    tensor.data = value.tobytes()
+    tensor.container = _NUMPY  # type: ignore[assignment]  # a plain number
+    return True
 
 
 def encode(value: object, subject: str) -> tuple[Tensor, memoryview] | None:
@@ -80,6 +106,29 @@ def encode(value: object, subject: str) -> tuple[Tensor, memoryview] | None:
     return None
 
 
+def decode_plain(tensor: Tensor) -> object | None:
+    """Make the array of a wire tensor as most are: numpy's, with its data in it, and well formed.
+
+    None if it is not such a one: ``check_tensor`` and ``decode`` know.
+    """
+    numpy = sys.modules.get("numpy")
+    if numpy is None:
+        return None
+    orders = _numpy_orders().get(tensor.dtype)
+    if orders is None or tensor.container not in _OF_NUMPY or tensor.HasField("stored"):
+        return None
+    little, native = orders
+    data = tensor.data
+    shape = tuple(tensor.shape)
+    if not data or min(shape, default=0) < 0 or prod(shape) * little.itemsize != len(data):
+        return None
+    array = numpy.frombuffer(bytearray(data), little)
+    if len(shape) != 1:
+        array = array.reshape(shape)
+    made: object = array if native is little else array.astype(native)
+    return made
+
+
 def decode(tensor: Tensor, data: bytes | bytearray | mmap) -> object:
     """Make an array, tensor or image of a wire tensor that has been checked, and of its data.
 
@@ -93,7 +142,7 @@ def decode(tensor: Tensor, data: bytes | bytearray | mmap) -> object:
     owned = bytearray(data) if isinstance(data, bytes) else data
     if tensor.container == Tensor.CONTAINER_TORCH or name in _TORCH_ONLY:
         return _decode_torch(owned, name, shape)
-    return _decode_numpy(owned, name, shape)
+    return _decode_numpy(owned, tensor.dtype, shape)
 
 
 @cache
@@ -103,6 +152,17 @@ def _numpy_dtypes() -> dict[Any, DataType.ValueType]:
 
     native = {numpy.dtype(name): dtype for name, dtype in _SHARED.items()}
     return native | {dtype.newbyteorder(): wire for dtype, wire in native.items()}
+
+
+@cache
+def _numpy_orders() -> dict[DataType.ValueType, tuple[Any, Any]]:
+    """The types of numpy as they are on the wire and in this machine."""
+    import numpy
+
+    native = {dtype: numpy.dtype(name) for name, dtype in _SHARED.items()}
+    if sys.byteorder == "little":
+        return {dtype: (each, each) for dtype, each in native.items()}
+    return {dtype: (each.newbyteorder("<"), each) for dtype, each in native.items()}
 
 
 def _encode_numpy(
@@ -131,13 +191,15 @@ def _encode_numpy(
 
 
 def _decode_numpy(
-    data: bytearray | mmap, name: str, shape: tuple[int, ...]
+    data: bytearray | mmap, dtype: DataType.ValueType, shape: tuple[int, ...]
 ) -> np.ndarray[Any, Any]:
     import numpy
 
-    little = numpy.dtype(name).newbyteorder("<")
+    little, native = _numpy_orders()[dtype]
     flat = numpy.frombuffer(data, dtype=little)
-    return flat.reshape(shape).astype(numpy.dtype(name), copy=False)
+    if len(shape) != 1:
+        flat = flat.reshape(shape)
+    return flat if native is little else flat.astype(native)
 
 
 def _encode_torch(value: torch.Tensor, subject: str) -> tuple[Tensor, memoryview]:

@@ -124,6 +124,8 @@ def _encode(value: object, subject: str, result: Value, depth: int, stored: Stor
 def _encode_object(
     value: object, subject: str, result: Value, depth: int, stored: Stored | None
 ) -> None:
+    if _arrays.encode_small(value, result, MAX_INLINE_BYTES):
+        return
     if (array := _arrays.encode(value, subject)) is not None:
         tensor, data = array
         wire = result.tensor_value
@@ -283,6 +285,8 @@ def _decode(value: Value, subject: str, stored: Opened | None) -> object:
         return result
     if kind == "tensor_value":
         tensor: Tensor = value.tensor_value
+        if (array := _arrays.decode_plain(tensor)) is not None:
+            return array
         data = tensor.data
         check_tensor(tensor, subject, data)
         if not tensor.HasField("stored"):

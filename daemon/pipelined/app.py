@@ -183,7 +183,7 @@ async def serve(settings: Settings, load: Callable[[], Settings]) -> None:
             condition.unwell,
             settings.limits.upload_idle,
             reporter.report,
-            observation.interceptors,
+            observation.around,
         )
         stack.push_async_callback(server.stop, None)
         listener = Listener(

@@ -86,6 +86,8 @@ def _read(file: Path) -> dict[str, Any]:
     except ValueError as error:
         # TOMLDecodeError, which says where, and UnicodeDecodeError.
         reason = str(error)
+    except RecursionError:
+        reason = "its arrays are nested too deeply"
     raise ConfigurationError(f"configuration file {str(file)!r} cannot be read: {reason}")
 
 

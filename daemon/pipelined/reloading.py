@@ -68,7 +68,11 @@ class Reloading:
             await self._asked.wait()
             self._asked.clear()
             manager.reloading()
-            await self._reload()
+            try:
+                await self._reload()
+            except Exception as error:
+                # Whatever it was, it is no reason to end the daemon, or to reload never again.
+                log.exception("not reloaded", what="settings", reason=str(error))
             manager.ready(line())
 
     async def _reload(self) -> None:

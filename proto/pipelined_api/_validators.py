@@ -307,7 +307,13 @@ def _of_class(
     what = _CALLED[names[0]]
 
     def check(value: object) -> object:
-        if fits(value) or any(name in names for name in _class_names(value)):
+        cls = type(value)
+        # The class itself is what most values are of; its bases are only asked for if it is not.
+        if (
+            fits(value)
+            or (cls.__module__, cls.__qualname__) in names
+            or any(name in names for name in _class_names(value))
+        ):
             return value
         raise PydanticCustomError(f"{what}_type", f"Input should be {what}")
 

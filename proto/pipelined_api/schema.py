@@ -94,15 +94,9 @@ class InputsValidator:
             raise SchemaViolation(
                 f"inputs[{len(names)}]", f"takes {len(names)} inputs, {len(positional)} were given"
             )
-        given = [*positional, *(_LEFT_OUT,) * (len(names) - len(positional))]
-        for name in named:
-            if name not in names:
-                raise SchemaViolation(name, _unknown(name, names))
-        for name, value in named.items():
-            index = names.index(name)
-            if given[index] is not _LEFT_OUT:
-                raise SchemaViolation(name, "given both by position and by name")
-            given[index] = value
+        # As most runs have them: all, and by position.
+        every = not named and len(positional) == len(names)
+        given = positional if every else self._given(positional, named)
         values = []
         for value, (parameter, name, optional, checks) in zip(given, self._parameters, strict=True):
             if value is _LEFT_OUT:
@@ -114,6 +108,20 @@ class InputsValidator:
             else:
                 values.append(_checked(checks, prepared, name))
         return values
+
+    def _given(self, positional: Sequence[object], named: Mapping[str, object]) -> list[object]:
+        """What each input was given, in their order."""
+        names = self.names
+        given = [*positional, *(_LEFT_OUT,) * (len(names) - len(positional))]
+        for name in named:
+            if name not in names:
+                raise SchemaViolation(name, _unknown(name, names))
+        for name, value in named.items():
+            index = names.index(name)
+            if given[index] is not _LEFT_OUT:
+                raise SchemaViolation(name, "given both by position and by name")
+            given[index] = value
+        return given
 
     def _default(self, parameter: Parameter) -> object:
         if parameter.HasField("default_value"):

@@ -125,6 +125,35 @@ async def test_callers_that_leave_are_passed_over() -> None:
     assert queue.began == ["running", "0"]
 
 
+async def test_the_last_caller_leaves_as_an_instance_comes_back() -> None:
+    queue = RunQueue(ConcurrentRuns(None))
+    queue.give(cast("Instance", Idle()))
+    instance = queue.take()
+    assert instance is not None
+    caller = asyncio.create_task(queue.wait(0.0))
+    await asyncio.sleep(0)
+    caller.cancel()
+    # In the same turn of the loop.
+    queue.give_back(instance)
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    assert queue.quiet.is_set()
+
+
+async def test_an_instance_that_is_replaced_while_it_is_given_out_has_one_run() -> None:
+    queue = Queue(ConcurrentRuns(None), 1)
+    queue.add("first")
+    queue.add("second")
+    # Its worker has died, and another one is warm.
+    queue.queue.give(queue.busy[0])
+    assert queue.began == ["first"]
+    queue.end_one()
+    assert queue.began == ["first", "second"]
+    queue.end_one()
+    assert queue.queue.take() is not None
+    assert queue.queue.take() is None
+
+
 async def test_paused_runs_wait_and_are_refused_when_told() -> None:
     queue = Queue(ConcurrentRuns(None), 1)
     queue.queue.pause()

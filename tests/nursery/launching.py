@@ -137,7 +137,8 @@ def with_modules(folder: Path, **sources: str) -> dict[str, str]:
     """An environment in which modules of this source can be imported."""
     for name, source in sources.items():
         (folder / f"{name}.py").write_text(source)
-    return {**os.environ, "PYTHONPATH": str(folder)}
+    paths = [str(folder), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
 
 
 def open_descriptors() -> int:

@@ -87,6 +87,15 @@ def answer(memory: str, size: int) -> None:
     say(worker_pb2.FromWorker(run_succeeded=succeeded), MEMORIES[memory](), size)
 
 
+def answer_briefly(memory: str, size: int) -> None:
+    """The same with a brief header."""
+    [channel] = [known for known in gc.get_objects() if type(known) is Channel]
+    header = framing.brief_success(RUN_ID, 0.0)
+    flags = framing.PAYLOAD_IN_MEMFD | framing.BRIEF
+    head = framing.PREFIX.pack(framing.MAGIC, flags, 1, len(header), size)
+    channel._send([head, header], [MEMORIES[memory]()])
+
+
 def answer_with_a_file(memory: str, size: int) -> None:
     """The same, with a file that is given back."""
     [channel] = [known for known in gc.get_objects() if type(known) is Channel]
@@ -112,7 +121,7 @@ async def streamed(worker: RemoteWorker, request: bytes) -> RunResult:
 
 @pytest.mark.parametrize("size", [SIZE, 2 << 20], ids=["small", "large"])
 @pytest.mark.parametrize("memory", MEMORIES)
-@pytest.mark.parametrize("act", [answer, answer_with_a_file, stream])
+@pytest.mark.parametrize("act", [answer, answer_briefly, answer_with_a_file, stream])
 async def test_memory_that_cannot_be_read_ends_the_run_and_the_worker(
     keeping: Launching, act: Callable[[str, int], None], memory: str, size: int
 ) -> None:
@@ -125,6 +134,34 @@ async def test_memory_that_cannot_be_read_ends_the_run_and_the_worker(
         await asyncio.wait_for(run, BOUND_SECONDS)
     await asyncio.wait_for(worker.exited, BOUND_SECONDS)
     assert await call(other, 5) == 5
+
+
+def say_briefly(header: bytes, descriptors: int) -> None:
+    """An answer with such a header, and descriptors that nobody has asked for."""
+    [channel] = [known for known in gc.get_objects() if type(known) is Channel]
+    content = os.memfd_create("output")
+    channel.send(header, fds=[content] * descriptors, brief=True)
+
+
+@pytest.mark.parametrize(
+    ("header", "descriptors"),
+    [
+        (b"", 0),
+        (bytes(8) + b"\xff", 0),
+        (framing.brief_success("another", 0.0), 0),
+        (framing.brief_success(RUN_ID, 0.0), 1),
+    ],
+    ids=["empty", "no text", "of another run", "with a descriptor"],
+)
+async def test_a_brief_answer_that_makes_no_sense_ends_the_worker(
+    keeping: Launching, header: bytes, descriptors: int
+) -> None:
+    worker = await keeping.start(graph_of(say_briefly, bytes, int))
+    inputs = [_values.encode(header), _values.encode(descriptors)]
+    request = runs_pb2.RunRequest(inputs=inputs).SerializeToString()
+    with pytest.raises(WorkerDied):
+        await asyncio.wait_for(worker.run(RUN_ID, request), BOUND_SECONDS)
+    await asyncio.wait_for(worker.exited, BOUND_SECONDS)
 
 
 def flood(elements: int, files: int) -> None:

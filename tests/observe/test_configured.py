@@ -48,14 +48,14 @@ async def test_variables_without_the_packages_are_no_reason_to_refuse(
         observer: Observer = observation.observer
         observer.deployment_changed("name", exists=True)
         assert list(observation.activity.tallies) == ["name"]
-        assert observation.interceptors == ()
+        assert observation.around is None
 
 
 async def test_the_variable_alone_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     # Nobody listens there: the end does not wait for long.
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://127.0.0.1:1")
     async with observing(Settings(), "1.0") as observation:
-        assert len(observation.interceptors) == 1
+        assert observation.around is not None
 
 
 def test_what_is_not_configured_is_not_imported() -> None:

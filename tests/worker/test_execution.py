@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from pipeline import Graph, InputField, InputSchema, Pipeline, Variable, _values, pipe
-from pipelined.worker.execution import execute
+from pipelined.worker.execution import Succeeded, execute
 from pipelined.worker.failures import MAX_MESSAGE, MAX_TRACEBACK
 from pipelined_api.v1 import runs_pb2
 from pipelined_api.v1.values_pb2 import MapEntry
@@ -68,9 +68,14 @@ def request(*inputs: object, **named: object) -> bytes:
     return message.SerializeToString()
 
 
-def run(graph: Graph, *inputs: object, limit: int = 0) -> worker_pb2.FromWorker:
+def failed(answer: Succeeded | worker_pb2.RunFailed) -> worker_pb2.RunFailed:
+    assert isinstance(answer, worker_pb2.RunFailed)
+    return answer
+
+
+def run(graph: Graph, *inputs: object, limit: int = 0) -> Succeeded | worker_pb2.RunFailed:
     answer, payload = execute(graph, "run-1", request(*inputs), limit)
-    assert answer.HasField("run_succeeded") or payload == b""
+    assert isinstance(answer, Succeeded) or payload == b""
     return answer
 
 
@@ -79,11 +84,10 @@ def failing(how: str) -> worker_pb2.RunFailed:
         fail(how)
         return how
 
-    answer = run(graph_of(failing_node, str), how)
-    assert answer.HasField("run_failed"), answer
-    assert answer.run_failed.run_id == "run-1"
-    assert answer.run_failed.cause == Cause.CAUSE_NODE
-    return answer.run_failed
+    answer = failed(run(graph_of(failing_node, str), how))
+    assert answer.run_id == "run-1"
+    assert answer.cause == Cause.CAUSE_NODE
+    return answer
 
 
 def test_a_run_answers_with_its_outputs_and_its_time() -> None:
@@ -94,7 +98,8 @@ def test_a_run_answers_with_its_outputs_and_its_time() -> None:
     response = runs_pb2.RunResponse.FromString(payload)
     assert [_values.decode(output) for output in response.outputs] == [42]
     assert response.run_id == "run-1"
-    assert response.execution_seconds == answer.run_succeeded.execution_seconds > 0
+    assert isinstance(answer, Succeeded)
+    assert response.execution_seconds == answer.seconds > 0
 
 
 def test_an_exception_names_its_node_and_shows_the_frames_of_the_user_only() -> None:
@@ -162,11 +167,11 @@ def test_bad_inputs_name_their_field(inputs: tuple[object, ...], field: str, bou
     with Pipeline() as builder:
         settings = Variable(Settings)
         builder.output(pipe(height)(settings))
-    failed = run(builder.get_pipeline(), *inputs).run_failed
-    assert failed.cause == Cause.CAUSE_INVALID_INPUT
-    assert (failed.subject, failed.bound) == (field, bound)
-    assert not failed.failure.message.startswith(failed.subject)
-    assert failed.failure.traceback == ""
+    answer = failed(run(builder.get_pipeline(), *inputs))
+    assert answer.cause == Cause.CAUSE_INVALID_INPUT
+    assert (answer.subject, answer.bound) == (field, bound)
+    assert not answer.failure.message.startswith(answer.subject)
+    assert answer.failure.traceback == ""
 
 
 def identity(value: str) -> str:
@@ -177,25 +182,25 @@ def test_a_name_that_is_given_twice_is_a_bad_input() -> None:
     twice = MapEntry(key="value", value=_values.encode("x"))
     message = runs_pb2.RunRequest(named_inputs=[twice, twice])
     answer, _ = execute(graph_of(identity, str), "run-1", message.SerializeToString())
-    assert answer.run_failed.cause == Cause.CAUSE_INVALID_INPUT
-    assert answer.run_failed.subject == "value"
+    assert failed(answer).cause == Cause.CAUSE_INVALID_INPUT
+    assert failed(answer).subject == "value"
 
 
 def test_a_value_without_a_kind_is_a_bad_input() -> None:
     message = runs_pb2.RunRequest()
     message.inputs.add()
     answer, _ = execute(graph_of(identity, str), "run-1", message.SerializeToString())
-    assert answer.run_failed.cause == Cause.CAUSE_INVALID_INPUT
-    assert answer.run_failed.subject == "inputs[0]"
+    assert failed(answer).cause == Cause.CAUSE_INVALID_INPUT
+    assert failed(answer).subject == "inputs[0]"
 
 
 def test_an_output_that_cannot_be_sent_is_named() -> None:
     def unsendable(number: int) -> Any:
         return {"list": [number, object()]}
 
-    failed = run(graph_of(unsendable, int), 1).run_failed
-    assert failed.cause == Cause.CAUSE_OUTPUT_TYPE
-    assert failed.subject.startswith("outputs[0]")
+    answer = failed(run(graph_of(unsendable, int), 1))
+    assert answer.cause == Cause.CAUSE_OUTPUT_TYPE
+    assert answer.subject.startswith("outputs[0]")
 
 
 def test_an_output_beyond_the_limit_is_refused_with_its_size() -> None:
@@ -203,12 +208,12 @@ def test_an_output_beyond_the_limit_is_refused_with_its_size() -> None:
         return bytes(number)
 
     graph = graph_of(many, int)
-    assert run(graph, 1000, limit=2000).HasField("run_succeeded")
-    failed = run(graph, 3000, limit=2000).run_failed
-    assert failed.cause == Cause.CAUSE_OUTPUT_TOO_LARGE
-    assert failed.size > 3000
+    assert isinstance(run(graph, 1000, limit=2000), Succeeded)
+    answer = failed(run(graph, 3000, limit=2000))
+    assert answer.cause == Cause.CAUSE_OUTPUT_TOO_LARGE
+    assert answer.size > 3000
 
 
 def test_a_request_that_is_no_message_fails_the_run() -> None:
     answer, _ = execute(graph_of(identity, str), "run-1", b"\xff\xff\xff")
-    assert answer.HasField("run_failed")
+    assert isinstance(answer, worker_pb2.RunFailed)

@@ -15,7 +15,9 @@ from pipelined.worker.framing import (
     PREFIX,
     Frame,
     FrameDecoder,
+    brief_success,
     prefix,
+    read_brief_success,
 )
 from pipelined.worker.shared_memory import ProtocolError
 
@@ -76,7 +78,7 @@ def test_arbitrary_bytes_are_frames_or_a_protocol_error(data: bytes) -> None:
     ("magic", "flags", "fds", "header", "payload"),
     [
         (b"XX", 0, 0, 0, 0),
-        (b"PF", 2, 0, 0, 0),
+        (b"PF", 4, 0, 0, 0),
         (b"PF", 0, MAX_FDS + 1, 0, 0),
         (b"PF", 0, 0, MAX_HEADER + 1, 0),
         (b"PF", 0, 0, 0, MAX_INLINE_PAYLOAD + 1),
@@ -121,3 +123,19 @@ def test_descriptors_that_belong_to_no_frame_are_refused_and_closed() -> None:
     decoder.close()
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(fd)
+
+
+@given(st.text(st.characters(codec="utf-8"), max_size=64), st.floats(allow_nan=False))
+def test_a_brief_header_says_the_run_and_its_seconds(run_id: str, seconds: float) -> None:
+    header = brief_success(run_id, seconds)
+    data = prefix(header, 3, brief=True) + header + b"out" + prefix(b"header", 0) + b"header"
+    brief, long = decode(FrameDecoder(), data)
+    assert (brief.brief, long.brief) == (True, False)
+    assert read_brief_success(brief.header) == (run_id, seconds)
+    assert brief.payload() == b"out"
+
+
+@pytest.mark.parametrize("header", [b"", b"short", bytes(8) + b"\xff"])
+def test_a_brief_header_that_says_nothing_is_refused(header: bytes) -> None:
+    with pytest.raises(ProtocolError):
+        read_brief_success(header)

@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import closing
-from typing import Any, TypeAlias
+from functools import cached_property
+from typing import Any, NamedTuple, TypeAlias
 
 from pipeline._graph.context import plain_calls
 from pipeline._graph.nodes import (
@@ -26,6 +27,15 @@ from pipeline.errors import RunFailed, StartupFailed
 __all__ = ["Execution"]
 
 Resolver: TypeAlias = Callable[[Sequence[Any], Mapping[int, Any]], Any]
+
+
+class _Call(NamedTuple):
+    """How a node is called: its function, and what gives the arguments."""
+
+    name: str
+    function: Callable[..., Any]
+    args: Sequence[Resolver]
+    kwargs: Sequence[tuple[str, Resolver]]
 
 
 class Execution:
@@ -54,10 +64,12 @@ class Execution:
         self.streams = any(node.streams for node in nodes) or any(
             each.parameter.stream for each in outputs
         )
-        self._arguments = [
-            (self._resolver(node.args), self._resolver(dict(node.kwargs))) for node in nodes
-        ]
         self._results = [self._resolver(each.reference) for each in outputs]
+
+    @cached_property
+    def _calls(self) -> list[_Call]:
+        """How to call each node. Not sooner: a function may refer to the graph that it is in."""
+        return [self._call_of(node) for node in self._nodes]
 
     def startup(self, observer: Observer | None) -> None:
         """Execute the startup nodes that have not been, or wait for whoever does.
@@ -178,15 +190,17 @@ class Execution:
         observer: Observer | None,
         opened: OpenStreams | None = None,
     ) -> Any:
-        resolve_args, resolve_kwargs = self._arguments[index]
-        args, kwargs = resolve_args(values, results), resolve_kwargs(values, results)
+        call = self._calls[index]
+        args = [resolve(values, results) for resolve in call.args]
+        kwargs = {key: resolve(values, results) for key, resolve in call.kwargs}
         if observer is not None:
-            observer.node_started(node.name)
+            observer.node_started(call.name)
         started = time.perf_counter()
         try:
             with plain_calls():
-                result = node.pipe.function(*args, **kwargs)
-            _check_items(node, result)
+                result = call.function(*args, **kwargs)
+            if node.items is not None:
+                _check_items(node, result)
             if not node.streams:
                 pass
             elif opened is not None:
@@ -196,8 +210,16 @@ class Execution:
         except Exception as error:
             raise _failure(node, error) from error
         if observer is not None:
-            observer.node_finished(node.name, time.perf_counter() - started)
+            observer.node_finished(call.name, time.perf_counter() - started)
         return result
+
+    def _call_of(self, node: Node) -> _Call:
+        return _Call(
+            node.name,
+            node.pipe.function,
+            [self._resolver(value) for value in node.args],
+            [(key, self._resolver(value)) for key, value in node.kwargs.items()],
+        )
 
     def _resolver(self, value: Any) -> Resolver:
         """Make what gives the value of an argument in a run, from its inputs and results.
@@ -246,8 +268,6 @@ def _replayed(result: Any) -> Any:
 
 
 def _check_items(node: Node, result: Any) -> None:
-    if node.items is None:
-        return
     if not isinstance(result, (tuple, list)) or len(result) != node.items:
         count = f" of {len(result)}" if isinstance(result, (tuple, list)) else ""
         raise TypeError(

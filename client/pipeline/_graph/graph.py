@@ -101,7 +101,20 @@ class Graph:
         observer: Observer | None = None,
     ) -> list[Any]:
         """Do what ``run`` does, for inputs of any name, and tell ``observer`` about each node."""
-        values = bind(self._validator, self._revivers, inputs, named)
+        return self._run_bound(self._bind(inputs, named), observer)
+
+    # What a worker calls, which has to know what failed: the inputs, or a node.
+    def _bind(self, inputs: Sequence[Any], named: Mapping[str, Any]) -> list[Any]:
+        """Return the value of each input of the graph, for ``_run_bound`` and ``_stream_bound``.
+
+        Raises:
+            InvalidInput: the inputs do not fit.
+
+        """
+        return bind(self._validator, self._revivers, inputs, named)
+
+    def _run_bound(self, values: Sequence[Any], observer: Observer | None = None) -> list[Any]:
+        """Do what ``execute`` does, for values of ``_bind``."""
         self._execution.startup(observer)
         return [without_schemas(output) for output in self._execution.run(values, observer)]
 
@@ -141,20 +154,21 @@ class Graph:
 
         A node that streams has finished when it has returned its generator.
         """
-        values = bind(self._validator, self._revivers, inputs, named)
+        return self._stream_bound(self._bind(inputs, named), observer)
 
-        def started() -> Generator[list[Any], None, None]:
-            self._execution.startup(observer)
-            if not self._execution.streams:
-                # What it takes to stream would make a run of one small node half as long again.
-                outputs = self._execution.run(values, observer)
-                yield [without_schemas(item) for item in outputs]
-                return
-            with closing(self._execution.stream(values, observer)) as rows:
-                for row in rows:
-                    yield [without_schemas(item) for item in row]
+    @property
+    def _streams(self) -> bool:
+        """Whether any node or output does."""
+        return self._execution.streams
 
-        return started()
+    def _stream_bound(
+        self, values: Sequence[Any], observer: Observer | None = None
+    ) -> Generator[list[Any], None, None]:
+        """Do what ``execute_stream`` does, for values of ``_bind``."""
+        self._execution.startup(observer)
+        with closing(self._execution.stream(values, observer)) as rows:
+            for row in rows:
+                yield [without_schemas(item) for item in row]
 
     def startup(self, observer: Observer | None = None) -> None:
         """Execute the startup nodes unless that has been done; concurrent callers share it.

@@ -24,9 +24,6 @@ class Admission:
         queue: Where they wait.
         scaler: Knows how long runs and startups take.
         shared: What all deployments share.
-
-    Attributes:
-        length: Runs that may wait.
     """
 
     def __init__(
@@ -38,12 +35,17 @@ class Admission:
         shared: SharedLimits,
     ) -> None:
         length = specification.options.queue_length
-        self.length = shared.limits.length if length is None else length
+        self._limit = shared.limits.length if length is None else length
         self._name = specification.name
         self._instances = instances
         self._queue = queue
         self._scaler = scaler
         self._waiting_bytes = shared.waiting_bytes
+
+    @property
+    def length(self) -> int:
+        """Runs that may wait; at least one where there is no worker, which it starts."""
+        return self._limit or int(not self._scaler.live)
 
     @contextlib.contextmanager
     def room(self, size: int) -> Iterator[None]:
@@ -66,7 +68,7 @@ class Admission:
     def full(self, waiting: int) -> QueueFull:
         """What a run is told where so many wait."""
         wait = self._expected_wait(waiting)
-        return QueueFull(self._name, self.length, wait)
+        return QueueFull(self._name, self._limit, wait)
 
     def check_deadline(self, seconds_left: float | None, place: float, state: State) -> None:
         """Refuse what cannot be in time, were all as fast as the fastest of late.

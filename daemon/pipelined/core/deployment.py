@@ -16,6 +16,7 @@ from pipelined.core.errors import (
     NurseryUnavailable,
     ShuttingDown,
     StartupFailed,
+    StorageFailed,
     WorkerDied,
 )
 from pipelined.core.files import StoredFile
@@ -80,6 +81,8 @@ class Deployment:
         self._closed: DomainError | None = None
         self._life = _Life()
         self._cooling: asyncio.Task[None] | None = None
+        # Until durable runs are not left waiting any more.
+        self._holding: asyncio.TimerHandle | None = None
         # Runs that came while the workers were being stopped.
         self._held_up = 0
         self._run_times = Times(ENOUGH_RUNS)
@@ -109,8 +112,8 @@ class Deployment:
         return (
             self._closed is None
             and self.state is not State.FAILED
-            and self._queue.waiting < max(1, self._admission.length)
-            and self._held_up < max(1, self._admission.length)
+            and (self._queue.idle or self._queue.waiting < self._admission.length)
+            and (self._cooling is None or self._held_up < self._admission.length)
         )
 
     @property
@@ -150,7 +153,7 @@ class Deployment:
             speculative: Nobody has asked for it: it does not count as used.
 
         Raises:
-            StartupFailed, WorkerDied, NurseryUnavailable: A startup failed.
+            StartupFailed, StorageFailed, WorkerDied, NurseryUnavailable: A startup failed.
             DeploymentCooled: It was cooled meanwhile.
             DeploymentDeleted, ShuttingDown: It is being stopped.
         """
@@ -170,6 +173,11 @@ class Deployment:
         timeline = self.timeline
         assert timeline is not None  # each startup has set one
         return timeline
+
+    def fail(self, error: StorageFailed) -> None:
+        """Be FAILED with this until somebody asks for it: it cannot be started."""
+        for instance in self.instances:
+            instance.fail(error)
 
     def keep_minimum(self) -> None:
         """Begin to start as many instances as are to be kept; how it goes its state tells."""
@@ -206,7 +214,8 @@ class Deployment:
         Raises:
             QueueFull, WaitingRunsTooLarge: Too many runs wait already.
             WaitTooLong: Its turn would come after the caller's deadline.
-            StartupFailed, WorkerDied, NurseryUnavailable: The instance could not be started.
+            StartupFailed, StorageFailed, WorkerDied, NurseryUnavailable: The instance could not be
+                started.
             InvalidInput, RunFailed, OutputNotSendable, OutputTooLarge, WorkerDied: The run failed.
             DeploymentCooled: It was cooled, and the run did not end in time.
             DeploymentDeleted, ShuttingDown: It is being stopped.
@@ -317,9 +326,14 @@ class Deployment:
         self._start_for_durable()
 
     def hold_durable(self, seconds: float) -> None:
-        """Leave durable runs waiting for a while."""
+        """Leave durable runs waiting for so long from now at least."""
         self._queue.pause()
-        asyncio.get_running_loop().call_later(seconds, self._resume_durable)
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
+        if self._holding is None or self._holding.when() < until:
+            if self._holding is not None:
+                self._holding.cancel()
+            self._holding = loop.call_at(until, self._resume_durable)
 
     def leave(self, waiting: Waiting) -> None:
         """Let a durable run wait no longer."""
@@ -363,10 +377,12 @@ class Deployment:
         """Begin a run on an instance that was given out; the future is done when it is over."""
         worker = instance.worker
         try:
-            if worker is None or instance.state is State.DRAINING:
-                # It was stopped in the turn of the loop in which it was handed over.
+            if worker is None or instance.state is not State.WARM:
+                # It was stopped, or died, after it was handed over.
                 reason = self._life.reason
-                raise ShuttingDown() if reason is None else reason.with_traceback(None)
+                if reason is None:
+                    raise NurseryUnavailable("the worker ended before the run began")
+                raise reason.with_traceback(None)
             future = begin(worker)
         except BaseException:
             self.runs_failed += 1
@@ -464,12 +480,13 @@ class Deployment:
         if self.state in (State.WARM, State.STARTING):
             return
         self._queue.refuse_callers(error)
-        if isinstance(error, StartupFailed) or instance.failures_in_a_row >= DEATHS_IN_A_ROW:
+        its_code = isinstance(error, WorkerDied) and instance.failures_in_a_row >= DEATHS_IN_A_ROW
+        if its_code or isinstance(error, StartupFailed):
             self._queue.refuse_durable(error)
-        elif self._queue.durable:
-            # Nothing says that the code is to blame.
-            delay = error.retry_after if isinstance(error, NurseryUnavailable) else 0.0
-            asyncio.get_running_loop().call_later(delay, self._start_for_durable)
+            return
+        # Nothing says that the code is to blame.
+        delay = error.retry_after if isinstance(error, NurseryUnavailable) else 0.0
+        asyncio.get_running_loop().call_later(delay, self._start_again)
 
     def _resume_durable(self) -> None:
         if self._closed is None and self._cooling is None:
@@ -480,6 +497,12 @@ class Deployment:
         """Start instances for durable runs that wait, unless the workers are being stopped."""
         if self._queue.durable and not self._queue.paused and self._closed is None:
             self._scaler.start(None, self._queue.waiting)
+
+    def _start_again(self) -> None:
+        """Start what durable runs wait for, or what is to be kept."""
+        if self._cooling is None and not self._life.stopping:
+            self.keep_minimum()
+            self._start_for_durable()
 
     def _run_done(
         self, instance: Instance, started: float, done: asyncio.Future[RunResult]

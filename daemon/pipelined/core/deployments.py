@@ -90,16 +90,23 @@ class Deployments(Catalogue):
         self._uses_kept: WeakKeyDictionary[Deployment, float] = WeakKeyDictionary()
 
     async def recover(self) -> int:
-        """Bring back what the store has, all of it cold; returns how many names.
+        """Bring back what the store has; returns how many names.
+
+        All of it is cold, but for versions whose code is not there: those are FAILED.
 
         Raises:
             StorageFailed: The store cannot be read.
         """
         last = await self._store.last_versions()
-        for specification in await self._store.deployments():
+        specifications = await self._store.deployments()
+        missing = await self._store.missing_code({each.code for each in specifications})
+        for specification in specifications:
             name = specification.name
             versions = self._by_name.setdefault(name, Versions(name, last[name]))
-            versions.add(self._made(specification))
+            deployment = self._made(specification)
+            versions.add(deployment)
+            if specification.code in missing:
+                deployment.fail(StorageFailed("read the code", "it is not there, or not whole"))
         for pointer in await self._store.pointers():
             self._by_name[pointer.name].pointers[pointer.tag] = pointer
         for (name, version), used_at in (await self._store.last_uses()).items():

@@ -330,7 +330,12 @@ class DurableRuns:
         pending.ending = True
         # To its end, also if what has brought it about is cancelled.
         written = self._ends.write(
-            pending.run, error, result, on_written=lambda: self._drop(pending)
+            pending.run,
+            error,
+            result,
+            on_written=lambda: self._drop(pending),
+            # Answers that the disk does not take stay in memory: no more of them.
+            on_refused=lambda delay: pending.deployment.hold_durable(2 * delay),
         )
         task = self._task(written, "end of run")
         await asyncio.shield(task)

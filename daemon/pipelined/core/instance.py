@@ -18,6 +18,7 @@ from pipelined.core.errors import (
     NurseryUnavailable,
     ShuttingDown,
     StartupFailed,
+    StorageFailed,
     WorkerDied,
 )
 from pipelined.core.observers import UNOBSERVED
@@ -72,7 +73,7 @@ class Instance:
         self._observer = observer
         self._startup: asyncio.Task[None] | None = None
         self._backoff = Backoff()
-        self._last_error: StartupFailed | WorkerDied | None = None
+        self._last_error: StartupFailed | WorkerDied | StorageFailed | None = None
         self._listeners: list[Callable[[Stage], None]] = []
         self._first_run_is_due = False
         self._killed: Worker | None = None
@@ -107,8 +108,8 @@ class Instance:
             seconds_left: Until the caller's deadline; None without one.
 
         Raises:
-            StartupFailed, WorkerDied: The last startup failed so recently that the next one will
-                not be made within the caller's deadline.
+            StartupFailed, WorkerDied, StorageFailed: The last startup failed so recently that the
+                next one will not be made within the caller's deadline.
             ShuttingDown: The instance is being stopped.
         """
         if self.state is State.DRAINING:
@@ -150,6 +151,12 @@ class Instance:
             self._killed = worker
             worker.kill()
 
+    def fail(self, error: StorageFailed) -> None:
+        """Be FAILED before anybody has asked for it: a startup now would fail with this."""
+        self.failure = Failure(type(error).__name__, str(error))
+        self._become(State.STARTING)
+        self._become(State.FAILED)
+
     async def stop(self) -> None:
         """End the worker, also in the middle of a startup; what failed before is forgotten.
 
@@ -183,7 +190,7 @@ class Instance:
         self._become(State.STARTING)
         try:
             await self._start_worker(self.timeline)
-        except (StartupFailed, WorkerDied) as error:
+        except (StartupFailed, WorkerDied, StorageFailed) as error:
             self._observer.startup_ended(self.timeline, error)
             await self._startup_failed(error)
             raise
@@ -239,14 +246,16 @@ class Instance:
         if worker.exited.done():
             raise WorkerDied.of(worker.exited.result())
 
-    async def _startup_failed(self, error: StartupFailed | WorkerDied) -> None:
+    async def _startup_failed(self, error: StartupFailed | WorkerDied | StorageFailed) -> None:
         self._backoff.failed()
         self._last_error = error
         if isinstance(error, StartupFailed):
             self.failure = error.failure
             error.retry_after = self._backoff.remaining() or None
-        else:
+        elif isinstance(error, WorkerDied):
             self.failure = error.failure()
+        else:
+            self.failure = Failure(type(error).__name__, str(error))
         if not (isinstance(error, StartupFailed) and error.cause == "node"):
             await self._stop_worker()
         self._become(State.FAILED)

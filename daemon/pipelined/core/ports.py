@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -285,6 +285,9 @@ class DeploymentStore(Protocol):
 
     def code_path(self, code: Code) -> Path:
         """The file in which ``store_code`` keeps it."""
+
+    async def missing_code(self, codes: Collection[Code]) -> Collection[Code]:
+        """Those that ``store_code`` has kept, but that are not there, or not whole."""
 
     async def release_code(self, code: Code) -> None:
         """Give up one hold, and remove all code that is neither held nor that of a deployment."""

@@ -44,6 +44,7 @@ class RunEnds:
         error: Exception | None,
         result: RunResult | None,
         on_written: Callable[[], None] = lambda: None,
+        on_refused: Callable[[float], None] = lambda delay: None,
     ) -> None:
         """Write an end, however long the disk takes nothing, then tell of it.
 
@@ -52,6 +53,7 @@ class RunEnds:
             error: Why it did not succeed.
             result: What it gave, if it succeeded.
             on_written: Called before anybody is told.
+            on_refused: Called when the disk takes nothing, with the seconds until the next try.
         """
         state = _state_after(error)
         end = stored(
@@ -68,6 +70,7 @@ class RunEnds:
                 await self._store.end(end, response)
                 break
             except StorageFailed:
+                on_refused(delay)
                 # It is not told before it is noted. A crash now is one in the middle of the run.
                 await asyncio.sleep(delay)
                 delay = min(2 * delay, LONGEST_RETRY_SECONDS)

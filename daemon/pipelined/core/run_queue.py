@@ -118,6 +118,8 @@ class RunQueue:
         self._most_running = most_running
         # The one that was used last is the next: see ``scaler``.
         self._idle: list[Instance] = []
+        # Its worker may die and be replaced before it is given back.
+        self._given_out: set[Instance] = set()
         self._callers = _Line()
         self._durable = _Line()
         # Places of durable runs that are being written.
@@ -142,14 +144,12 @@ class RunQueue:
     @property
     def mismatched(self) -> bool:
         """Whether a caller waits while an instance is free that it may have."""
-        full = self._most_running is not None and self.running >= self._most_running
-        there = bool(self._idle) and self._callers.first() is not None
-        return there and not full and not self._slots.full
+        return self._free and self._callers.first() is not None
 
     @property
     def idle(self) -> bool:
-        """Whether an instance has nothing to do, and nobody waits."""
-        return bool(self._idle) and not self.waiting
+        """Whether an instance has nothing to do that a run may have, and nobody waits."""
+        return self._free and not self.waiting
 
     @property
     def durable(self) -> int:
@@ -180,7 +180,7 @@ class RunQueue:
         """An instance that is free now, unless others wait for it."""
         if not self._idle or self._first() is not None or not self._enter():
             return None
-        return self._idle.pop()
+        return self._give_out()
 
     async def wait(self, place: float) -> Instance:
         """Wait for the next instance that nobody of a lower rank wants.
@@ -202,6 +202,8 @@ class RunQueue:
             elif not future.cancelled() and future.exception() is None:
                 # The instance was handed over in the same turn of the loop: pass it on.
                 self.give_back(future.result())
+            # It may have been taken out by whoever looked for the first one.
+            self._settle()
             raise
 
     def reserve(self) -> None:
@@ -224,13 +226,18 @@ class RunQueue:
         self._settle()
 
     def give(self, instance: Instance) -> None:
-        """Hand a warm instance to whoever is the next, or keep it for the one after."""
-        self._idle.append(instance)
-        self._dispatch()
+        """Hand a warm instance to whoever is the next, or keep it for the one after.
+
+        One that is given out still is handed on when it is given back.
+        """
+        if instance not in self._given_out:
+            self._idle.append(instance)
+            self._dispatch()
 
     def give_back(self, instance: Instance) -> None:
         """Hand on an instance that was given out, unless it is not fit for that any more."""
         self.running -= 1
+        self._given_out.discard(instance)
         worker = instance.worker
         if instance.state is State.WARM and worker is not None and not worker.exited.done():
             self._idle.append(instance)
@@ -264,6 +271,11 @@ class RunQueue:
             waiting.refuse(error)
         self._settle()
 
+    @property
+    def _free(self) -> bool:
+        full = self._most_running is not None and self.running >= self._most_running
+        return bool(self._idle) and not full and not self._slots.full
+
     def _first(self) -> Waiting | None:
         caller = self._callers.first()
         durable = None if self._paused else self._durable.first()
@@ -288,8 +300,13 @@ class RunQueue:
         if not self._idle or (waiting := self._first()) is None or not self._enter():
             return False
         self.remove(waiting)
-        waiting.grant(self._idle.pop())
+        waiting.grant(self._give_out())
         return True
+
+    def _give_out(self) -> Instance:
+        instance = self._idle.pop()
+        self._given_out.add(instance)
+        return instance
 
     def _settle(self) -> None:
         if self.active:

@@ -132,7 +132,13 @@ class Scaler:
             run_seconds=self.run_times.mean,
             startup_seconds=self.startup_times.mean,
         )
-        return wanted(load, self._options.min_instances, self._options.max_instances)
+        options = self._options
+        # More than may be busy at once would only take memory.
+        most = max(
+            options.min_instances,
+            min(options.max_instances, options.concurrent_runs or options.max_instances),
+        )
+        return wanted(load, options.min_instances, most)
 
     def _look_again(self, waiting: int) -> None:
         """See to it that runs which take long do not hold up others for longer than a startup."""

@@ -85,10 +85,6 @@ class ConcurrentRuns:
                 self._line[sharer] = sharer.weight
                 self._line.move_to_end(sharer)
 
-    def forget(self, sharer: Sharer) -> None:
-        """Take it out of the line."""
-        self._line.pop(sharer, None)
-
 
 class WaitingBytes:
     """The memory that requests take while they wait. Belongs to one event loop.

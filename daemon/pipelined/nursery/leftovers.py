@@ -44,6 +44,10 @@ def _with_ancestors() -> set[int]:
     pid = os.getpid()
     while pid:
         found.add(pid)
-        stat = Path(f"/proc/{pid}/stat").read_bytes()
+        try:
+            stat = Path(f"/proc/{pid}/stat").read_bytes()
+        except OSError:
+            # Of another user, whose processes may not be seen: what is above it is, too.
+            break
         pid = int(stat[stat.rindex(b")") + 2 :].split()[1])
     return found

@@ -11,11 +11,11 @@ from functools import partial
 from pipelined.core.current_run import current_run
 from pipelined.core.errors import DomainError, Exit, FileMissing, StorageFailed, WorkerDied
 from pipelined.core.files import OutputKeeper, StoredFile
-from pipelined.core.ports import NodeTime, RunResult
+from pipelined.core.ports import UNTRACED, NodeTime, RunResult
 from pipelined.nursery.output_files import OutputFiles
 from pipelined.nursery.remote_stream import RemoteStream
 from pipelined.worker.channel import AsyncChannel, ProtocolError
-from pipelined.worker.framing import Frame
+from pipelined.worker.framing import MAX_INLINE_PAYLOAD, Frame
 from pipelined.worker.shared_memory import Reused
 from pipelined_api.worker.v1 import worker_pb2
 
@@ -93,9 +93,15 @@ class RemoteRun:
 
     def send(self, request: bytes) -> None:
         """Send the serialised request; a large one a moment later."""
+        run = current_run.get()
+        trace = UNTRACED if run is None else run.trace
+        if self.stream is None and not trace.parent and len(request) <= MAX_INLINE_PAYLOAD:
+            # There is no more to say of it.
+            self._channel.send(self.id.encode(), request, brief=True)
+            return
         order = worker_pb2.Run(run_id=self.id, stream=self.stream is not None)
-        if (run := current_run.get()) is not None and run.trace.parent:
-            order.trace_parent, order.trace_state = run.trace
+        if trace.parent:
+            order.trace_parent, order.trace_state = trace
         header = worker_pb2.ToWorker(run=order).SerializeToString()
         most = _LARGE if self._channel.has_room(len(request)) else _LARGE_WITHOUT_ROOM
         if len(request) <= most:
@@ -135,6 +141,9 @@ class RemoteRun:
         if self._files.count or frame.size > _LARGE:
             finishing = self._finish(seconds, frame, nodes)
             self._finishing = self._loop.create_task(finishing, name=f"end of run {self.id}")
+            return
+        if frame.memory is None:
+            self._result(frame.inline, seconds, nodes)
             return
         try:
             self._result(frame.payload(), seconds, nodes)

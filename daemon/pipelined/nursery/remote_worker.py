@@ -30,7 +30,7 @@ from pipelined.nursery.remote_stream import RemoteStream
 from pipelined.nursery.temporary_folders import TemporaryFolders
 from pipelined.worker import last_words
 from pipelined.worker.channel import AsyncChannel, ProtocolError
-from pipelined.worker.framing import Frame
+from pipelined.worker.framing import Frame, read_brief_success
 from pipelined_api.worker.v1 import worker_pb2
 
 # What a worker has to end by itself once its channel is closed, or after SIGTERM.
@@ -231,6 +231,14 @@ class RemoteWorker:
         self._channel.close()
 
     def _on_frame(self, frame: Frame) -> None:
+        if frame.brief and not frame.fds:
+            try:
+                run_id, seconds = read_brief_success(frame.header)
+            except ProtocolError:
+                frame.close()
+                raise
+            self._answered(run_id, frame).succeed(seconds, frame)
+            return
         try:
             message = worker_pb2.FromWorker.FromString(frame.header)
         except DecodeError:

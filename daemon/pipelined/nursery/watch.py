@@ -76,7 +76,11 @@ class Watch:
             await asyncio.sleep(PERIOD_SECONDS)
             for watched in tuple(self._watched):
                 run = watched.run
-                found = await asyncio.to_thread(_excess, watched)
+                try:
+                    found = await asyncio.to_thread(_excess, watched)
+                except OSError:
+                    # The daemon has no descriptor left, for one: the limits hold all the same.
+                    continue
                 if found is None or watched not in self._watched:
                     continue
                 # The run may have ended meanwhile.

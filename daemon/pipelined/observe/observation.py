@@ -6,10 +6,10 @@ import asyncio
 import contextlib
 import os
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import dataclass
+from typing import Any
 
-import grpc.aio
 import structlog
 
 from pipelined.core.observers import Observers
@@ -38,13 +38,13 @@ class Observation:
     Attributes:
         activity: Counts.
         observer: To be told of everything.
-        interceptors: For the gRPC server.
+        around: Puts spans around the handlers of calls; None if traces are not configured.
         traced: Whether traces are recorded.
     """
 
     activity: Activity
     observer: Observer
-    interceptors: Sequence[grpc.aio.ServerInterceptor]
+    around: Callable[[str, Any, Collection[tuple[str, str | bytes]]], Any] | None
     traced: bool = False
 
 
@@ -59,7 +59,7 @@ async def observing(settings: Settings, version: str) -> AsyncIterator[Observati
     observers: list[Observer] = [activity, EventLog(debug=settings.log.debug)]
     configured = bool(settings.traces.endpoint)
     if not configured and not any(os.environ.get(name) for name in _TRACE_VARIABLES):
-        yield Observation(activity, Observers(*observers, broken=_broken), ())
+        yield Observation(activity, Observers(*observers, broken=_broken), None)
         return
     try:
         from pipelined.observe.traces import Traces
@@ -69,14 +69,14 @@ async def observing(settings: Settings, version: str) -> AsyncIterator[Observati
             raise TracesError(why) from None
         # The variables may be meant for others.
         log.warning("no traces", reason=why)
-        yield Observation(activity, Observers(*observers, broken=_broken), ())
+        yield Observation(activity, Observers(*observers, broken=_broken), None)
         return
     traces = Traces(settings.traces.endpoint or "", version)
     # First: what the others log has the trace that it gives to a run.
     observers.insert(0, traces)
     try:
         yield Observation(
-            activity, Observers(*observers, broken=_broken), (traces.interceptor,), traced=True
+            activity, Observers(*observers, broken=_broken), traces.around, traced=True
         )
     finally:
         # Not a thread that the end of the process waits for: the receiver may be gone.

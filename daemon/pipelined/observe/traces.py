@@ -10,9 +10,10 @@ from __future__ import annotations
 import inspect
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any
 
+import grpc
 import grpc.aio
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -63,7 +64,7 @@ class Traces(Unobserved):
         self._executions: dict[str, Span] = {}
         # By deployment and version: the last one that went well.
         self._startups: OrderedDict[tuple[str, int], Timeline] = OrderedDict()
-        self.interceptor = CallSpans(self._tracer)
+        self.around = CallSpans(self._tracer).around
 
     def close(self) -> None:
         """Export what has not been; waits for that, so not on the event loop's thread."""
@@ -179,7 +180,7 @@ class Traces(Unobserved):
         return span
 
 
-class CallSpans(grpc.aio.ServerInterceptor):
+class CallSpans:
     """Executes calls within a span each, the child of the caller's.
 
     Args:
@@ -189,29 +190,26 @@ class CallSpans(grpc.aio.ServerInterceptor):
     def __init__(self, tracer: trace.Tracer) -> None:
         self._tracer = tracer
 
-    async def intercept_service(
+    def around(
         self,
-        continuation: Callable[
-            [grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]
-        ],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler[Any, Any] | None:
-        """See the base class."""
-        handler: Any = await continuation(handler_call_details)
-        method = handler_call_details.method
-        metadata = handler_call_details.invocation_metadata or ()
+        method: str,
+        handler: grpc.RpcMethodHandler[Any, Any],
+        metadata: Collection[tuple[str, str | bytes]],
+    ) -> grpc.RpcMethodHandler[Any, Any]:
+        """Make of a method's handler the one that answers a call with such metadata."""
         headers = {key: value for key, value in metadata if key in _HEADERS}
-        if handler is None or not method.startswith(_PACKAGE):
-            return handler  # type: ignore[no-any-return]
+        if not method.startswith(_PACKAGE):
+            return handler
         if method not in _BEGINNING and "traceparent" not in headers:
-            return handler  # type: ignore[no-any-return]
+            return handler
+        traced: Any = handler
         parent = _PROPAGATOR.extract(headers)
         for kind in ("unary_unary", "unary_stream", "stream_unary", "stream_stream"):
-            behaviour = getattr(handler, kind)
+            behaviour = getattr(traced, kind)
             # A generator would have the span as the current one also where it is suspended.
             if behaviour is not None and not inspect.isasyncgenfunction(inspect.unwrap(behaviour)):
-                handler = handler._replace(**{kind: self._traced(behaviour, method, parent)})
-        return handler  # type: ignore[no-any-return]
+                traced = traced._replace(**{kind: self._traced(behaviour, method, parent)})
+        return traced  # type: ignore[no-any-return]
 
     def _traced(
         self, behaviour: Callable[[Any, Any], Awaitable[Any]], method: str, parent: Context

@@ -38,7 +38,7 @@ class Caller:
         return self.sees_all or run.owner == self.id
 
 
-# Set by the interceptor that lets the call in, in the task that answers it. The default may do
+# Set by what lets the call in (dispatch.py), in the task that answers it. The default may do
 # nothing that one has to be let in for.
 _NOBODY = Caller("", Role.RUN)
 _current: ContextVar[Caller] = ContextVar("pipelined_caller", default=_NOBODY)

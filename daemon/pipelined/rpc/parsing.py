@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import grpc
-import grpc.aio
 from google.protobuf.message import DecodeError
 
 
@@ -22,36 +21,18 @@ class Malformed:
     expected: str
 
 
-class TolerantParsing(grpc.aio.ServerInterceptor):
-    """Hands on a Malformed where gRPC would log a traceback and answer UNKNOWN.
+def tolerant(handler: grpc.RpcMethodHandler[Any, Any]) -> grpc.RpcMethodHandler[Any, Any]:
+    """Make a handler hand on a Malformed where gRPC would log a traceback and answer UNKNOWN.
 
-    Args:
-        packages: Prefixes of the services whose methods know what to do with it.
+    Its method has to know what to do with it.
     """
-
-    def __init__(self, *packages: str) -> None:
-        self._prefixes = tuple(f"/{package}." for package in packages)
-
-    async def intercept_service(
-        self,
-        continuation: Callable[
-            [grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]
-        ],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler[Any, Any] | None:
-        """See ServerInterceptor."""
-        handler: Any = await continuation(handler_call_details)
-        # In a stream the method itself meets what cannot be parsed.
-        if (
-            handler is None
-            or handler.request_streaming
-            or handler.request_deserializer is None
-            or not handler_call_details.method.startswith(self._prefixes)
-        ):
-            return handler  # type: ignore[no-any-return]
-        return handler._replace(  # type: ignore[no-any-return]
-            request_deserializer=_tolerant(handler.request_deserializer)
-        )
+    parts: Any = handler
+    # In a stream the method itself meets what cannot be parsed.
+    if parts.request_streaming or parts.request_deserializer is None:
+        return handler
+    return parts._replace(  # type: ignore[no-any-return]
+        request_deserializer=_tolerant(parts.request_deserializer)
+    )
 
 
 def _tolerant(parse: Callable[[bytes], object]) -> Callable[[bytes], object]:

@@ -120,8 +120,8 @@ class RunRecords:
         return run
 
 
-def handler(calls: RunCalls, records: RunRecords) -> grpc.GenericRpcHandler:
-    """What a server takes: the whole service."""
+def handlers(calls: RunCalls, records: RunRecords) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
+    """The whole service, by the names of its methods."""
     serialised: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
         "Run": grpc.unary_unary_rpc_method_handler(calls.run),
         "Stream": grpc.unary_stream_rpc_method_handler(calls.stream),
@@ -145,4 +145,4 @@ def handler(calls: RunCalls, records: RunRecords) -> grpc.GenericRpcHandler:
             runs_pb2.LogsResponse.SerializeToString,
         ),
     }
-    return grpc.method_handlers_generic_handler(SERVICE, {**serialised, **parsed})
+    return {**serialised, **parsed}

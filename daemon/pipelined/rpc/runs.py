@@ -28,7 +28,7 @@ from pipelined.rpc.run_inputs import LARGE, RunInputs
 from pipelined.rpc.run_messages import run_info
 from pipelined.rpc.sending import sender
 from pipelined.rpc.status import RUN_ID_METADATA, unary
-from pipelined.rpc.trace_headers import trace_context
+from pipelined.rpc.trace_headers import trace_of_call
 from pipelined_api.limits import LEAST_PRIORITY, MOST_PRIORITY
 from pipelined_api.v1 import runs_pb2
 
@@ -147,7 +147,7 @@ class RunCalls:
             delivery=delivery,
             timeout=timeout,
             files=files,
-            trace=trace_context(context.invocation_metadata()),
+            trace=trace_of_call(),
             cold=not deployment.instances.any_warm,
         )
         context.set_trailing_metadata(((RUN_ID_METADATA, run.id),))

@@ -27,19 +27,18 @@ from pipelined.core.runs import Runs
 from pipelined.core.shutdown import Shutdown
 from pipelined.listening import ListenAddress
 from pipelined.rpc.access import AccessControl, CurrentTokens, Entrance
-from pipelined.rpc.api_version import ApiVersionCheck
 from pipelined.rpc.auditing import Audit
 from pipelined.rpc.daemon import DaemonServicer
 from pipelined.rpc.deployments import DeploymentsServicer
+from pipelined.rpc.dispatch import Around, Dispatcher, Methods
 from pipelined.rpc.environments import EnvironmentsServicer
 from pipelined.rpc.files import FilesServicer
 from pipelined.rpc.health import Health
 from pipelined.rpc.owned_files import OwnedFiles
-from pipelined.rpc.parsing import TolerantParsing
 from pipelined.rpc.run_inputs import RunInputs
 from pipelined.rpc.run_records import SERVICE as RUNS
 from pipelined.rpc.run_records import RunRecords
-from pipelined.rpc.run_records import handler as runs_handler
+from pipelined.rpc.run_records import handlers as runs_handlers
 from pipelined.rpc.runs import RunCalls
 from pipelined.rpc.status import streaming
 from pipelined_api.limits import MAX_ENVELOPE_BYTES, MAX_MESSAGE_BYTES
@@ -110,16 +109,16 @@ class Servers:
         unwell: Callable[[], str],
         upload_idle_seconds: float,
         reporting: Reporting,
-        interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
+        around: Around | None = None,
     ) -> None:
-        self._interceptors = interceptors
+        self._around = around
         self._tokens = tokens
         self._audit = audit
         self._servers: list[grpc.aio.Server] = []
-        self._deployments = DeploymentsServicer(
+        served_deployments = DeploymentsServicer(
             deployments, installed, audit, len(gpus), upload_idle_seconds
         )
-        self._daemon = DaemonServicer(
+        served_daemon = DaemonServicer(
             version,
             nursery,
             isolation,
@@ -131,35 +130,30 @@ class Servers:
             unwell,
             reporting,
         )
-        self._environments = EnvironmentsServicer(environments, audit)
         owned = OwnedFiles(files, owners)
-        self._files = FilesServicer(owned, audit, upload_idle_seconds)
         execution = RunExecution(runs, durable)
         calls = RunCalls(RunInputs(deployments, owned), runs, execution, durable)
-        self._runs = runs_handler(calls, RunRecords(runs, execution, journal, deployments, durable))
-        self._health = health
+        records = RunRecords(runs, execution, journal, deployments, durable)
+        self._methods = methods = Methods(PACKAGE, PACKAGE, HEALTH_PACKAGE)
+        # For generated code it is a server.
+        taker: Any = methods
+        methods.add_registered_method_handlers(RUNS, runs_handlers(calls, records))
+        deployments_pb2_grpc.add_DeploymentsServicer_to_server(served_deployments, taker)
+        daemon_pb2_grpc.add_DaemonServicer_to_server(served_daemon, taker)
+        served_environments = EnvironmentsServicer(environments, audit)
+        environments_pb2_grpc.add_EnvironmentsServicer_to_server(served_environments, taker)
+        served_files = FilesServicer(owned, audit, upload_idle_seconds)
+        files_pb2_grpc.add_FilesServicer_to_server(served_files, taker)
+        health_pb2_grpc.add_HealthServicer_to_server(health, taker)
+        _add_reflection(methods)
 
     def add(self, listen: ListenAddress) -> grpc.aio.Server:
         """Make a server for a listener, bound to no address and not started."""
         wants_token = listen.address.path is None
         entrance = Entrance(str(listen), listen.role, wants_token)
-        server = grpc.aio.server(
-            interceptors=[
-                AccessControl(entrance, self._tokens, self._audit),
-                ApiVersionCheck(PACKAGE),
-                *self._interceptors,
-                TolerantParsing(PACKAGE, HEALTH_PACKAGE),
-            ],
-            options=OPTIONS,
-        )
-        # First, as they are asked in turn for each call.
-        server.add_generic_rpc_handlers((self._runs,))
-        deployments_pb2_grpc.add_DeploymentsServicer_to_server(self._deployments, server)
-        daemon_pb2_grpc.add_DaemonServicer_to_server(self._daemon, server)
-        environments_pb2_grpc.add_EnvironmentsServicer_to_server(self._environments, server)
-        files_pb2_grpc.add_FilesServicer_to_server(self._files, server)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        _add_reflection(server)
+        access = AccessControl(entrance, self._tokens, self._audit)
+        server = grpc.aio.server(options=OPTIONS)
+        server.add_generic_rpc_handlers((Dispatcher(self._methods, access, self._around),))
         self._servers.append(server)
         return server
 
@@ -189,7 +183,7 @@ class _Reflection:
             yield answer
 
 
-def _add_reflection(server: grpc.aio.Server) -> None:
+def _add_reflection(methods: Methods) -> None:
     """Serve reflection as v1alpha and as v1, which has the same messages under another name."""
     servicer = _Reflection()
     method = grpc.stream_stream_rpc_method_handler(
@@ -197,9 +191,5 @@ def _add_reflection(server: grpc.aio.Server) -> None:
         reflection_pb2.ServerReflectionRequest.FromString,
         reflection_pb2.ServerReflectionResponse.SerializeToString,
     )
-    server.add_generic_rpc_handlers(
-        tuple(
-            grpc.method_handlers_generic_handler(service, {"ServerReflectionInfo": method})
-            for service in (REFLECTION, reflection.SERVICE_NAME)
-        )
-    )
+    for service in (REFLECTION, reflection.SERVICE_NAME):
+        methods.add_registered_method_handlers(service, {"ServerReflectionInfo": method})

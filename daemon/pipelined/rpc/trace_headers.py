@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from contextvars import ContextVar
 
 from pipelined.core.ports import UNTRACED, TraceContext
 
@@ -11,6 +12,20 @@ from pipelined.core.ports import UNTRACED, TraceContext
 _PARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 # What vendors have to pass on at least; also what we do at most.
 _MAX_STATE = 512
+HEADERS = ("traceparent", "tracestate")
+
+_current: ContextVar[TraceContext] = ContextVar("pipelined_trace", default=UNTRACED)
+
+
+def trace_of_call() -> TraceContext:
+    """Return what the caller says of the call that this task answers."""
+    return _current.get()
+
+
+def set_trace(metadata: Iterable[tuple[str, str | bytes]]) -> None:
+    """Take note of what the metadata of the call that this task answers say."""
+    if (trace := trace_context(metadata)) is not UNTRACED:
+        _current.set(trace)
 
 
 def trace_context(metadata: Iterable[tuple[str, str | bytes]] | None) -> TraceContext:

@@ -7,7 +7,7 @@ import hashlib
 import json
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -256,6 +256,17 @@ class SqliteDeploymentStore:
     def code_path(self, code: Code) -> Path:
         """See DeploymentStore."""
         return self._directory.code / code.sha256
+
+    async def missing_code(self, codes: Collection[Code]) -> Collection[Code]:
+        """See DeploymentStore."""
+
+        def whole(code: Code) -> bool:
+            try:
+                return self.code_path(code).stat().st_size == code.size
+            except OSError:
+                return False
+
+        return await in_thread(lambda: {code for code in codes if not whole(code)})
 
     async def store_code(self, chunks: AsyncIterator[bytes], code: Code) -> None:
         """See DeploymentStore."""

@@ -81,22 +81,28 @@ class Channel:
         return self._connection.fileno()
 
     def send(
-        self, header: bytes, payload: bytes = b"", fds: Sequence[int] = (), *, reuse: bool = False
+        self,
+        header: bytes,
+        payload: bytes = b"",
+        fds: Sequence[int] = (),
+        *,
+        reuse: bool = False,
+        brief: bool = False,
     ) -> None:
         """Send one frame, waiting for room.
 
         With ``reuse`` a large payload goes into the memory of the one before that was sent so: the
-        other end has to have read that.
+        other end has to have read that. ``brief`` says what the header is; see ``framing``.
 
         Raises:
             ChannelClosed: The other end is gone.
             ProtocolError: The frame exceeds a limit; nothing was sent.
         """
         if len(payload) <= MAX_INLINE_PAYLOAD:
-            head = prefix(header, len(payload), fds=len(fds))
+            head = prefix(header, len(payload), fds=len(fds), brief=brief)
             self._send([head, header, payload], fds)
             return
-        head = prefix(header, len(payload), fds=len(fds) + 1, in_memfd=True)
+        head = prefix(header, len(payload), fds=len(fds) + 1, in_memfd=True, brief=brief)
         if reuse and len(payload) <= MAX_KEPT:
             self._send([head, header], [self._memory.hold(payload), *fds])
             return
@@ -109,6 +115,9 @@ class Channel:
     def _send(self, parts: list[bytes], fds: Sequence[int]) -> None:
         with self._sending:
             try:
+                if not fds:
+                    self._connection.sendall(b"".join(parts), _NO_SIGNAL)
+                    return
                 sent = self._connection.sendmsg(parts, _rights(fds), _NO_SIGNAL)
                 if sent < sum(map(len, parts)):
                     self._connection.sendall(b"".join(parts)[sent:], _NO_SIGNAL)
@@ -184,12 +193,18 @@ class AsyncChannel:
         self._loop.add_reader(connection, self._readable)
 
     def send(
-        self, header: bytes, payload: bytes = b"", fds: Sequence[int] = (), *, reuse: bool = False
+        self,
+        header: bytes,
+        payload: bytes = b"",
+        fds: Sequence[int] = (),
+        *,
+        reuse: bool = False,
+        brief: bool = False,
     ) -> None:
         """Send one frame, or queue what the socket has no room for, in order.
 
         After ``close`` and when the other end is gone, nothing happens: ``on_closed`` tells. For
-        ``reuse`` see ``Channel.send``.
+        ``reuse`` and ``brief`` see ``Channel.send``.
 
         Raises:
             ProtocolError: The frame exceeds a limit; nothing was sent.
@@ -197,15 +212,16 @@ class AsyncChannel:
         if self._closed:
             return
         if len(payload) <= MAX_INLINE_PAYLOAD:
-            head = prefix(header, len(payload), fds=len(fds))
+            head = prefix(header, len(payload), fds=len(fds), brief=brief)
             self._send([head, header, payload], fds)
             return
+        head = prefix(header, len(payload), fds=len(fds) + 1, in_memfd=True, brief=brief)
         if reuse and len(payload) <= MAX_KEPT:
-            self._send_shared(header, self._memory.hold(payload), len(payload), fds)
+            self._send([head, header], [self._memory.hold(payload), *fds])
             return
         memory = seal(payload)
         try:
-            self._send_shared(header, memory, len(payload), fds)
+            self._send([head, header], [memory, *fds])
         finally:
             close(memory)
 
@@ -223,13 +239,9 @@ class AsyncChannel:
             return
         self._memory.close()
         self._memory = memory
-        self._send_shared(header, memory.fd, size)
+        self._send([prefix(header, size, fds=1, in_memfd=True), header], [memory.fd])
         if size > MAX_KEPT:
             memory.close()
-
-    def _send_shared(self, header: bytes, memory: int, size: int, fds: Sequence[int] = ()) -> None:
-        head = prefix(header, size, fds=len(fds) + 1, in_memfd=True)
-        self._send([head, header], [memory, *fds])
 
     async def drain(self) -> None:
         """Wait while more is queued than a peer that reads would leave."""
@@ -261,18 +273,22 @@ class AsyncChannel:
     def _send(self, parts: list[bytes], fds: Sequence[int]) -> None:
         if self._closed:
             return
+        data = b"".join(parts)
         sent = 0
         if not self._unsent:
             try:
-                sent = self._connection.sendmsg(parts, _rights(fds), _NO_SIGNAL)
+                if fds:
+                    sent = self._connection.sendmsg([data], _rights(fds), _NO_SIGNAL)
+                else:
+                    sent = self._connection.send(data, _NO_SIGNAL)
             except BlockingIOError:
                 pass
             except (BrokenPipeError, ConnectionResetError):
                 return
-            if sent == sum(map(len, parts)):
+            if sent == len(data):
                 return
             self._loop.add_writer(self._connection, self._writable)
-        rest = memoryview(b"".join(parts))[sent:]
+        rest = memoryview(data)[sent:]
         # The descriptors went with the first byte; if it did not go, they wait here as copies.
         self._unsent.append((rest, [] if sent else [dup(fd) for fd in fds]))
         self._unsent_bytes += len(rest)

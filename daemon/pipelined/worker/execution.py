@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from pipeline import Graph, _values
 from pipeline.errors import InvalidInput, RunFailed, SerialisationError
@@ -26,6 +26,18 @@ _Response = runs_pb2.RunResponse | runs_pb2.StreamResponse
 _Result = TypeVar("_Result")
 
 
+class Succeeded(NamedTuple):
+    """How a run went.
+
+    Attributes:
+        seconds: that the nodes took.
+        nodes: when each was executed, where that was asked for.
+    """
+
+    seconds: float
+    nodes: Sequence[worker_pb2.NodeTime]
+
+
 def execute(
     graph: Graph,
     run_id: str,
@@ -36,7 +48,7 @@ def execute(
     *,
     stream: bool = False,
     timed: bool = False,
-) -> tuple[worker_pb2.FromWorker, bytes]:
+) -> tuple[Succeeded | worker_pb2.RunFailed, bytes]:
     """Run the graph on a serialised request; return the answer and its payload.
 
     Whatever user code raises becomes an answer: SystemExit and KeyboardInterrupt, too, end the run
@@ -61,15 +73,17 @@ def execute(
     current = TimedNodes(link) if timed else CurrentNode(link)
     limit = min(max_response_bytes or MAX_PAYLOAD, MAX_PAYLOAD)
     try:
-        outputs = _Outputs(graph, request, current, files)
-        if stream and link is not None:
-            response: _Response = _send(outputs, run_id, limit, link)
+        values = _bound(graph, request, files)
+        if not graph._streams and not stream:
+            payload, seconds = _run(graph, values, run_id, limit, current, files)
         else:
-            response = _collect(outputs, run_id, limit, link)
-        succeeded = worker_pb2.RunSucceeded(
-            run_id=run_id, execution_seconds=response.execution_seconds, nodes=current.times
-        )
-        return worker_pb2.FromWorker(run_succeeded=succeeded), response.SerializeToString()
+            outputs = _Outputs(graph, values, current, files)
+            if stream and link is not None:
+                response: _Response = _send(outputs, run_id, limit, link)
+            else:
+                response = _collect(outputs, run_id, limit, link)
+            payload, seconds = response.SerializeToString(), response.execution_seconds
+        return Succeeded(seconds, current.times), payload
     except (ChannelClosed, ProtocolError):
         raise
     except Cancelled:
@@ -79,7 +93,7 @@ def execute(
     except BaseException as error:  # user code may raise anything
         failed = _node_failed(error, current.node)
     failed.run_id = run_id
-    return worker_pb2.FromWorker(run_failed=failed), b""
+    return failed, b""
 
 
 class CurrentNode:
@@ -101,10 +115,14 @@ class CurrentNode:
         self.node = ""
         self._link = link
 
-    def node_started(self, name: str) -> None:
-        """Take note of the node. Raises Cancelled if it is not to be executed."""
+    def check(self) -> None:
+        """Raise Cancelled if the run is not to go on."""
         if self._link is not None:
             self._link.check()
+
+    def node_started(self, name: str) -> None:
+        """Take note of the node. Raises Cancelled if it is not to be executed."""
+        self.check()
         self.node = name
 
     def node_finished(self, name: str, seconds: float) -> None:
@@ -143,16 +161,12 @@ class _Outputs:
     """
 
     def __init__(
-        self, graph: Graph, request: bytes, current: CurrentNode, files: RunFiles | None
+        self, graph: Graph, values: Sequence[object], current: CurrentNode, files: RunFiles | None
     ) -> None:
         self.streams = [each.parameter.stream for each in graph.outputs]
         self.seconds = 0.0
         self._files = files
-        positional, named = _inputs(runs_pb2.RunRequest.FromString(request), files)
-        try:
-            self._rows = graph.execute_stream(positional, named, observer=current)
-        except InvalidInput as error:
-            raise _Failed(_invalid(error.field, text(error), error.bound)) from None
+        self._rows = graph._stream_bound(values, current)
         self._elements: Counter[int] = Counter()
 
     def __enter__(self) -> _Outputs:
@@ -208,6 +222,53 @@ def _not_sendable(error: SerialisationError) -> _Failed:
     )
 
 
+def _run(
+    graph: Graph,
+    values: Sequence[object],
+    run_id: str,
+    limit: int,
+    current: CurrentNode,
+    files: RunFiles | None,
+) -> tuple[bytes, float]:
+    """Execute a graph that does not stream; return a serialised RunResponse, and the seconds."""
+    began = time.perf_counter()
+    try:
+        outputs = graph._run_bound(values, current)
+    except RunFailed as error:
+        raise _Failed(_node_failed(error.__cause__ or error, error.node or "")) from None
+    seconds = time.perf_counter() - began
+    current.check()
+    response = runs_pb2.RunResponse()
+    response.run_id = run_id
+    response.execution_seconds = seconds
+    take = None if files is None else files.take_output
+    size, last = 0, len(outputs) - 1
+    try:
+        for index, item in enumerate(outputs):
+            value = response.outputs.add()
+            _values.encode_into(value, item, f"outputs[{index}]", stored=take)
+            # Of the last one, or the only one, it is asked below: to ask is to serialise.
+            if index < last and (size := size + value.ByteSize()) > limit:
+                _thin_out(response, files)
+                size = response.ByteSize()
+                _check_size(size, limit)
+        payload = response.SerializeToString()
+        if len(payload) > limit:
+            _thin_out(response, files)
+            payload = response.SerializeToString()
+    except SerialisationError as error:
+        raise _not_sendable(error) from None
+    _check_size(len(payload), limit)
+    return payload, seconds
+
+
+def _thin_out(response: runs_pb2.RunResponse, files: RunFiles | None) -> None:
+    """Have what is large in the outputs go beside the message, if anything can."""
+    if files is not None:
+        for index, value in enumerate(response.outputs):
+            _values.thin_out(value, f"outputs[{index}]", files.take_output)
+
+
 def _collect(outputs: _Outputs, run_id: str, limit: int, link: Link | None) -> runs_pb2.RunResponse:
     response = runs_pb2.RunResponse(run_id=run_id)
     size = 0
@@ -242,17 +303,28 @@ def _send(outputs: _Outputs, run_id: str, limit: int, link: Link) -> runs_pb2.St
             response = runs_pb2.StreamResponse(run_id=run_id)
             for index, item in parts:
                 outputs.encode(index, item, response.outputs.add(index=index).value)
-            if response.ByteSize() > limit:
+            payload = response.SerializeToString()
+            if len(payload) > limit:
                 for output in response.outputs:
                     outputs.thin_out(output.index, output.value)
-            _check_size(response.ByteSize(), limit)
-            link.send(response.SerializeToString())
+                payload = response.SerializeToString()
+            _check_size(len(payload), limit)
+            link.send(payload)
     return runs_pb2.StreamResponse(run_id=run_id, execution_seconds=outputs.seconds)
 
 
 def _check_size(size: int, limit: int) -> None:
     if size > limit:
         raise _Failed(worker_pb2.RunFailed(cause=Cause.CAUSE_OUTPUT_TOO_LARGE, size=size))
+
+
+def _bound(graph: Graph, request: bytes, files: RunFiles | None) -> list[object]:
+    """The value of each input of the graph."""
+    positional, named = _inputs(runs_pb2.RunRequest.FromString(request), files)
+    try:
+        return graph._bind(positional, named)
+    except InvalidInput as error:
+        raise _Failed(_invalid(error.field, text(error), error.bound)) from None
 
 
 def _inputs(

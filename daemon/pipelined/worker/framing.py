@@ -4,17 +4,22 @@ A frame on the stream, all numbers little-endian::
 
     offset  bytes  field
     0       2      magic: "PF"
-    2       1      flags: bit 0, the payload is in a memfd and not in the stream
+    2       1      flags: bit 0, the payload is in a memfd and not in the stream;
+                   bit 1, the header is brief
     3       1      file descriptors that come with the frame, the memfd first
     4       4      header length
     8       8      payload length
-    16      …      header: a message of pipelined.worker.v1
+    16      …      header: a message of pipelined.worker.v1, unless it is brief
             …      payload, unless it is in a memfd
 
 File descriptors travel with SCM_RIGHTS beside the first bytes of their frame, so they have arrived
 by the time the frame is whole, and in the order of the frames. Small payloads stay in the stream:
 one system call to send, one to receive. Large ones go through shared memory, from which they are
 read once (see ``shared_memory.py``).
+
+What is said of nearly every run is brief: to the worker, that it is to execute it, as the run's id;
+from the worker, that it has succeeded, as the seconds that its nodes took, a double, and the id.
+Where there is more to say the header is a message.
 
 This module does no input or output.
 """
@@ -26,12 +31,16 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from struct import Struct
+from struct import error as StructError
 
 from pipelined.worker.shared_memory import ProtocolError, read_shared
 
 PREFIX = Struct("<2sBBIQ")
 MAGIC = b"PF"
 PAYLOAD_IN_MEMFD = 1
+BRIEF = 2
+_FLAGS = PAYLOAD_IN_MEMFD | BRIEF
+_SECONDS = Struct("<d")
 
 MAX_INLINE_PAYLOAD = 64 * 1024
 MAX_HEADER = 4 * 1024 * 1024
@@ -55,6 +64,7 @@ class Frame:
     memory: int | None = None
     size: int = 0
     fds: list[int] = field(default_factory=list)
+    brief: bool = False
 
     def payload(self) -> bytes:
         """Return the payload, copying it out of shared memory if it is there.
@@ -85,7 +95,26 @@ class Frame:
             os.close(fd)
 
 
-def prefix(header: bytes, size: int, *, fds: int = 0, in_memfd: bool = False) -> bytes:
+def brief_success(run_id: str, seconds: float) -> bytes:
+    """Return the brief header that says that a run has succeeded."""
+    return _SECONDS.pack(seconds) + run_id.encode()
+
+
+def read_brief_success(header: bytes) -> tuple[str, float]:
+    """Return the run's id and the seconds of what ``brief_success`` has made.
+
+    Raises:
+        ProtocolError: It has not.
+    """
+    try:
+        return header[_SECONDS.size :].decode(), _SECONDS.unpack_from(header)[0]
+    except (StructError, UnicodeDecodeError):
+        raise ProtocolError("a brief header that says nothing") from None
+
+
+def prefix(
+    header: bytes, size: int, *, fds: int = 0, in_memfd: bool = False, brief: bool = False
+) -> bytes:
     """Return the prefix of a frame whose payload has ``size`` bytes.
 
     Raises:
@@ -93,7 +122,8 @@ def prefix(header: bytes, size: int, *, fds: int = 0, in_memfd: bool = False) ->
     """
     if len(header) > MAX_HEADER or size > MAX_PAYLOAD or fds > MAX_FDS:
         raise ProtocolError(f"frame too large: header {len(header)}, payload {size}, {fds} fds")
-    return PREFIX.pack(MAGIC, PAYLOAD_IN_MEMFD if in_memfd else 0, fds, len(header), size)
+    flags = (PAYLOAD_IN_MEMFD if in_memfd else 0) | (BRIEF if brief else 0)
+    return PREFIX.pack(MAGIC, flags, fds, len(header), size)
 
 
 class FrameDecoder:
@@ -147,32 +177,35 @@ class FrameDecoder:
         Raises:
             ProtocolError: The bytes are not a frame, or a limit is exceeded.
         """
-        available = self._end - self._start
-        if self._head is None:
+        start = self._start
+        available = self._end - start
+        head = self._head
+        if head is None:
             if available < PREFIX.size:
-                self._check_surplus(MAX_FDS if available else 0)
+                if self._fds:
+                    self._check_surplus(MAX_FDS if available else 0)
                 return None
-            self._head = self._parse_prefix()
-        flags, fd_count, header_size, payload_size = self._head
-        if available < PREFIX.size + header_size + (
-            0 if flags & PAYLOAD_IN_MEMFD else payload_size
-        ):
+            head = self._parse_prefix()
+        flags, fd_count, header_size, payload_size = head
+        in_memfd = flags & PAYLOAD_IN_MEMFD
+        payload_at = start + PREFIX.size + header_size
+        end = payload_at if in_memfd else payload_at + payload_size
+        if self._end < end:
+            self._head = head
             # All of a frame's descriptors come with its first byte, and no later frame is here yet.
             self._check_surplus(fd_count)
             return None
         if len(self._fds) < fd_count:
             raise ProtocolError(f"{fd_count} file descriptors announced, {len(self._fds)} came")
         self._head = None
-        at = self._start + PREFIX.size
-        header = bytes(self._view[at : at + header_size])
-        at += header_size
+        self._start = end
+        view = self._view
+        header = bytes(view[start + PREFIX.size : payload_at])
+        brief = bool(flags & BRIEF)
         fds = [self._fds.popleft() for _ in range(fd_count)] if fd_count else []
-        if flags & PAYLOAD_IN_MEMFD:
-            self._start = at
-            return Frame(header, memory=fds[0], size=payload_size, fds=fds[1:])
-        self._start = at + payload_size
-        inline = bytes(self._view[at : self._start])
-        return Frame(header, inline, size=payload_size, fds=fds)
+        if in_memfd:
+            return Frame(header, b"", fds[0], payload_size, fds[1:], brief)
+        return Frame(header, bytes(view[payload_at:end]), None, payload_size, fds, brief)
 
     def _replace(self, buffer: bytearray) -> None:
         self._buffer = buffer
@@ -185,7 +218,7 @@ class FrameDecoder:
 
     def _parse_prefix(self) -> tuple[int, int, int, int]:
         magic, flags, fds, header_size, payload_size = PREFIX.unpack_from(self._buffer, self._start)
-        if magic != MAGIC or flags & ~PAYLOAD_IN_MEMFD:
+        if magic != MAGIC or flags & ~_FLAGS:
             raise ProtocolError(f"not a frame: it begins with {magic!r}, flags {flags:#x}")
         if header_size > MAX_HEADER or payload_size > MAX_PAYLOAD or fds > MAX_FDS:
             raise ProtocolError(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from pipelined.worker.channel import Channel
 from pipelined.worker.flow import Ahead
 from pipelined.worker.framing import Frame
@@ -9,6 +11,9 @@ from pipelined.worker.run_files import RunFiles
 from pipelined_api.worker.v1 import worker_pb2
 
 __all__ = ["Cancelled", "Link"]
+
+# How late a run may hear, at a node, that it is not to go on.
+_LOOK_SECONDS = 0.001
 
 
 class Cancelled(Exception):
@@ -34,18 +39,24 @@ class Link:
         self._files = files
         self._ahead = Ahead()
         self._cancelled = False
+        # The channel has just been read: that is where the run came from.
+        self._next_look = time.monotonic() + _LOOK_SECONDS
         self.stopping = False
 
     def check(self) -> None:
         """Look whether the run is to go on; does not wait.
+
+        A look is a system call: nodes that take microseconds share one.
 
         Raises:
             Cancelled: It is not.
             ChannelClosed: The daemon is gone.
             ProtocolError: It does not keep to the protocol.
         """
-        while (frame := self._arrived()) is not None:
-            self._heed(frame)
+        if (now := time.monotonic()) >= self._next_look:
+            self._next_look = now + _LOOK_SECONDS
+            while (frame := self._arrived()) is not None:
+                self._heed(frame)
         if self._cancelled:
             raise Cancelled
 

@@ -19,7 +19,8 @@ import time
 from pipelined import weights
 from pipelined.worker import last_words, offspring, scratch
 from pipelined.worker.channel import Channel, ChannelClosed
-from pipelined.worker.execution import execute
+from pipelined.worker.execution import Succeeded, execute
+from pipelined.worker.framing import Frame, brief_success
 from pipelined.worker.link import Link
 from pipelined.worker.run_files import RunFiles
 from pipelined.worker.startup import Startup
@@ -76,33 +77,17 @@ def _serve(channel: Channel) -> int:
     files = RunFiles()
     while True:
         frame = channel.receive()
-        message = worker_pb2.ToWorker.FromString(frame.header)
-        kind = message.WhichOneof("message")
+        kind: str | None = "run"
+        if frame.brief:
+            order = worker_pb2.Run(run_id=frame.header.decode())
+        else:
+            message = worker_pb2.ToWorker.FromString(frame.header)
+            kind, order = message.WhichOneof("message"), message.run
         if kind == "run" and startup.graph is not None:
-            run_id, limit = message.run.run_id, startup.max_response_bytes
-            link, streams = Link(channel, run_id, files), message.run.stream
-            parent, state = message.run.trace_parent, message.run.trace_state
-            with attached(parent, state):
-                answer, payload = execute(
-                    startup.graph,
-                    run_id,
-                    frame.payload(),
-                    limit,
-                    link,
-                    files,
-                    stream=streams,
-                    timed=is_recorded(parent),
-                )
+            link = Link(channel, order.run_id, files)
+            _execute(channel, startup, order, frame, link, files)
+            # Not kept until the next run: inputs may be large.
             del frame
-            _flush_streams()
-            if answer.HasField("run_succeeded"):
-                files.send_outputs(channel, run_id)
-            files.close()
-            # That of the run before has been read: it would not have sent this one.
-            channel.send(answer.SerializeToString(), payload, reuse=True)
-            # Not kept until the next run: outputs may be large.
-            del answer, payload
-            scratch.end_run()
             if link.stopping:
                 return 0
         elif kind in ("credit", "cancel"):
@@ -117,6 +102,52 @@ def _serve(channel: Channel) -> int:
             frame.close()
             # A stop, or what makes no sense here.
             return 0 if kind == "stop" else 1
+
+
+def _execute(
+    channel: Channel,
+    startup: Startup,
+    order: worker_pb2.Run,
+    frame: Frame,
+    link: Link,
+    files: RunFiles,
+) -> None:
+    """Execute one run and answer it; nothing is left of it."""
+    assert startup.graph is not None
+    run_id = order.run_id
+    with attached(order.trace_parent, order.trace_state):
+        answer, payload = execute(
+            startup.graph,
+            run_id,
+            frame.payload(),
+            startup.max_response_bytes,
+            link,
+            files,
+            stream=order.stream,
+            timed=is_recorded(order.trace_parent),
+        )
+    _flush_streams()
+    if files.any:
+        if isinstance(answer, Succeeded):
+            files.send_outputs(channel, run_id)
+        files.close()
+    # The payload of the run before has been read: the daemon would not have sent this one.
+    if isinstance(answer, Succeeded) and not answer.nodes:
+        channel.send(brief_success(run_id, answer.seconds), payload, reuse=True, brief=True)
+    else:
+        channel.send(_message(run_id, answer).SerializeToString(), payload, reuse=True)
+    # Not kept until the next run: outputs may be large.
+    del answer, payload
+    scratch.end_run()
+
+
+def _message(run_id: str, answer: Succeeded | worker_pb2.RunFailed) -> worker_pb2.FromWorker:
+    if not isinstance(answer, Succeeded):
+        return worker_pb2.FromWorker(run_failed=answer)
+    succeeded = worker_pb2.RunSucceeded(
+        run_id=run_id, execution_seconds=answer.seconds, nodes=answer.nodes
+    )
+    return worker_pb2.FromWorker(run_succeeded=succeeded)
 
 
 def _end_with_the_daemon(channel: int) -> None:
@@ -143,6 +174,12 @@ def _prepare_streams() -> None:
 
 def _flush_streams() -> None:
     """Flush what user code printed without a newline; it may have closed or replaced them."""
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(Exception):
-            stream.flush()
+    # An exit stack or a loop would take longer than all the rest, after every run.
+    try:  # noqa: SIM105
+        sys.stdout.flush()
+    except Exception:
+        pass
+    try:  # noqa: SIM105
+        sys.stderr.flush()
+    except Exception:
+        pass

@@ -30,6 +30,11 @@ class RunFiles:
         self._folder: Path | None = None
         self._links = 0
 
+    @property
+    def any(self) -> bool:
+        """Whether there are any; the folder is made for inputs."""
+        return bool(self._inputs or self._outputs)
+
     def add_input(self, sha256: bytes, descriptor: int) -> None:
         """Take over a descriptor of a content that the inputs refer to."""
         if (before := self._inputs.pop(sha256, None)) is not None:

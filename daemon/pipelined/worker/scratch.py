@@ -11,14 +11,17 @@ import getpass
 import os
 import shutil
 import tempfile
+import time
 from multiprocessing import util
 from pathlib import Path
 
 from pipeline import _scratch
 
 _folders: list[str] = []
-# Of the run in progress.
-_of_run: list[str] = []
+# Of the run in progress, with what the system said of each when it was seen to be empty.
+_of_run: dict[str, tuple[int, int] | None] = {}
+# The clock that Linux stamps files with, CLOCK_REALTIME_COARSE.
+_CLOCK_OF_FILES = 5
 
 
 def use(folder: str, *, for_user_code: bool) -> None:
@@ -49,28 +52,49 @@ def begin_runs() -> None:
     except OSError:
         # The startup has taken the right to it from this process: it has no such files at all.
         return
-    _of_run.append(run)
+    _of_run[run] = None
     # Once, and not for each run: threads of native code may be reading the environment.
     _place(run)
 
 
 def end_run() -> None:
     """Remove what the run has left."""
-    for folder in _of_run:
-        try:
-            with os.scandir(folder) as entries:
-                left = list(entries)
-        except OSError:
-            left = []
-            shutil.rmtree(folder, ignore_errors=True)
+    for folder, seen_empty in _of_run.items():
+        # One system call in place of five, after every run.
+        if seen_empty is None or _state(folder) != seen_empty:
+            _of_run[folder] = _emptied(folder)
+
+
+def _emptied(folder: str) -> tuple[int, int] | None:
+    """Empty the folder of a run; return its state if that tells from now on that it is empty."""
+    began = time.clock_gettime_ns(_CLOCK_OF_FILES)
+    state = _state(folder)
+    try:
+        with os.scandir(folder) as entries:
+            left = list(entries)
+    except OSError:
+        shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            Path(folder).mkdir()
+        return None
+    for entry in left:
+        if entry.is_dir(follow_symlinks=False):
+            shutil.rmtree(entry.path, ignore_errors=True)
+        else:
             with contextlib.suppress(OSError):
-                Path(folder).mkdir()
-        for entry in left:
-            if entry.is_dir(follow_symlinks=False):
-                shutil.rmtree(entry.path, ignore_errors=True)
-            else:
-                with contextlib.suppress(OSError):
-                    Path(entry.path).unlink()
+                Path(entry.path).unlink()
+    # The system stamps changes with its coarse clock: what changes it in the same tick again would
+    # leave the stamp as it is.
+    return None if left or state is None or state[1] >= began else state
+
+
+def _state(folder: str) -> tuple[int, int] | None:
+    """What is another one once the folder, or what is in it, has been changed or replaced."""
+    try:
+        status = os.lstat(folder)
+    except OSError:
+        return None
+    return status.st_ino, status.st_ctime_ns
 
 
 def remove() -> None:
