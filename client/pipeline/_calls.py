@@ -132,7 +132,18 @@ class Calls:
 
 
 def deadline_in(seconds: float | None) -> float | None:
-    """Return when so many seconds will be over, as time.monotonic() has it."""
+    """Return when so many seconds will be over, as time.monotonic() has it.
+
+    Raises:
+        errors.InvalidInput: it is no number.
+
+    """
+    if seconds is not None and (not isinstance(seconds, (int, float)) or isinstance(seconds, bool)):
+        raise errors.InvalidInput(
+            f"the timeout has to be a number of seconds, not {type(seconds).__name__}; an input of "
+            "that name is given by its position",
+            field="timeout",
+        )
     return None if seconds is None else time.monotonic() + seconds
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import structlog
 
 from pipelined import signals
+from pipelined.collecting import spare_what_stays
 from pipelined.condition import STOPPING_SECONDS, Condition
 from pipelined.core.clock import steady_clock
 from pipelined.core.deployment import Deployment
@@ -216,6 +217,7 @@ async def serve(settings: Settings, load: Callable[[], Settings]) -> None:
         telling = asyncio.create_task(condition.keep(deployments, health, store.answer))
         stack.push_async_callback(_cancelled, telling)
         await first(condition.ticked.wait(), shutdown.asked.wait(), asyncio.shield(telling))
+        spare_what_stays()
         if condition.ticked.is_set():
             manager.ready(condition.line(deployments))
             log.info(
@@ -319,5 +321,5 @@ def _allow_descriptors() -> None:
 
 async def _cancelled(task: asyncio.Task[Any]) -> None:
     task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
+    # If it has failed the loop says so; the daemon ends in order all the same.
+    await asyncio.wait({task})

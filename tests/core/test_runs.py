@@ -9,9 +9,9 @@ import weakref
 import pytest
 
 from pipelined.core.errors import Failure, KeyReused, RunFailed, RunNotFound
-from pipelined.core.ports import RunResult
+from pipelined.core.ports import RunResult, StoredRun
 from pipelined.core.printed import Journal, Printed
-from pipelined.core.run import Run, RunState
+from pipelined.core.run import Delivery, Run, RunState
 from pipelined.core.runs import RunLimits, Runs
 
 
@@ -198,3 +198,32 @@ def test_a_run_that_is_remembered_no_longer_can_be_forgotten_again() -> None:
     # As one does whose submission has been refused.
     remembering.runs.discard(run)
     assert remembering.ids() == []
+
+
+def test_runs_of_a_clock_that_was_ahead_have_come_and_ended_now() -> None:
+    def stored(number: int, state: RunState, at: float, ended_at: float | None) -> StoredRun:
+        return StoredRun(
+            id=f"old-{number}",
+            deployment="d",
+            version=1,
+            state=state.value,
+            created_at=at,
+            delivery=Delivery.AT_MOST_ONCE.value,
+            started_at=None if ended_at is None else at,
+            ended_at=ended_at,
+        )
+
+    remembering = Remembering(RunLimits(ttl_seconds=60.0))
+    ended, waiting = remembering.runs.restore(
+        [
+            stored(1, RunState.SUCCEEDED, 90_000.0, 90_001.0),
+            stored(2, RunState.QUEUED, 90_002.0, None),
+        ]
+    )
+    assert waiting.place <= remembering.create().place
+    assert (ended.started_at, ended.ended_at) == (1000.0, 1000.0)
+    # Nor does it keep those that end after it.
+    later = remembering.succeeded()
+    remembering.now += 61.0
+    remembering.runs.sweep()
+    assert remembering.forgotten == [ended.id, later.id]

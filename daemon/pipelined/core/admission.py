@@ -81,7 +81,8 @@ class Admission:
         Raises:
             WaitTooLong: Its turn would come after that.
         """
-        if seconds_left is None:
+        if seconds_left is None or seconds_left <= 0:
+            # Whose deadline is over is told that, and not to come again.
             return
         rounds = self._queue.ahead(place) // len(self._instances)
         wait = rounds * self._scaler.run_times.least

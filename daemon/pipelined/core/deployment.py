@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from pipelined.core.admission import Admission
@@ -243,8 +244,11 @@ class Deployment:
             return worker.run(run_id, request, files)
 
         worker, future = self._begin(instance, begin)
+        # Not the future itself: it is done when the worker is, also if nobody waits any more.
+        answer: asyncio.Future[RunResult] = asyncio.get_running_loop().create_future()
+        future.add_done_callback(partial(_pass_on, answer))
         try:
-            return await asyncio.shield(future)
+            return await answer
         except WorkerDied as death:
             raise _cause(death, life) from None
         except asyncio.CancelledError:
@@ -517,6 +521,18 @@ class Deployment:
             self.runs_failed += 1
         self._queue.give_back(instance)
         self._scaler.freed(instance)
+
+
+def _pass_on(answer: asyncio.Future[RunResult], done: asyncio.Future[RunResult]) -> None:
+    """Answer whoever still waits."""
+    if answer.done():
+        return
+    if done.cancelled():
+        answer.cancel()
+    elif (error := done.exception()) is not None:
+        answer.set_exception(error)
+    else:
+        answer.set_result(done.result())
 
 
 def _cause(death: WorkerDied, life: _Life) -> DomainError:

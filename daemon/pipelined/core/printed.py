@@ -56,6 +56,10 @@ class Line(NamedTuple):
     note: bool = False
 
 
+# Of buffers that have no lines, which most stay: a deque of its own has memory for 64.
+_NO_LINES: deque[Line] = deque(maxlen=0)
+
+
 class LineBuffer:
     """The newest lines of a run or of a deployment. Belongs to one event loop.
 
@@ -65,7 +69,7 @@ class LineBuffer:
     __slots__ = ("_bytes", "_changed", "_closed", "_come", "_lines", "_newest_at")
 
     def __init__(self) -> None:
-        self._lines: deque[Line] = deque()
+        self._lines = _NO_LINES
         self._bytes = 0
         self._come = 0
         self._newest_at = 0.0
@@ -88,6 +92,8 @@ class LineBuffer:
             self.clear()
         self._come += left_out + len(lines)
         self._newest_at = lines[-1].at
+        if self._lines is _NO_LINES:
+            self._lines = deque()
         self._lines.extend(lines)
         self._bytes += sum(_size(line.text) for line in lines)
         while len(self._lines) > MAX_LINES or self._bytes > MAX_BYTES:
@@ -101,7 +107,7 @@ class LineBuffer:
 
     def clear(self) -> None:
         """Drop the lines; readers are told that they are not here."""
-        self._lines.clear()
+        self._lines = _NO_LINES
         self._bytes = 0
 
     async def read(

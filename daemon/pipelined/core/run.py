@@ -9,11 +9,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
+from pipelined.core.flag import Flag
 from pipelined.core.ports import UNTRACED, TraceContext
 from pipelined.core.printed import LineBuffer
 from pipelined.core.run_queue import rank
@@ -82,9 +82,9 @@ class Run:
     error: Exception | None = None
     status: bytes = b""
     response_bytes: int | None = None
-    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    ended: Flag = field(default_factory=Flag)
     interrupt: Callable[[], object] | None = None
-    left: asyncio.Event = field(default_factory=asyncio.Event)
+    left: Flag = field(default_factory=Flag)
     key: str = ""
     digest: str = ""
     owner: str = ""

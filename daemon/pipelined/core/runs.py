@@ -119,7 +119,6 @@ class Runs:
         cold: bool = False,
     ) -> Run:
         """Remember a run that is about to join the queue of its deployment."""
-        self.sweep()
         run = Run(
             run_id,
             deployment,
@@ -143,7 +142,8 @@ class Runs:
 
     def restore(self, stored: Sequence[StoredRun]) -> Sequence[Run]:
         """Remember submitted runs of an earlier daemon, given in the order of their submission."""
-        runs = [restored(each, self._journal.open(each.id)) for each in stored]
+        now = self._clock()
+        runs = [restored(each, self._journal.open(each.id), now) for each in stored]
         for run in runs:
             self._remember(run)
         for run in sorted(runs, key=lambda run: run.ended_at or 0.0):
@@ -292,11 +292,14 @@ class Runs:
     ) -> None:
         run.state = state
         run.ended_at = self._clock() if ended_at is None else ended_at
-        self._ended[run.submitted][run.id] = run
+        ended = self._ended[run.submitted]
+        ended[run.id] = run
         run.ended.set()
         run.lines.close()
         self._observer.run_ended(run, nodes)
-        self.sweep()
+        # Those that are too old go when somebody looks, or in `keep_swept`.
+        if len(ended) > self._limits.records:
+            self.sweep()
 
     def _make_room(self) -> None:
         while self._output_bytes > self._limits.store_bytes:

@@ -36,19 +36,23 @@ def stored(
     )
 
 
-def restored(stored: StoredRun, lines: LineBuffer) -> Run:
-    """The run that has been kept so; the lines are what it prints from now on."""
+def restored(stored: StoredRun, lines: LineBuffer, now: float) -> Run:
+    """The run that has been kept so; the lines are what it prints from now on.
+
+    The clock may have been set back since. What lies ahead would be kept until then, and what waits
+    would let all that come until then go first.
+    """
     state = RunState(stored.state)
     return Run(
         stored.id,
         stored.deployment,
         stored.version,
         True,
-        stored.created_at,
+        min(stored.created_at, now),
         lines,
         state=state,
-        started_at=stored.started_at,
-        ended_at=stored.ended_at,
+        started_at=None if stored.started_at is None else min(stored.started_at, now),
+        ended_at=None if stored.ended_at is None else min(stored.ended_at, now),
         execution_seconds=stored.execution_seconds,
         status=stored.status,
         response_bytes=stored.response_bytes,

@@ -34,6 +34,7 @@ from pipelined_api.v1 import runs_pb2
 
 Context = grpc.aio.ServicerContext[Any, Any]
 # A year: what is beyond it is a mistake, and timers have their limits.
+_NOTHING_HELD = contextlib.nullcontext()
 MAX_SECONDS = 366 * 86400.0
 
 
@@ -61,8 +62,8 @@ class RunCalls:
         message = await self._inputs.parsed(request, runs_pb2.RunRequest)
         priority = _checked_priority(message.priority)
         deployment, references = await self._inputs.validated(message, request)
-        with contextlib.ExitStack() as held:
-            files = self._inputs.hold(references, held) if references else ()
+        with contextlib.ExitStack() if references else _NOTHING_HELD as held:
+            files = () if held is None else self._inputs.hold(references, held)
             run = self._created(deployment, context, priority=priority)
             result = await self._execution.run(
                 run, deployment, request, context.time_remaining(), files
