@@ -17,6 +17,7 @@ import structlog
 from pipelined import signals
 from pipelined.collecting import spare_what_stays
 from pipelined.condition import STOPPING_SECONDS, Condition
+from pipelined.core.clock import steady_clock
 from pipelined.core.deployment import Deployment
 from pipelined.core.deployments import Deployments
 from pipelined.core.durable_runs import DurableRuns
@@ -25,7 +26,7 @@ from pipelined.core.errors import DomainError, StorageFailed
 from pipelined.core.file_owners import FileOwners, OwningKeeper
 from pipelined.core.printed import Journal, Printed
 from pipelined.core.rewarming import Rewarming, chosen, rewarm
-from pipelined.core.runs import Runs, steady_clock
+from pipelined.core.runs import Runs
 from pipelined.core.shared_limits import SharedLimits
 from pipelined.core.shutdown import Shutdown, first
 from pipelined.credentials import find_credentials

@@ -100,7 +100,7 @@ async def test_runs_that_outlast_the_cooling_are_told(nursery: Launching, tmp_pa
     deployed = Deployed(tmp_path, nursery, waiting(), Options(1, 1))
     executing = deployed.run("executing")
     await deployed.executing("executing")
-    [pid] = deployed.deployment.worker_pids
+    [pid] = deployed.deployment.instances.worker_pids
     queued = deployed.run("queued")
     await asyncio.sleep(0)
     cooling = deployed.deployment.begin_cooling(COOLED, 0.0)
@@ -147,14 +147,14 @@ async def test_who_waits_for_the_end_of_a_cooling_is_told_of_a_deletion(
         assert caught.value is reason
     with pytest.raises(DeploymentDeleted):
         deployed.deployment.begin_cooling(COOLED, 0.0)
-    assert deployed.deployment.worker_pids == []
+    assert deployed.deployment.instances.worker_pids == []
 
 
 async def test_cooling_what_is_cold_begins_nothing(nursery: Launching, tmp_path: Path) -> None:
     deployed = Deployed(tmp_path, nursery, waiting(), Options(2, 2))
     await deployed.deployment.begin_cooling(COOLED, 3600.0)
     assert deployed.deployment.state is State.COLD
-    assert deployed.deployment.startups == 0
+    assert deployed.deployment.instances.startups == 0
 
 
 async def test_no_more_wait_for_the_end_of_a_cooling_than_may_wait(
@@ -219,9 +219,9 @@ async def test_what_cannot_be_in_time_is_refused_at_once(
     await asyncio.gather(*tasks)
     await deployment.begin_cooling(COOLED, 0.0)
     # No startup has been so quick; but it is begun, so that the next caller finds it.
-    startups = deployment.startups
+    startups = deployment.instances.startups
     with pytest.raises(WaitTooLong):
         await run(seconds_left=0.000001)
     await run(seconds_left=60.0)
-    assert deployment.startups == startups + 1
+    assert deployment.instances.startups == startups + 1
     await deployment.drain(DeploymentDeleted("test"), 0.0)

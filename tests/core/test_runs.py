@@ -11,7 +11,8 @@ import pytest
 from pipelined.core.errors import Failure, KeyReused, RunFailed, RunNotFound
 from pipelined.core.ports import RunResult, StoredRun
 from pipelined.core.printed import Journal, Printed
-from pipelined.core.runs import Delivery, Run, RunLimits, Runs, RunState
+from pipelined.core.run import Delivery, Run, RunState
+from pipelined.core.runs import RunLimits, Runs
 
 
 class Remembering:

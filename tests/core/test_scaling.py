@@ -62,7 +62,7 @@ async def nursery(tmp_path: Path) -> AsyncIterator[Launching]:
 
 
 async def until_live(deployed: Deployed, count: int) -> None:
-    while len(deployed.deployment.worker_pids) != count:  # noqa: ASYNC110  # nobody tells
+    while len(deployed.deployment.instances.worker_pids) != count:  # noqa: ASYNC110  # nobody tells
         await asyncio.sleep(0.01)
 
 
@@ -92,10 +92,10 @@ async def test_the_least_number_is_started_at_once_and_kept(
     deployed.deployment.keep_minimum()
     await until_live(deployed, 2)
     deployed.release.touch()
-    pids = set(deployed.deployment.worker_pids)
+    pids = set(deployed.deployment.instances.worker_pids)
     assert await deployed.run("one") in pids
     await deployed.deployment.begin_cooling(COOLED, 60)
-    assert deployed.deployment.worker_pids == []
+    assert deployed.deployment.instances.worker_pids == []
     await deployed.run("two")
     await until_live(deployed, 2)
     await deployed.deployment.drain(COOLED, 60)

@@ -13,7 +13,8 @@ from pipelined.core.errors import RunCancelled
 from pipelined.core.observers import Observers, Unobserved
 from pipelined.core.ports import RunResult
 from pipelined.core.printed import Journal
-from pipelined.core.runs import Run, RunLimits, Runs
+from pipelined.core.run import Run
+from pipelined.core.runs import RunLimits, Runs
 from pipelined.observe.activity import Activity, Histogram, Tally
 from pipelined.observe.recent import GROWTH, SECONDS, SLOT_SECONDS, RecentTimes
 

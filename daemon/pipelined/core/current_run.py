@@ -8,7 +8,7 @@ from contextvars import ContextVar, copy_context
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from pipelined.core.runs import Run
+    from pipelined.core.run import Run
 
 Result = TypeVar("Result")
 

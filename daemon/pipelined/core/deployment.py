@@ -10,19 +10,19 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from pipelined.core.admission import Admission
 from pipelined.core.errors import (
     DomainError,
     Failure,
     NurseryUnavailable,
-    QueueFull,
     ShuttingDown,
     StartupFailed,
     StorageFailed,
-    WaitTooLong,
     WorkerDied,
 )
 from pipelined.core.files import StoredFile
 from pipelined.core.instance import DEATHS_IN_A_ROW, Instance
+from pipelined.core.instances import Instances
 from pipelined.core.observers import UNOBSERVED
 from pipelined.core.ports import Observer, RunResult, RunStream, Worker, WorkerLauncher
 from pipelined.core.run_queue import RunQueue, Waiting
@@ -30,15 +30,12 @@ from pipelined.core.run_times import Times
 from pipelined.core.scaler import IDLE_SECONDS, Scaler
 from pipelined.core.shared_limits import SharedLimits
 from pipelined.core.specification import Specification
-from pipelined.core.stages import Stage, StageKind, Timeline
+from pipelined.core.stages import Stage, Timeline
 from pipelined.core.states import State
 
 # Of fewer runs, or startups, than these nothing is concluded on what the next ones take.
 ENOUGH_RUNS = 8
 ENOUGH_STARTUPS = 2
-
-# The state of the whole is the first of these that some instance is in.
-_PRECEDENCE = (State.WARM, State.STARTING, State.ASLEEP, State.FAILED, State.COLD)
 
 
 @dataclass(slots=True)
@@ -73,14 +70,12 @@ class Deployment:
         # Seconds since the epoch; 0 if nobody has asked for it, or it has been cooled since.
         self.last_used_at = 0.0
         self._on_change = on_change
-        self._instances = [
+        self.instances = Instances(
             Instance(specification, code_path, launcher, self, observer=observer)
             for _ in range(specification.options.max_instances)
-        ]
+        )
         self._shared = shared or SharedLimits()
         options = specification.options
-        length = options.queue_length
-        self._queue_limit = self._shared.limits.length if length is None else length
         self._queue = RunQueue(
             self._shared.concurrent_runs, options.max_instances, options.concurrent_runs
         )
@@ -94,12 +89,15 @@ class Deployment:
         self._run_times = Times(ENOUGH_RUNS)
         self._startup_times = Times(ENOUGH_STARTUPS)
         self._scaler = Scaler(
-            self._instances,
+            self.instances,
             self._queue,
             options,
             self._run_times,
             self._startup_times,
             idle_seconds,
+        )
+        self._admission = Admission(
+            specification, self.instances, self._queue, self._scaler, self._shared
         )
 
     @property
@@ -107,8 +105,7 @@ class Deployment:
         """The best state that an instance is in."""
         if self._closed is not None or self._cooling is not None:
             return State.DRAINING
-        present = {instance.state for instance in self._instances}
-        return next((state for state in _PRECEDENCE if state in present), State.COLD)
+        return self.instances.state
 
     @property
     def takes_runs(self) -> bool:
@@ -116,8 +113,8 @@ class Deployment:
         return (
             self._closed is None
             and self.state is not State.FAILED
-            and (self._queue.idle or self._queue.waiting < self._length)
-            and (self._cooling is None or self._held_up < self._length)
+            and (self._queue.idle or self._queue.waiting < self._admission.length)
+            and (self._cooling is None or self._held_up < self._admission.length)
         )
 
     @property
@@ -130,58 +127,17 @@ class Deployment:
         """Whether runs wait though nothing that they wait for will come: a bug in the daemon."""
         if not self._queue.callers or self._life.stopping:
             return False
-        coming = any(i.state is State.WARM or i.starting for i in self._instances)
-        return self._queue.mismatched or not coming
+        return self._queue.mismatched or not self.instances.coming
 
     @property
     def failure(self) -> Failure | None:
         """What the last startup failed with, in state FAILED."""
-        if self.state is not State.FAILED:
-            return None
-        return next((i.failure for i in self._instances if i.failure is not None), None)
+        return self.instances.failure if self.state is State.FAILED else None
 
     @property
     def timeline(self) -> Timeline | None:
         """Of the startup that was begun last."""
-        timelines = [i.timeline for i in self._instances if i.timeline is not None]
-        return max(timelines, key=lambda timeline: timeline.zero, default=None)
-
-    @property
-    def worker_pids(self) -> list[int]:
-        """Of the live workers."""
-        return [worker.pid for worker in self.workers]
-
-    @property
-    def workers(self) -> list[Worker]:
-        """Those that live."""
-        workers = (instance.worker for instance in self._instances)
-        return [worker for worker in workers if worker is not None and not worker.exited.done()]
-
-    @property
-    def has_warm_instance(self) -> bool:
-        """Whether a run sent now would not have to wait for a startup."""
-        return any(instance.state is State.WARM for instance in self._instances)
-
-    @property
-    def instance_states(self) -> list[State]:
-        """Of each instance."""
-        return [instance.state for instance in self._instances]
-
-    @property
-    def weights_bytes(self) -> int:
-        """Bytes of the files of weights that the live workers have loaded when they started."""
-        return sum(
-            stage.bytes
-            for instance in self._instances
-            if instance.worker is not None and instance.timeline is not None
-            for stage in instance.timeline.stages
-            if stage.kind is StageKind.WEIGHTS
-        )
-
-    @property
-    def startups(self) -> int:
-        """Startups begun in the life of the daemon."""
-        return sum(instance.startups for instance in self._instances)
+        return self.instances.timeline
 
     async def warm(
         self,
@@ -221,7 +177,7 @@ class Deployment:
 
     def fail(self, error: StorageFailed) -> None:
         """Be FAILED with this until somebody asks for it: it cannot be started."""
-        for instance in self._instances:
+        for instance in self.instances:
             instance.fail(error)
 
     def keep_minimum(self) -> None:
@@ -352,7 +308,7 @@ class Deployment:
         if self._closed is not None:
             raise self._closed.with_traceback(None)
         if not self._queue.idle:
-            self._check_length()
+            self._admission.check_length()
         self._queue.reserve()
 
     def unreserve(self) -> None:
@@ -394,8 +350,8 @@ class Deployment:
     async def _admitted(self) -> None:
         """Wait until no workers are being stopped that may be started again afterwards."""
         while self._cooling is not None and self._closed is None:
-            if self._held_up >= self._length:
-                raise self._queue_full(self._held_up)
+            if self._held_up >= self._admission.length:
+                raise self._admission.full(self._held_up)
             self._held_up += 1
             try:
                 await asyncio.wait({self._cooling})
@@ -410,14 +366,11 @@ class Deployment:
         if (instance := self._queue.take()) is not None:
             return instance
         try:
-            self._check_length()
+            self._admission.check_length()
             self._scaler.start(seconds_left, self._queue.waiting + 1)
-            self._check_deadline(seconds_left, place)
-            self._shared.waiting_bytes.take(size, self._expected_wait(self._queue.waiting))
-            try:
+            self._admission.check_deadline(seconds_left, place, self.state)
+            with self._admission.room(size):
                 return await self._queue.wait(place)
-            finally:
-                self._shared.waiting_bytes.give_back(size)
         except BaseException:
             self.runs_failed += 1
             raise
@@ -511,7 +464,7 @@ class Deployment:
                 self._queue.refuse_durable(life.reason)
         life.stopping = True
         self._scaler.close()
-        await asyncio.gather(*(instance.stop() for instance in self._instances))
+        await asyncio.gather(*(instance.stop() for instance in self.instances))
 
     def instance_changed(self, instance: Instance) -> None:
         """See InstanceOwner."""
@@ -538,39 +491,6 @@ class Deployment:
         # Nothing says that the code is to blame.
         delay = error.retry_after if isinstance(error, NurseryUnavailable) else 0.0
         asyncio.get_running_loop().call_later(delay, self._start_again)
-
-    @property
-    def _length(self) -> int:
-        """Runs that may wait; at least one where there is no worker, which it starts."""
-        return self._queue_limit or int(not self._scaler.live)
-
-    def _check_length(self) -> None:
-        if self._queue.waiting >= self._length:
-            raise self._queue_full(self._queue.waiting)
-
-    def _queue_full(self, waiting: int) -> QueueFull:
-        wait = self._expected_wait(waiting)
-        return QueueFull(self.specification.name, self._queue_limit, wait)
-
-    def _expected_wait(self, waiting: int) -> float:
-        """Seconds in which so many runs are executed, at least one."""
-        return max(1.0, self._run_times.mean * waiting / max(1, self._scaler.live))
-
-    def _check_deadline(self, seconds_left: float | None, place: float) -> None:
-        """Refuse what cannot be in time, were all as fast as the fastest of late."""
-        if seconds_left is None or seconds_left <= 0:
-            # Whose deadline is over is told that, and not to come again.
-            return
-        rounds = self._queue.ahead(place) // len(self._instances)
-        wait = rounds * self._run_times.least
-        if self.state is not State.WARM:
-            timeline = self.timeline
-            since = 0.0
-            if self.state is State.STARTING and timeline is not None:
-                since = time.monotonic() - timeline.zero
-            wait += max(0.0, self._startup_times.least - since)
-        if wait > seconds_left:
-            raise WaitTooLong(self.specification.name, wait, seconds_left)
 
     def _resume_durable(self) -> None:
         if self._closed is None and self._cooling is None:

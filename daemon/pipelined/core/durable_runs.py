@@ -20,7 +20,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
 
 from pipelined.core.current_run import current_run
 from pipelined.core.deployment import Deployment
@@ -41,76 +40,26 @@ from pipelined.core.errors import (
 )
 from pipelined.core.files import FileStore, StoredFile
 from pipelined.core.instance import Instance
-from pipelined.core.ports import RunResult, RunStore, StoredRun
+from pipelined.core.pending_runs import Claim, Pending
+from pipelined.core.ports import RunResult, RunStore
+from pipelined.core.run import Delivery, Run, RunState
+from pipelined.core.run_ends import RunEnds
 from pipelined.core.run_queue import Waiting
-from pipelined.core.runs import Delivery, Run, RunLimits, Runs, RunState
+from pipelined.core.runs import RunLimits, Runs
 from pipelined.core.shared_limits import WaitingBytes
+from pipelined.core.stored_runs import stored
 from pipelined.core.versions import Catalogue
 
 # How often a run is executed whose process does not survive that.
 ATTEMPTS = 3
-# Between tries to write, while the disk takes nothing.
-RETRY_SECONDS = 0.2
-LONGEST_RETRY_SECONDS = 5.0
+# Until durable runs are begun again, when the disk took nothing.
+HOLD_SECONDS = 5.0
 # For what is being written when the daemon stops.
 CLOSE_SECONDS = 5.0
 # What a refused caller waits at least: that so many bytes are executed cannot be foretold.
 _RETRY_AFTER_SECONDS = 1.0
 
 _NOT_ITS_FAULT = (WorkerDied, DeploymentCooled, DeploymentDeleted, ShuttingDown, NurseryUnavailable)
-
-
-@dataclass(slots=True, eq=False)
-class _Pending:
-    """A run that has not ended.
-
-    Attributes:
-        run: It.
-        deployment: The version that it is of.
-        request_bytes: Of its request, on disk.
-        held: Keeps its files.
-        files: Those.
-        accepted: Done when it is on disk.
-        waiting: Its place in the queue, while it has one.
-        attempt: Executes it, while something does.
-        expiry: Ends it when its time is over.
-        ending: Its end is being written.
-    """
-
-    run: Run
-    deployment: Deployment
-    request_bytes: int
-    held: contextlib.ExitStack
-    files: Sequence[StoredFile] = ()
-    accepted: asyncio.Task[None] | None = None
-    waiting: Waiting | None = None
-    attempt: asyncio.Task[None] | None = None
-    expiry: asyncio.TimerHandle | None = None
-    ending: bool = False
-
-
-class _Claim:
-    """An instance that a run was given: on its way to a worker, or to be given back.
-
-    Attributes:
-        begun: The worker has got the run.
-    """
-
-    def __init__(self, deployment: Deployment, instance: Instance) -> None:
-        self._deployment = deployment
-        self._instance: Instance | None = instance
-        self.begun = False
-
-    def use(self) -> Instance:
-        """Hand it to whoever gives it back."""
-        instance, self._instance = self._instance, None
-        assert instance is not None
-        return instance
-
-    def release(self) -> None:
-        """Give it back, unless it has been used."""
-        if self._instance is not None:
-            self._deployment.give_back(self.use())
 
 
 class DurableRuns:
@@ -141,9 +90,9 @@ class DurableRuns:
         self._deployments = deployments
         self._files = files
         self._clock = clock
-        self._told = told
+        self._ends = RunEnds(runs, store, clock, told)
         self._bytes = WaitingBytes(limits.pending_bytes)
-        self._pending: dict[str, _Pending] = {}
+        self._pending: dict[str, Pending] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     def limit(self, limits: RunLimits) -> None:
@@ -156,9 +105,9 @@ class DurableRuns:
         Raises:
             StorageFailed: They cannot be read.
         """
-        stored = await self._store.runs()
-        sizes = {each.id: each.request_bytes for each in stored}
-        pending = [run for run in self._runs.restore(stored) if not run.has_ended]
+        kept = await self._store.runs()
+        sizes = {each.id: each.request_bytes for each in kept}
+        pending = [run for run in self._runs.restore(kept) if not run.has_ended]
         for run in sorted(pending, key=lambda run: run.place):
             self._recover(run, sizes[run.id])
         return len(pending)
@@ -185,7 +134,7 @@ class DurableRuns:
             DeploymentDeleted, ShuttingDown: The deployment is being stopped.
             StorageFailed: It cannot be written.
         """
-        pending = _Pending(run, deployment, len(request), held, files)
+        pending = Pending(run, deployment, len(request), held, files)
         try:
             deployment.reserve()
             try:
@@ -263,19 +212,19 @@ class DurableRuns:
             held.close()
             self._end_at_start(run, error)
             return
-        pending = _Pending(run, deployment, request_bytes, held, files)
+        pending = Pending(run, deployment, request_bytes, held, files)
         self._bytes.force(request_bytes)
         self._pending[run.id] = pending
         self._wait(pending)
         self._watch(pending)
 
     def _end_at_start(self, run: Run, error: DomainError) -> None:
-        self._task(self._write_end(run, _state_of(error), error, None), f"end run {run.id}")
+        self._task(self._ends.write(run, error, None), f"end run {run.id}")
 
-    async def _accept(self, pending: _Pending, request: bytes) -> None:
+    async def _accept(self, pending: Pending, request: bytes) -> None:
         run = pending.run
         try:
-            await self._store.add(_stored(run), request)
+            await self._store.add(stored(run), request)
         except BaseException:
             pending.deployment.unreserve()
             self._drop(pending)
@@ -286,7 +235,7 @@ class DurableRuns:
         self._wait(pending)
         self._watch(pending)
 
-    def _watch(self, pending: _Pending) -> None:
+    def _watch(self, pending: Pending) -> None:
         """End the run when its time is over."""
         run = pending.run
         if run.timeout is not None:
@@ -296,14 +245,14 @@ class DurableRuns:
                 max(0.0, left), self._expire, pending, error
             )
 
-    def _expire(self, pending: _Pending, error: RunTimedOut) -> None:
+    def _expire(self, pending: Pending, error: RunTimedOut) -> None:
         self._task(self._interrupt(pending, error), f"expire run {pending.run.id}")
 
-    def _wait(self, pending: _Pending) -> None:
+    def _wait(self, pending: Pending) -> None:
         """Let it wait for an instance."""
 
         def grant(instance: Instance) -> None:
-            claim = _Claim(pending.deployment, instance)
+            claim = Claim(pending.deployment, instance)
             attempt = self._task(self._execute(pending, claim), f"run {pending.run.id}")
             # One that is cancelled before its first step never takes it.
             attempt.add_done_callback(lambda _: claim.release())
@@ -315,7 +264,7 @@ class DurableRuns:
         pending.waiting = Waiting(pending.run.place, grant, refuse)
         pending.deployment.enqueue(pending.waiting)
 
-    async def _execute(self, pending: _Pending, claim: _Claim) -> None:
+    async def _execute(self, pending: Pending, claim: Claim) -> None:
         """One attempt, on an instance that it was given."""
         run, deployment = pending.run, pending.deployment
         # Of this task, which is made where another run has given its instance back.
@@ -331,7 +280,7 @@ class DurableRuns:
         except StorageFailed:
             # It stays queued, and so do the others: nothing is executed that is not noted.
             claim.release()
-            deployment.hold_durable(LONGEST_RETRY_SECONDS)
+            deployment.hold_durable(HOLD_SECONDS)
             self._wait(pending)
             return
         if request is None:
@@ -348,7 +297,7 @@ class DurableRuns:
         else:
             await self._end(pending, None, result)
 
-    async def _failed(self, pending: _Pending, error: DomainError, *, begun: bool) -> None:
+    async def _failed(self, pending: Pending, error: DomainError, *, begun: bool) -> None:
         run = pending.run
         again = not begun or (run.delivery is Delivery.AT_LEAST_ONCE and run.attempts < ATTEMPTS)
         if again and isinstance(error, _NOT_ITS_FAULT) and not pending.ending:
@@ -359,7 +308,7 @@ class DurableRuns:
         else:
             await self._end(pending, error, None)
 
-    async def _interrupt(self, pending: _Pending, error: DomainError) -> None:
+    async def _interrupt(self, pending: Pending, error: DomainError) -> None:
         """End it from outside."""
         run = pending.run
         if pending.ending:
@@ -373,56 +322,25 @@ class DurableRuns:
         await self._end(pending, error, None)
 
     async def _end(
-        self, pending: _Pending, error: Exception | None, result: RunResult | None
+        self, pending: Pending, error: Exception | None, result: RunResult | None
     ) -> None:
         """Write an end, unless there is one."""
         if pending.ending:
             return
         pending.ending = True
-        state = RunState.SUCCEEDED if error is None else _state_of(error)
         # To its end, also if what has brought it about is cancelled.
-        task = self._task(self._write_end(pending.run, state, error, result, pending), "end of run")
+        written = self._ends.write(
+            pending.run,
+            error,
+            result,
+            on_written=lambda: self._drop(pending),
+            # Answers that the disk does not take stay in memory: no more of them.
+            on_refused=lambda delay: pending.deployment.hold_durable(2 * delay),
+        )
+        task = self._task(written, "end of run")
         await asyncio.shield(task)
 
-    async def _write_end(
-        self,
-        run: Run,
-        state: RunState,
-        error: Exception | None,
-        result: RunResult | None,
-        pending: _Pending | None = None,
-    ) -> None:
-        stored = _stored(
-            run,
-            state=state,
-            ended_at=self._clock(),
-            status=b"" if error is None else self._told(error, run.id),
-            execution_seconds=0.0 if result is None else result.seconds,
-        )
-        response = result.response if result is not None and self._runs.keeps(result) else None
-        delay = RETRY_SECONDS
-        while True:
-            try:
-                await self._store.end(stored, response)
-                break
-            except StorageFailed:
-                if pending is not None:
-                    # Answers that the disk does not take stay in memory: no more of them.
-                    pending.deployment.hold_durable(2 * delay)
-                # It is not told before it is noted. A crash now is one in the middle of the run.
-                await asyncio.sleep(delay)
-                delay = min(2 * delay, LONGEST_RETRY_SECONDS)
-        if pending is not None:
-            self._drop(pending)
-        run.status = stored.status
-        if result is not None:
-            self._runs.succeeded(run, result, stored.ended_at)
-        elif error is not None and state is RunState.CANCELLED:
-            self._runs.cancelled(run, error, stored.ended_at)
-        elif error is not None:
-            self._runs.failed(run, error, stored.ended_at)
-
-    def _drop(self, pending: _Pending) -> None:
+    def _drop(self, pending: Pending) -> None:
         del self._pending[pending.run.id]
         self._bytes.give_back(pending.request_bytes)
         pending.held.close()
@@ -443,35 +361,3 @@ class DurableRuns:
             task.get_loop().call_exception_handler(
                 {"message": "a submitted run broke", "exception": error, "task": task}
             )
-
-
-def _state_of(error: Exception) -> RunState:
-    return RunState.CANCELLED if isinstance(error, RunCancelled) else RunState.FAILED
-
-
-def _stored(
-    run: Run,
-    *,
-    state: RunState = RunState.QUEUED,
-    ended_at: float | None = None,
-    status: bytes = b"",
-    execution_seconds: float = 0.0,
-) -> StoredRun:
-    return StoredRun(
-        id=run.id,
-        deployment=run.deployment,
-        version=run.version,
-        state=state.value,
-        created_at=run.created_at,
-        delivery=run.delivery.value,
-        owner=run.owner,
-        key=run.key,
-        digest=run.digest,
-        priority=run.priority,
-        timeout=run.timeout,
-        files=run.files,
-        attempts=run.attempts,
-        ended_at=ended_at,
-        status=status,
-        execution_seconds=execution_seconds,
-    )

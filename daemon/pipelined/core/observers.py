@@ -10,7 +10,7 @@ from pipelined.core.specification import Specification
 from pipelined.core.stages import Stage, Timeline
 
 if TYPE_CHECKING:
-    from pipelined.core.runs import Run
+    from pipelined.core.run import Run
 
 
 class Unobserved:

@@ -16,7 +16,7 @@ from pipelined.core.specification import Code, Specification
 from pipelined.core.stages import Stage, Timeline
 
 if TYPE_CHECKING:
-    from pipelined.core.runs import Run
+    from pipelined.core.run import Run
 
 
 @dataclass(frozen=True, slots=True)

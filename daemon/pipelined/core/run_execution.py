@@ -12,7 +12,8 @@ from pipelined.core.durable_runs import DurableRuns
 from pipelined.core.errors import RunCancelled
 from pipelined.core.files import StoredFile
 from pipelined.core.ports import RunResult
-from pipelined.core.runs import Run, Runs, detached
+from pipelined.core.run import Run
+from pipelined.core.runs import Runs, detached
 
 
 class RunExecution:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pipelined.core.errors import StartupFailed
 from pipelined.core.observers import Unobserved
 from pipelined.core.ports import NodeTime, Worker
-from pipelined.core.runs import Run, RunState
+from pipelined.core.run import Run, RunState
 from pipelined.core.specification import Specification
 from pipelined.core.stages import Stage, StageKind, Timeline
 from pipelined.observe.recent import RecentTimes

@@ -8,7 +8,7 @@ import structlog
 
 from pipelined.core.observers import Unobserved
 from pipelined.core.ports import NodeTime, Worker
-from pipelined.core.runs import Run, RunState
+from pipelined.core.run import Run, RunState
 from pipelined.core.specification import Specification
 from pipelined.core.stages import Timeline
 

@@ -16,7 +16,7 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from pipelined.core.reports import DaemonReport, DeploymentReport
-from pipelined.core.runs import RunState
+from pipelined.core.run import RunState
 from pipelined.core.states import State
 from pipelined.observe.activity import Histogram
 from pipelined.observe.reporter import Counts

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from pipelined.core.deployment import Deployment
 from pipelined.core.reports import DaemonReport, DeploymentReport, ProcessMemory
-from pipelined.core.runs import RunState
+from pipelined.core.run import RunState
 from pipelined.core.stages import StageKind
 from pipelined.core.states import State
 from pipelined.core.versions import Catalogue
@@ -94,14 +94,14 @@ class Reporter:
         newest = versions[-1]
         instances: Counter[State] = Counter()
         for version in versions:
-            instances.update(version.instance_states)
+            instances.update(version.instances.states)
         report = DeploymentReport(
             name=name,
             version=newest.specification.version,
             state=newest.state,
             instances=instances,
-            workers=[pid for version in versions for pid in version.worker_pids],
-            weights_bytes=sum(version.weights_bytes for version in versions),
+            workers=[pid for version in versions for pid in version.instances.worker_pids],
+            weights_bytes=sum(version.instances.weights_bytes for version in versions),
         )
         tally = self._activity.tallies.get(name)
         if tally is None:

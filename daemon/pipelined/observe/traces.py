@@ -26,7 +26,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from pipelined.core.observers import Unobserved
 from pipelined.core.ports import NodeTime, TraceContext
-from pipelined.core.runs import Run, RunState
+from pipelined.core.run import Run, RunState
 from pipelined.core.stages import StageKind, Timeline
 from pipelined_api.v1 import runs_pb2
 

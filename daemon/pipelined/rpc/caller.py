@@ -6,7 +6,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 
 from pipelined.core.access import Role
-from pipelined.core.runs import Run
+from pipelined.core.run import Run
 
 
 @dataclass(frozen=True, slots=True)

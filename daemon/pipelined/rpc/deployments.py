@@ -194,7 +194,7 @@ def _progress(state: State, stage: Stage | None = None) -> deployments_pb2.WarmR
 
 
 async def _measure(message: deployments_pb2.Deployment, deployment: Deployment) -> None:
-    workers = deployment.workers
+    workers = deployment.instances.workers
     message.worker_memory_bytes.extend(await asyncio.gather(*(w.memory() for w in workers)))
     # As many as were measured.
     message.worker_pids[:] = [worker.pid for worker in workers]

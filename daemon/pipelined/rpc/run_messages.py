@@ -6,7 +6,7 @@ from google.rpc import status_pb2
 
 from pipelined.core.errors import OutputsNotKept
 from pipelined.core.printed import Line
-from pipelined.core.runs import Run, RunState
+from pipelined.core.run import Run, RunState
 from pipelined.rpc.caller import caller
 from pipelined.rpc.messages import timestamp
 from pipelined.rpc.status import reason_in, reason_of, status_of, without_tracebacks

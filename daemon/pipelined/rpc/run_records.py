@@ -15,8 +15,9 @@ from pipelined.core.deployments import Deployments
 from pipelined.core.durable_runs import DurableRuns
 from pipelined.core.errors import InvalidRequest, RunNotFound
 from pipelined.core.printed import Journal
+from pipelined.core.run import Run, RunState
 from pipelined.core.run_execution import RunExecution
-from pipelined.core.runs import Run, Runs, RunState
+from pipelined.core.runs import Runs
 from pipelined.rpc.caller import caller
 from pipelined.rpc.run_messages import get_response, line_message, run_info
 from pipelined.rpc.runs import RunCalls, checked_seconds

@@ -19,8 +19,9 @@ import grpc.aio
 from pipelined.core.deployment import Deployment
 from pipelined.core.durable_runs import DurableRuns
 from pipelined.core.errors import InvalidRequest
+from pipelined.core.run import Delivery, Run
 from pipelined.core.run_execution import RunExecution
-from pipelined.core.runs import Delivery, Run, Runs
+from pipelined.core.runs import Runs
 from pipelined.rpc.caller import caller
 from pipelined.rpc.messages import checked_key
 from pipelined.rpc.run_inputs import LARGE, RunInputs
@@ -148,7 +149,7 @@ class RunCalls:
             timeout=timeout,
             files=files,
             trace=trace_of_call(),
-            cold=not deployment.has_warm_instance,
+            cold=not deployment.instances.any_warm,
         )
         context.set_trailing_metadata(((RUN_ID_METADATA, run.id),))
         return run

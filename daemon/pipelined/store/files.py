@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from weakref import WeakValueDictionary
 
+from pipelined.core.clock import steady_clock
 from pipelined.core.errors import (
     FileDigestMismatch,
     FileInUse,
@@ -28,7 +29,6 @@ from pipelined.core.errors import (
     StorageFailed,
 )
 from pipelined.core.files import FileLimits, FileStatus, Received, StoredFile
-from pipelined.core.runs import steady_clock
 from pipelined.store.code import in_thread, to_end
 from pipelined.store.directory import StateDirectoryError
 from pipelined.store.failures import storage
