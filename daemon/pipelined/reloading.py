@@ -72,7 +72,7 @@ class Reloading:
                 await self._reload()
             except Exception as error:
                 # Whatever it was, it is no reason to end the daemon, or to reload never again.
-                log.exception("not reloaded", what="settings", reason=str(error))
+                log.error("not reloaded", what="settings", reason=str(error), exc_info=error)
             manager.ready(line())
 
     async def _reload(self) -> None:
