@@ -211,10 +211,10 @@ async def test_what_cannot_be_in_time_is_refused_at_once(
     await asyncio.gather(*(run() for _ in range(4)))
     tasks = [asyncio.create_task(run(str(deployed.release))) for _ in range(2)]
     await asyncio.sleep(0)
-    # One is executed and one waits, which takes 0.05 s at least.
+    # One is executed and one waits: longer than the caller can.
     with pytest.raises(WaitTooLong) as caught:
         await run(seconds_left=0.04)
-    assert caught.value.retry_after >= 0.05
+    assert caught.value.retry_after > 0.04
     deployed.release.touch()
     await asyncio.gather(*tasks)
     await deployment.begin_cooling(COOLED, 0.0)

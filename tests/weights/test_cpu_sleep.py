@@ -59,9 +59,13 @@ def test_sleep_gives_memory_back_and_addresses_stay(path: Path) -> None:
     addresses = {name: arena.address(name) for name in arena.names()}
     size = arena.stats().tensor_bytes
     for unmodified in (False, True, False):
-        assert_same_tensors(tensors, stock)
-        assert size <= arena.stats().resident_bytes <= size + 2 * PAGE
+        for _ in range(10):
+            assert_same_tensors(tensors, stock)
+            # The kernel may take clean pages back at any time: then they are touched again.
+            if mapped(path)["Rss"] >= size:
+                break
         assert mapped(path)["Rss"] >= size
+        assert size <= arena.stats().resident_bytes <= size + 2 * PAGE
         arena.sleep(unmodified=unmodified)
         stats = arena.stats()
         assert (stats.state, stats.resident_bytes, stats.saved_bytes) == ("asleep", 0, 0)
