@@ -24,6 +24,7 @@ from pathlib import Path
 
 from pipeline import errors
 from pipeline._bundle_files import Archive, archive, unpack
+from pipeline._checks import check_name, check_variables
 from pipeline._graph.targets import split
 from pipeline._options import DeployOptions, checked_secrets, options_message
 from pipeline._project import PROJECT_FILE, read_project
@@ -70,6 +71,7 @@ def prepare(
         errors.GraphError: the target makes no graph here.
 
     """
+    check_variables(environment or {}, "environment")
     bundle = archive(folder)
     project = read_project(folder)
     target = target or project.pipeline_graph
@@ -83,6 +85,7 @@ def prepare(
         raise errors.InvalidInput(
             f"the deployment has no name: give one, or write name in {PROJECT_FILE}", field="name"
         )
+    check_name(name)
     given: DeployOptions = {**project.options(instances), **options}
     if instances is None and not options.keys() & {"min_instances", "max_instances"}:
         instances = project.instances

@@ -15,6 +15,7 @@ from tenacity import (
 )
 
 from pipeline import errors
+from pipeline._checks import check_seconds
 from pipelined_api.v1 import daemon_pb2
 from pipelined_api.versions import API_VERSION, major
 
@@ -132,7 +133,13 @@ class Calls:
 
 
 def deadline_in(seconds: float | None) -> float | None:
-    """Return when so many seconds will be over, as time.monotonic() has it."""
+    """Return when so many seconds will be over, as time.monotonic() has it.
+
+    Raises:
+        errors.InvalidInput: they are no number.
+
+    """
+    check_seconds(seconds)
     return None if seconds is None else time.monotonic() + seconds
 
 

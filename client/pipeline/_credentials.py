@@ -12,10 +12,12 @@ from pathlib import Path
 import grpc
 
 from pipeline import errors
+from pipeline._checks import check_text
 from pipelined_api.address import Address
 
 __all__ = ["Credentials", "read_token"]
 
+_PEM = b"-----BEGIN "
 _VARIABLES = {"ca": "PIPELINED_CA", "cert": "PIPELINED_CERT", "key": "PIPELINED_KEY"}
 
 
@@ -46,6 +48,8 @@ class Credentials:
             errors.InvalidInput: a file cannot be read, or the token would be sent in the clear.
 
         """
+        if self.token is not None:
+            check_text(self.token, "token", "the token")
         token = _checked(self.token) or _token_of_environment()
         if address.path is not None:
             # Variables are for whatever daemon is talked to; arguments for this one.
@@ -92,7 +96,7 @@ def read_token(path: str | Path) -> str:
         ) from None
     if not text:
         raise errors.InvalidInput(f"there is no token in {str(path)!r}", field="token")
-    return _checked(text) or ""
+    return _checked(text, f" in {str(path)!r}") or ""
 
 
 def _token_of_environment() -> str | None:
@@ -103,19 +107,29 @@ def _token_of_environment() -> str | None:
     return None
 
 
-def _checked(token: str | None) -> str | None:
+def _checked(token: str | None, where: str = "") -> str | None:
     """The token, unless gRPC would complain about it, with the token in its complaint."""
     if token and not (token.isascii() and token.isprintable() and " " not in token):
-        raise errors.InvalidInput("the token has characters that no token has", field="token")
+        raise errors.InvalidInput(
+            f"the token{where} has characters that no token has", field="token"
+        )
     return token or None
 
 
 def _pem(name: str, path: str | Path | None) -> bytes | None:
     if path is None:
         return None
+    if not isinstance(path, (str, os.PathLike)):
+        raise errors.InvalidInput(
+            f"{name} has to be the path of a PEM file, not {type(path).__name__}", field=name
+        )
     try:
-        return Path(path).read_bytes()
+        content = Path(path).read_bytes()
     except OSError as error:
         raise errors.InvalidInput(
             f"the file {str(path)!r} cannot be read: {error.strerror}", field=name
         ) from None
+    # gRPC would only say at the first call that it cannot make a connection.
+    if _PEM not in content:
+        raise errors.InvalidInput(f"there is no PEM in the file {str(path)!r}", field=name)
+    return content

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline import _requests, _responses, errors
+from pipeline import _checks, _requests, _responses, errors
 from pipeline._calls import STATE_CALL_SECONDS, Calls
-from pipeline._options import DeployOptions, checked_secrets, options_message
+from pipeline._options import DeployOptions, as_given, checked_secrets, options_message
 from pipeline._requirements import RequirementStatus, requirement_status
 from pipelined_api.v1 import daemon_pb2, deployments_pb2, environments_pb2, schema_pb2
 
@@ -53,6 +53,9 @@ class Deploying:
                 f"{type(graph).__name__}",
                 field="graph",
             )
+        _checks.check_name(name)
+        _checks.check_variables(environment or {}, "environment")
+        _checks.check_requirements(requirements)
         wanted = options_message(instances, options)
         secrets = checked_secrets(options)
 
@@ -102,10 +105,7 @@ class Deploying:
 
     async def check_requirements(self, requirements: Sequence[str]) -> list[RequirementStatus]:
         """See ``Client.check_requirements``."""
-        if isinstance(requirements, str):
-            raise errors.InvalidInput(
-                "requirements has to be a list of requirements, not a str", field="requirements"
-            )
+        _checks.check_requirements(requirements)
         request = daemon_pb2.CheckRequirementsRequest(requirements=requirements)
         response = await self.calls.state(self.transport.stubs.daemon.CheckRequirements, request)
         return [requirement_status(message) for message in response.statuses]
@@ -114,6 +114,8 @@ class Deploying:
         self, name: str, requirements: Sequence[str], overwrite: bool
     ) -> Environment:
         """See ``Client.create_environment``."""
+        _checks.check_text(name, "name", "the name of an environment")
+        _checks.check_requirements(requirements)
         request = environments_pb2.EnvironmentsCreateRequest(
             name=name, requirements=requirements, overwrite=overwrite
         )
@@ -124,6 +126,7 @@ class Deploying:
 
     async def environment(self, name: str) -> Environment:
         """See ``Client.environment``."""
+        _checks.check_text(name, "name", "the name of an environment")
         request = environments_pb2.EnvironmentsGetRequest(name=name)
         response = await self.calls.state(self.transport.stubs.environments.Get, request)
         return _responses.environment(response.environment)
@@ -136,6 +139,7 @@ class Deploying:
 
     async def delete_environment(self, name: str) -> None:
         """See ``Client.delete_environment``."""
+        _checks.check_text(name, "name", "the name of an environment")
         request = environments_pb2.EnvironmentsDeleteRequest(name=name)
         await self.calls.unary(
             self.transport.stubs.environments.Delete, request, STATE_CALL_SECONDS
@@ -144,13 +148,16 @@ class Deploying:
     async def _deploy(
         self, header: deployments_pb2.DeployHeader, code: bytes
     ) -> tuple[Deployment, list[str]]:
-        response = await self.calls.retrying(
-            lambda: self.calls.upload(
-                self.transport.stubs.deployments.Deploy,
-                _requests.deploy_stream(header, code),
-                None,
+        try:
+            response = await self.calls.retrying(
+                lambda: self.calls.upload(
+                    self.transport.stubs.deployments.Deploy,
+                    _requests.deploy_stream(header, code),
+                    None,
+                )
             )
-        )
+        except errors.InvalidInput as error:
+            raise as_given(error) from None
         self.schemas[header.name] = response.deployment.schema
         return _responses.deployment(response.deployment), list(response.warnings)
 
@@ -158,6 +165,7 @@ class Deploying:
         self, name: str, on_progress: Callable[[Stage], None] | None, timeout: float | None
     ) -> Timeline:
         """See ``Client.warm``."""
+        _checks.check_name(name)
         request = deployments_pb2.WarmRequest(name=name)
         messages = self.calls.stream(self.transport.stubs.deployments.Warm, request, timeout)
         # Closed here: a traceback would keep a generator, and with it the call, alive.
@@ -190,7 +198,7 @@ class Deploying:
 
     async def delete(self, name: str) -> None:
         """See ``Client.delete``."""
-        _requests.check_name(name)
+        _checks.check_name(name)
         self.schemas.pop(name, None)
         request = deployments_pb2.DeploymentsDeleteRequest(name=name)
         # No deadline: it answers when the runs in progress have ended.
@@ -198,7 +206,7 @@ class Deploying:
 
     async def cool(self, name: str) -> Deployment:
         """See ``Client.cool``."""
-        _requests.check_name(name)
+        _checks.check_name(name)
         request = deployments_pb2.CoolRequest(name=name)
         # No deadline: it answers when the runs in progress have ended.
         response = await self.calls.unary(self.transport.stubs.deployments.Cool, request, None)
@@ -206,7 +214,7 @@ class Deploying:
 
     async def versions(self, name: str) -> list[Deployment]:
         """See ``Client.versions``."""
-        _requests.check_plain_name(name)
+        _checks.check_plain_name(name)
         request = deployments_pb2.DeploymentsListRequest(all_versions=True)
         response = await self.calls.state(self.transport.stubs.deployments.List, request)
         found = [each for each in response.deployments if each.name == name]
@@ -218,6 +226,8 @@ class Deploying:
         self, pointer: str, target: str, overwrite: bool, locked: bool, unlock: bool
     ) -> Pointer:
         """See ``Client.create_pointer``."""
+        _checks.check_text(pointer, "pointer", "a pointer")
+        _checks.check_text(target, "target", "what a pointer means")
         request = deployments_pb2.SetPointerRequest(
             pointer=pointer, target=target, overwrite=overwrite, locked=locked, unlock=unlock
         )
@@ -231,13 +241,14 @@ class Deploying:
     async def pointers(self, name: str | None) -> list[Pointer]:
         """See ``Client.pointers``."""
         if name is not None:
-            _requests.check_plain_name(name)
+            _checks.check_plain_name(name)
         request = deployments_pb2.ListPointersRequest(name=name or "")
         response = await self.calls.state(self.transport.stubs.deployments.ListPointers, request)
         return [_responses.pointer(message) for message in response.pointers]
 
     async def delete_pointer(self, pointer: str, unlock: bool) -> None:
         """See ``Client.delete_pointer``."""
+        _checks.check_text(pointer, "pointer", "a pointer")
         request = deployments_pb2.DeletePointerRequest(pointer=pointer, unlock=unlock)
         await self.calls.unary(
             self.transport.stubs.deployments.DeletePointer, request, STATE_CALL_SECONDS
@@ -255,6 +266,7 @@ class Deploying:
 
     async def drain(self, seconds: float | None) -> Drained:
         """See ``Client.drain``."""
+        _checks.check_seconds(seconds, "seconds")
         request = daemon_pb2.DrainRequest(seconds=seconds)
         # Whoever asks waits as long as the daemon lets runs take.
         response = await self.calls.unary(self.transport.stubs.daemon.Drain, request, None)
@@ -267,7 +279,7 @@ class Deploying:
     async def get(
         self, name: str, timeout: float = STATE_CALL_SECONDS
     ) -> deployments_pb2.DeploymentsGetResponse:
-        _requests.check_name(name)
+        _checks.check_name(name)
         request = deployments_pb2.DeploymentsGetRequest(name=name)
         get = self.transport.stubs.deployments.Get
         response = await self.calls.retrying(lambda: self.calls.unary(get, request, timeout))

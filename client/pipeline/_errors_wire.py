@@ -35,6 +35,21 @@ class WireError:
     traceback: str = ""
 
 
+# Signs in gRPC's text that something does answer there, and what that may be.
+_ANSWERED = (
+    (
+        "CERTIFICATE_VERIFY_FAILED",
+        "its certificate is of no authority that is trusted here, or has expired; `ca` names those "
+        "to trust",
+    ),
+    ("is not in peer certificate", "its certificate is not for that host"),
+    ("Tls handshake failed", "what answers there does not speak TLS, or refuses ours"),
+    (
+        ": Socket closed",
+        "it is closed at once; it may want TLS (`ca` or `tls`), or a certificate of the client's",
+    ),
+    ("Failed parsing HTTP/2", "what answers there does not speak gRPC"),
+)
 Build = Callable[[WireError, str], errors.PipelineError]
 
 
@@ -168,6 +183,9 @@ def _unavailable(wire: WireError, address: str) -> errors.PipelineError:
 def _unreachable(wire: WireError, address: str) -> errors.PipelineError:
     # gRPC's text is a chain of causes; the last link is the one that helps.
     cause = wire.message.rpartition(": ")[2] or "no answer"
+    for sign, hint in () if address.startswith("unix:") else _ANSWERED:
+        if sign in wire.message:
+            return errors.Unavailable(f"no connection to the daemon at {address}: {hint}")
     if wire.message.startswith(("failed to connect", "DNS resolution failed")):
         message = f"no daemon answers at {address} ({cause}); is `pipelined serve` running?"
     else:

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from pipeline import _requests, _responses, errors
+from pipeline import _checks, _requests, _responses, errors
 from pipeline._calls import STATE_CALL_SECONDS, deadline_in, seconds_left
 from pipeline._deploying import Deploying
 from pipeline._errors_wire import from_status
@@ -45,8 +45,8 @@ class Operations(Deploying):
         priority: int = 0,
     ) -> runs_pb2.RunResponse:
         """Run once and return the outputs undecoded."""
-        _requests.check_priority(priority)
-        _requests.check_timeout(timeout)
+        _checks.check_priority(priority)
+        _checks.check_run_timeout(timeout)
         deadline = deadline_in(timeout)
         uploads = Uploads(self.transfers, self._on_upload)
         request = await self._fitted(name, inputs, named, timeout, uploads)
@@ -75,8 +75,8 @@ class Operations(Deploying):
             The messages, and how many outputs the deployment has as far as is known.
 
         """
-        _requests.check_priority(priority)
-        _requests.check_timeout(timeout)
+        _checks.check_priority(priority)
+        _checks.check_run_timeout(timeout)
         uploads = Uploads(self.transfers, self._on_upload)
         fitted = await self._fitted(name, inputs, named, timeout, uploads)
         fitted.priority = priority
@@ -120,8 +120,10 @@ class Operations(Deploying):
         delivery: str,
     ) -> RunInfo:
         """See ``Client.submit``."""
-        _requests.check_priority(priority)
-        _requests.check_timeout(timeout)
+        _checks.check_priority(priority)
+        _checks.check_run_timeout(timeout)
+        if idempotency_key is not None:
+            _checks.check_text(idempotency_key, "idempotency_key", "the idempotency key")
         if idempotency_key == "":
             raise errors.InvalidInput(
                 "the idempotency key is empty", field="idempotency_key", bound="min_length=1"
@@ -145,6 +147,7 @@ class Operations(Deploying):
 
     async def run_info(self, run_id: str) -> RunInfo:
         """See ``Run.info``."""
+        _checks.check_text(run_id, "run_id", "the id of a run")
         request = runs_pb2.RunsGetRequest(run_id=run_id, info_only=True)
         response = await self.calls.state(self.transport.stubs.runs.Get, request)
         return _responses.run_info(response.run)
@@ -190,12 +193,15 @@ class Operations(Deploying):
         tail: int | None,
     ) -> AsyncGenerator[LogLine, None]:
         """See ``Run.logs`` and ``Client.logs``."""
-        if tail is not None and tail < 0:
-            raise errors.InvalidInput(f"tail {tail} is below 0", field="tail", bound="ge=0")
+        if tail is not None:
+            _checks.check_whole(tail, "tail")
+            if tail < 0:
+                raise errors.InvalidInput(f"tail {tail} is below 0", field="tail", bound="ge=0")
         request = runs_pb2.LogsRequest(follow=follow, tail=tail)
         if run_id is not None:
             request.run_id = run_id
         else:
+            _checks.check_name(deployment)
             request.deployment = deployment or ""
         answers = self.calls.stream(
             self.transport.stubs.runs.Logs, request, None if follow else STATE_CALL_SECONDS
@@ -220,7 +226,7 @@ class Operations(Deploying):
         def encoded(schema: schema_pb2.Schema) -> runs_pb2.RunRequest:
             return _requests.run_request(schema, name, inputs, named, uploads.add)
 
-        _requests.check_name(name)
+        _checks.check_name(name)
         known = self.schemas.get(name)
         if known is not None:
             try:

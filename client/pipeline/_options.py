@@ -11,14 +11,17 @@ from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
 from pipeline import errors
+from pipeline._checks import check_variables, check_whole
 from pipelined_api.sizes import InvalidSize, parse_size
 from pipelined_api.v1 import deployments_pb2
 
-__all__ = ["DeployOptions", "checked_secrets", "options_message"]
+__all__ = ["DeployOptions", "as_given", "checked_secrets", "options_message"]
 
 # As the message's fields have them.
 _MOST = 2**32 - 1
 _MOST_BYTES = 2**63 - 1
+# What the daemon calls some of them.
+_ARGUMENTS = {"memory_bytes": "memory", "gpus.count": "gpus", "gpus.devices": "gpus"}
 
 
 class DeployOptions(TypedDict, total=False):
@@ -106,14 +109,24 @@ def checked_secrets(options: DeployOptions) -> Mapping[str, str]:
     secrets = options.get("secrets")
     if secrets is None:
         return {}
-    if not isinstance(secrets, Mapping):
-        raise errors.InvalidInput("secrets has to be a mapping", field="secrets")
-    for name, value in secrets.items():
-        if not (isinstance(name, str) and isinstance(value, str)):
-            raise errors.InvalidInput(
-                "secrets has to have names and values that are str", field="secrets"
-            )
+    check_variables(secrets, "secrets")
     return secrets
+
+
+def as_given(error: errors.InvalidInput) -> errors.InvalidInput:
+    """Return the daemon's error about an option, or another one, with the name of its argument."""
+    prefix = "options."
+    if not error.field.startswith(prefix):
+        return error
+    field = error.field.removeprefix(prefix)
+    argument = _ARGUMENTS.get(field, field)
+    return errors.InvalidInput(
+        str(error).replace(error.field, argument, 1),
+        field=argument,
+        bound=error.bound,
+        reason=error.reason,
+        metadata=error.metadata,
+    )
 
 
 def _is_number(value: object) -> bool:
@@ -123,10 +136,7 @@ def _is_number(value: object) -> bool:
 def _whole(name: str, value: int | None, least: int, most: int = _MOST) -> int | None:
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise errors.InvalidInput(
-            f"{name} has to be a whole number, not {type(value).__name__}", field=name
-        )
+    check_whole(value, name)
     if value < least:
         raise errors.InvalidInput(
             f"{name} {value} is below {least}", field=name, bound=f"ge={least}"
@@ -142,7 +152,7 @@ def _memory(value: str | int | None) -> int | None:
             return parse_size(value)
         except InvalidSize as error:
             raise errors.InvalidInput(f"memory: {error}", field="memory") from None
-    return _whole("memory", value, 1, _MOST_BYTES)
+    return _whole("memory", value, 0, _MOST_BYTES)
 
 
 def _gpus(value: int | Sequence[int | str]) -> deployments_pb2.Gpus:

@@ -6,18 +6,16 @@ import hashlib
 import math
 import platform
 from collections.abc import Iterator, Mapping, Sequence
-from numbers import Real
 from typing import TYPE_CHECKING
 
 from pipeline import errors
 from pipeline._arguments import without_schemas
+from pipeline._checks import check_plain_name, check_whole
 from pipeline._values import IntegerTooLarge, Stored, encode, thin_out
 from pipelined_api.limits import (
     CODE_CHUNK_BYTES,
-    LEAST_PRIORITY,
     MAX_MESSAGE_BYTES,
     MAX_RUNS_LISTED,
-    MOST_PRIORITY,
 )
 from pipelined_api.schema import SchemaViolation, validate_inputs, validate_value
 from pipelined_api.v1 import deployments_pb2, runs_pb2, schema_pb2, values_pb2
@@ -126,71 +124,6 @@ def run_request(
     return request
 
 
-def check_name(name: object) -> None:
-    """Check that a name of a deployment is one at all; the daemon knows which there are.
-
-    Raises:
-        errors.InvalidInput: it is no str.
-
-    """
-    if not isinstance(name, str):
-        raise errors.InvalidInput(
-            f"the name of a deployment has to be a str, not {type(name).__name__}", field="name"
-        )
-
-
-def check_plain_name(name: object) -> None:
-    """Check that a name is that of a deployment, and not a reference to one of its versions.
-
-    Raises:
-        errors.InvalidInput: it is no str, or a reference such as ``NAME:v3``.
-
-    """
-    check_name(name)
-    if ":" in str(name):
-        plain = str(name).partition(":")[0]
-        raise errors.InvalidInput(
-            f"{name!r} is a reference; what is asked for here is of all versions: give {plain!r}",
-            field="name",
-        )
-
-
-def check_priority(priority: object) -> None:
-    """Check a priority.
-
-    Raises:
-        errors.InvalidInput: it is no int, or out of its bounds.
-
-    """
-    if not isinstance(priority, int) or isinstance(priority, bool):
-        raise errors.InvalidInput(
-            f"the priority has to be an int, not {type(priority).__name__}; an input of that name "
-            "is given by its position",
-            field="priority",
-        )
-    if not LEAST_PRIORITY <= priority <= MOST_PRIORITY:
-        raise errors.InvalidInput(
-            f"priority {priority} is not between {LEAST_PRIORITY} and {MOST_PRIORITY}",
-            field="priority",
-            bound=f"le={MOST_PRIORITY}" if priority > 0 else f"ge={LEAST_PRIORITY}",
-        )
-
-
-def check_timeout(seconds: object) -> None:
-    """Check a time that a run may take.
-
-    Raises:
-        errors.InvalidInput: it is neither None nor a number.
-
-    """
-    if isinstance(seconds, bool) or not (seconds is None or isinstance(seconds, Real)):
-        raise errors.InvalidInput(
-            f"the timeout has to be a number of seconds, not {type(seconds).__name__}; an input of "
-            "that name is given by its position",
-            field="timeout",
-        )
-
-
 def stream_request(request: runs_pb2.RunRequest) -> runs_pb2.StreamRequest:
     """Make the same request for a stream."""
     return runs_pb2.StreamRequest(
@@ -251,6 +184,7 @@ def runs_list(name: str | None, states: Sequence[str], limit: int) -> runs_pb2.R
             raise errors.InvalidInput(
                 f"{state!r} is no state of a run; those are {', '.join(known)}", field="states"
             )
+    check_whole(limit, "limit")
     if not 1 <= limit <= MAX_RUNS_LISTED:
         raise errors.InvalidInput(
             f"limit {limit} is not between 1 and {MAX_RUNS_LISTED}",

@@ -19,6 +19,7 @@ import grpc
 import grpc.aio
 
 from pipeline import errors
+from pipeline._checks import check_seconds, check_text
 from pipeline._credentials import Credentials
 from pipeline._errors_wire import from_call
 from pipeline._tracing import traced
@@ -152,6 +153,8 @@ class Channel:
     def __init__(
         self, address: str | None = None, credentials: Credentials = _NO_CREDENTIALS
     ) -> None:
+        if address is not None:
+            check_text(address, "address", "the address")
         try:
             self._parsed: Address = parse_address(address or default_address())
         except InvalidAddress as error:
@@ -284,9 +287,11 @@ def limit(timeout: float | None) -> float | None:
     """Return a timeout as gRPC takes it.
 
     Raises:
+        errors.InvalidInput: it is no number.
         errors.DeadlineExceeded: it is over. gRPC would begin the call, and may well end it.
 
     """
+    check_seconds(timeout)
     if timeout is not None and timeout <= 0:
         raise errors.DeadlineExceeded("the deadline passed before the call began")
     # gRPC counts deadlines in 64 bits of nanoseconds: one beyond them would have passed already.

@@ -74,7 +74,7 @@ def parse_address(text: str) -> Address:
         return Address(path=path)
     host, separator, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
-    if not separator or not host:
+    if not separator or not host or "/" in host:
         raise InvalidAddress(f"address {text!r} is neither unix:/path nor host:port")
     if not (port.isascii() and port.isdigit() and int(port) <= 65535):
         raise InvalidAddress(f"address {text!r}: the port has to be a number from 0 to 65535")

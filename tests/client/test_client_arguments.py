@@ -162,6 +162,52 @@ def test_what_a_client_is_given_wrongly_is_named(daemon: RunningDaemon) -> None:
             client.submit("arguments-text", "x", idempotency_key="")
 
 
+@pytest.mark.parametrize(
+    ("field", "call"),
+    [
+        ("timeout", lambda client: client.run("same", 1, timeout="5")),
+        ("timeout", lambda client: client.run("same", 1, timeout=float("nan"))),
+        ("timeout", lambda client: client.submit("same", 1, timeout="5")),
+        ("timeout", lambda client: client.warm("same", timeout="5")),
+        ("timeout", lambda client: client.files.stat("0" * 64, timeout="5")),
+        ("seconds", lambda client: client.drain("5")),
+        ("idempotency_key", lambda client: client.submit("same", 1, idempotency_key=5)),
+        ("name", lambda client: client.deploy(of(text, str), 5)),
+        ("name", lambda client: client.warm(5)),
+        ("name", lambda client: list(client.logs(5))),
+        ("environment", lambda client: client.deploy(of(text, str), "x", environment="A=1")),
+        ("environment", lambda client: client.deploy(of(text, str), "x", environment={"A": 1})),
+        ("requirements", lambda client: client.deploy(of(text, str), "x", requirements="numpy")),
+        ("run_id", lambda client: client.get_run(5)),
+        ("limit", lambda client: client.runs(limit="3")),
+        ("tail", lambda client: list(client.logs("same", tail="1"))),
+        ("pointer", lambda client: client.create_pointer(5, "same:v1")),
+        ("name", lambda client: client.environment(5)),
+    ],
+)
+def test_a_value_of_another_type_is_named(
+    client: Client, field: str, call: Callable[[Client], object]
+) -> None:
+    with pytest.raises(errors.InvalidInput) as caught:
+        call(client)
+    assert caught.value.field == field
+    assert caught.value.reason == ""
+
+
+@pytest.mark.parametrize(
+    ("field", "arguments"),
+    [
+        ("address", {"address": 5}),
+        ("token", {"address": "localhost:1", "token": 5}),
+        ("ca", {"address": "localhost:1", "ca": 5}),
+    ],
+)
+def test_a_client_of_another_type_is_named(field: str, arguments: dict[str, Any]) -> None:
+    with pytest.raises(errors.InvalidInput) as caught:
+        Client(**arguments)
+    assert caught.value.field == field
+
+
 def test_a_client_of_another_event_loop_is_refused(daemon: RunningDaemon) -> None:
     client = AsyncClient(daemon.address)
 

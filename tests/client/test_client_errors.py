@@ -377,7 +377,7 @@ def test_any_path_can_be_a_socket(tmp_path_factory: pytest.TempPathFactory, name
         server.stop()
 
 
-@pytest.mark.parametrize("address", ["nonsense", "host:port", "unix:", "unix:/" + "x" * 200])
+@pytest.mark.parametrize("address", ["nonsense", "host:port", "http://host:1", "unix:", "unix:/" + "x" * 200])
 def test_no_address(address: str) -> None:
     with pytest.raises(errors.InvalidInput) as caught:
         Client(address)
@@ -387,4 +387,12 @@ def test_no_address(address: str) -> None:
 def test_certificates_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(errors.InvalidInput, match="No such file") as caught:
         Client("localhost:1", ca=tmp_path / "ca.pem")
+    assert caught.value.field == "ca"
+
+
+def test_a_file_without_a_certificate(tmp_path: Path) -> None:
+    path = tmp_path / "ca.pem"
+    path.write_text("no certificate")
+    with pytest.raises(errors.InvalidInput, match=r"no PEM in the file .*ca\.pem") as caught:
+        Client("localhost:1", ca=path)
     assert caught.value.field == "ca"

@@ -68,7 +68,12 @@ def validate_options(options: Options) -> None:
             f"{options.min_instances} is more than max_instances, which is {options.max_instances}",
         )
     _check("threads", options.threads, 1, MAX_THREADS)
-    _check("memory_bytes", options.memory_bytes, LEAST_MEMORY_BYTES, MAX_MEMORY_BYTES)
+    memory = options.memory_bytes
+    if memory is not None and memory < LEAST_MEMORY_BYTES:
+        raise InvalidRequest(
+            "options.memory_bytes", f"{memory} bytes are fewer than {LEAST_MEMORY_BYTES} (32MiB)"
+        )
+    _check("memory_bytes", memory, LEAST_MEMORY_BYTES, MAX_MEMORY_BYTES)
     _check("open_files", options.open_files, LEAST_OPEN_FILES, MAX_OPEN_FILES)
     _check("queue_length", options.queue_length, 0, MAX_QUEUE_LENGTH)
     _check("concurrent_runs", options.concurrent_runs, 1, MAX_CONCURRENT_RUNS)
