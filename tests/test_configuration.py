@@ -78,7 +78,12 @@ def test_without_anything_there_are_defaults() -> None:
         ('[urls]\nallow_hosts = ["a b"]', ["urls.allow_hosts", "'a b'"]),
         ("[run]\nttl = 1", ["run is not known", "did you mean 'runs'"]),
         ("[runs]\nxyz = 1", ["runs.xyz is not known", "known: ttl, store_size"]),
-        ("runs = 1", ["runs", "RunSettings"]),
+        ("runs = 1", ["runs: input should be a table, not 1"]),
+        (
+            '[daemon]\naddresses = "unix:a"',
+            ["addresses: input should be a list, not 'unix:a'"],
+        ),
+        ("[startup]\nwarm_at_most = 0", ["startup.warm_at_most", "equal to 1, not 0"]),
         ("[runs", ["cannot be read", "table declaration"]),
         # Deeper than hypothesis lets the interpreter go while it runs tests.
         ("a = " + 200_000 * "[", ["cannot be read", "nested too deeply"]),
@@ -159,3 +164,11 @@ def test_a_file_that_is_wrong_keeps_the_daemon_from_starting(tmp_path: Path) -> 
         f"pipelined: configuration file {str(file)!r}: "
         "runs.ttl: [] is neither a number nor a text\n"
     )
+
+
+def test_a_check_tells_what_the_file_leaves_to_others(tmp_path: Path) -> None:
+    file = written(tmp_path, '[daemon]\naddresses = ["0.0.0.0:8443"]')
+    command = [PIPELINED, "check-config", str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == f"{file} is valid\n"
+    assert "0.0.0.0:8443 is served with TLS only" in done.stderr

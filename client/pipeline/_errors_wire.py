@@ -35,6 +35,7 @@ class WireError:
     traceback: str = ""
 
 
+_CLOSED = "it is closed at once; it may want TLS (`ca` or `tls`), or a certificate of the client's"
 # Signs in gRPC's text that something does answer there, and what that may be.
 _ANSWERED = (
     (
@@ -44,10 +45,8 @@ _ANSWERED = (
     ),
     ("is not in peer certificate", "its certificate is not for that host"),
     ("Tls handshake failed", "what answers there does not speak TLS, or refuses ours"),
-    (
-        ": Socket closed",
-        "it is closed at once; it may want TLS (`ca` or `tls`), or a certificate of the client's",
-    ),
+    ("Socket closed", _CLOSED),
+    ("Connection reset", _CLOSED),
     ("Failed parsing HTTP/2", "what answers there does not speak gRPC"),
 )
 Build = Callable[[WireError, str], errors.PipelineError]
@@ -183,14 +182,17 @@ def _unavailable(wire: WireError, address: str) -> errors.PipelineError:
 def _unreachable(wire: WireError, address: str) -> errors.PipelineError:
     # gRPC's text is a chain of causes; the last link is the one that helps.
     cause = wire.message.rpartition(": ")[2] or "no answer"
-    for sign, hint in () if address.startswith("unix:") else _ANSWERED:
-        if sign in wire.message:
-            return errors.Unavailable(f"no connection to the daemon at {address}: {hint}")
-    if wire.message.startswith(("failed to connect", "DNS resolution failed")):
-        message = f"no daemon answers at {address} ({cause}); is `pipelined serve` running?"
-    else:
+    if not wire.message.startswith(("failed to connect", "DNS resolution failed")):
         message = f"the connection to the daemon at {address} was lost ({cause})"
+    elif (hint := _hint(wire.message)) and not address.startswith("unix:"):
+        message = f"no connection to the daemon at {address}: {hint}"
+    else:
+        message = f"no daemon answers at {address} ({cause}); is `pipelined serve` running?"
     return errors.Unavailable(message, retry_after=wire.retry_after)
+
+
+def _hint(text: str) -> str:
+    return next((hint for sign, hint in _ANSWERED if sign in text), "")
 
 
 def _too_large_or_overloaded(wire: WireError, address: str) -> errors.PipelineError:

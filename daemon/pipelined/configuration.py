@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -102,6 +103,10 @@ def _problem(detail: Mapping[str, Any]) -> str:
     message = str(detail["msg"]).removeprefix("Value error, ")
     if detail["type"] != "value_error":
         message = message[:1].lower() + message[1:]
+        message = message.replace("a valid tuple", "a list")
+        message = re.sub("a valid dictionary or instance of .*", "a table", message)
+        if not isinstance(detail["input"], (dict, list)):
+            message += f", not {detail['input']!r}"
     return f"{name}: {message}"
 
 

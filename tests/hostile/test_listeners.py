@@ -115,9 +115,9 @@ def test_certificates_that_cannot_be_used_are_refused(
     cert, key = f"--tls-cert={authority.cert}", f"--tls-key={authority.key}"
     assert "belong together" in refused(tmp_path, address, cert)
     wrong = f"--tls-key={other_authority.key}"
-    assert "cannot be used" in refused(tmp_path, address, cert, wrong)
+    assert "the key is that of another certificate" in refused(tmp_path, address, cert, wrong)
     missing = f"--tls-client-ca={tmp_path}/none"
-    assert "No such file" in refused(tmp_path, address, cert, key, missing)
+    assert f"{tmp_path}/none': No such file" in refused(tmp_path, address, cert, key, missing)
 
 
 @pytest.mark.parametrize(
@@ -201,13 +201,14 @@ async def test_mutual_tls(
     without = client_with(one.ca, one.client_cert, one.client_key, None)
     with without as client, denied("TOKEN_MISSING"):
         client.info()
-    for ca, cert, key in (
-        (one.ca, None, None),
-        (one.ca, other.client_cert, other.client_key),
-        (other.ca, one.client_cert, one.client_key),
-        (None, None, None),
+    closed, untrusted = "or a certificate of the client's", "no authority that is trusted"
+    for ca, cert, key, why in (
+        (one.ca, None, None, closed),
+        (one.ca, other.client_cert, other.client_key, closed),
+        (other.ca, one.client_cert, one.client_key, untrusted),
+        (None, None, None, "it may want TLS"),
     ):
-        with client_with(ca, cert, key) as client, pytest.raises(errors.Unavailable):
+        with client_with(ca, cert, key) as client, pytest.raises(errors.Unavailable, match=why):
             client.info()
     monkeypatch.setenv("PIPELINED_CA", str(one.ca))
     monkeypatch.setenv("PIPELINED_CERT", str(one.client_cert))

@@ -200,6 +200,9 @@ def test_the_command_makes_lists_and_revokes_tokens(guarded: Guarded) -> None:
     assert f"{token_id}  run     revoked" in run("list")
     unknown = subprocess.run([PIPELINED, "token", "revoke", "nobody", where], capture_output=True)
     assert (unknown.returncode, unknown.stdout) == (1, b"")
+    # One that has leaked is taken back by what is known of it, and not repeated.
+    leaked = run("create", "--role=run")
+    assert run("revoke", leaked) == f"{leaked.split('_')[1]} is revoked"
 
 
 def test_tokens_that_are_made_at_once_are_all_kept(guarded: Guarded) -> None:

@@ -40,6 +40,14 @@ app = typer.Typer(
 )
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib import metadata
+
+        terminal.print_text(metadata.version("pipelined"))
+        raise typer.Exit
+
+
 @app.callback()
 def common(
     context: typer.Context,
@@ -49,6 +57,12 @@ def common(
     ca: Ca = None,
     cert: Cert = None,
     key: Key = None,
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version.", callback=_print_version, is_eager=True
+        ),
+    ] = False,
 ) -> None:
     """Deploy pipelines to a daemon and run them."""
     token = None

@@ -135,7 +135,7 @@ def deployments_table(deployments: Iterable[Deployment]) -> Table:
         table.add_column(heading, no_wrap=True)
     for heading in ("WORKERS", "MEMORY", "RUNS", "FAILED", "STARTUPS", "AGE"):
         table.add_column(heading, no_wrap=True, justify="right")
-    table.add_column("FAILURE", no_wrap=True, overflow="ellipsis")
+    table.add_column("FAILURE")
     now = datetime.now(timezone.utc)
     for each in deployments:
         table.add_row(
@@ -148,14 +148,15 @@ def deployments_table(deployments: Iterable[Deployment]) -> Table:
             str(each.runs_failed),
             str(each.startups),
             age((now - each.created_at).total_seconds()),
-            Text(_failure(each)),
+            _cut(_failure(each)),
         )
     return table
 
 
 def runs_table(found: Iterable[RunInfo]) -> Table:
     """Make the table of ``pipeline runs``."""
-    table = _plain_table("RUN", "DEPLOYMENT", "STATE", "AGE", "TOOK", "ATTEMPTS", "FAILURE")
+    table = _plain_table("RUN", "DEPLOYMENT", "STATE", "AGE", "TOOK", "ATTEMPTS")
+    table.add_column("FAILURE")
     now = datetime.now(timezone.utc)
     for each in found:
         lines = each.message.splitlines()
@@ -166,7 +167,7 @@ def runs_table(found: Iterable[RunInfo]) -> Table:
             age((now - each.created_at).total_seconds()),
             duration(each.execution_seconds) if each.execution_seconds else "",
             str(each.attempts),
-            Text(f"{each.reason} {lines[0] if lines else ''}".strip()),
+            _cut(f"{each.reason} {lines[0] if lines else ''}".strip()),
         )
     return table
 
@@ -213,6 +214,11 @@ def weights_table(rows: Iterable[Mapping[str, object]]) -> Table:
             duration(float(str(row["seconds"]))),
         )
     return table
+
+
+def _cut(text: str) -> Text:
+    """Make a cell that is cut, of a column that may wrap: such a column gives way first."""
+    return Text(text, no_wrap=True, overflow="ellipsis")
 
 
 def _plain_table(*headings: str) -> Table:

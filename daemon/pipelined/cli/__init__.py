@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import metadata
+from typing import Annotated
 
 import typer
 
@@ -15,6 +16,7 @@ application = typer.Typer(
     help="A daemon that owns the GPUs of a machine and keeps models warm.",
     no_args_is_help=True,
     add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
 application.command()(serve)
@@ -23,9 +25,25 @@ application.command()(check_config)
 application.add_typer(systemd.commands)
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        version()
+        raise typer.Exit
+
+
 @application.callback()
-def _options() -> None:
-    """Options of all commands: none yet."""
+def _options(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            help="Print the version.",
+            callback=_print_version,
+            is_eager=True,
+        ),
+    ] = False,
+) -> None:
+    """A daemon that owns the GPUs of a machine and keeps models warm."""
 
 
 @application.command()

@@ -52,8 +52,9 @@ def serve(
     state_dir: Annotated[
         Path | None,
         typer.Option(
-            help="Where deployments are kept. "
-            "Default: $STATE_DIRECTORY, else $XDG_STATE_HOME/pipelined."
+            metavar="DIR",
+            help="Where deployments, runs and files are kept. Default: $STATE_DIRECTORY, else "
+            "$XDG_STATE_HOME/pipelined, else ~/.local/state/pipelined.",
         ),
     ] = None,
     token_file: Annotated[
@@ -81,14 +82,16 @@ def serve(
     preload: Annotated[
         list[str] | None,
         typer.Option(
+            metavar="MODULE",
             help="A module, or module:attribute, that the nursery imports before it forks workers; "
-            "may be repeated, and replaces the default list."
+            "may be repeated, and replaces the default list.",
         ),
     ] = None,
     drain_seconds: Annotated[
         float | None,
         typer.Option(
             min=0.0,
+            metavar="SECONDS",
             help="How long runs may take to end when the daemon stops. "
             f"Default: {_DEFAULTS.daemon.drain:.0f}.",
         ),
@@ -177,8 +180,8 @@ def serve(
             parser=options.size,
             metavar="SIZE",
             envvar="PIPELINED_RUN_STORE_SIZE",
-            help="What the outputs of submitted runs that have ended may take of the daemon's "
-            "memory; the oldest go first. "
+            help="What the outputs of submitted runs that have ended may take of the "
+            "disk; the oldest go first. "
             f"Default: {_DEFAULTS.runs.store_size >> 20}MiB.",
         ),
     ] = None,

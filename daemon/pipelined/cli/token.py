@@ -13,7 +13,7 @@ import typer
 from pipelined import configuration
 from pipelined.cli import options
 from pipelined.core.access import Role, parse_role
-from pipelined.core.tokens import InvalidToken, Token, new_token, revoked
+from pipelined.core.tokens import InvalidToken, Token, id_in, new_token, revoked
 from pipelined.store.directory import StateDirectoryError
 from pipelined.store.tokens import TokenFile
 
@@ -27,7 +27,8 @@ Config = Annotated[
     typer.Option(metavar="FILE", help="The daemon's configuration file; see `pipelined serve`."),
 ]
 StateDir = Annotated[
-    Path | None, typer.Option(help="The daemon's state directory; see `pipelined serve`.")
+    Path | None,
+    typer.Option(metavar="DIR", help="The daemon's state directory; see `pipelined serve`."),
 ]
 File = Annotated[
     Path | None,
@@ -98,13 +99,18 @@ def list_(
 @application.command()
 def revoke(
     token_id: Annotated[
-        str, typer.Argument(metavar="ID", help="As `pipelined token list` has it.")
+        str,
+        typer.Argument(
+            metavar="ID", help="As `pipelined token list` has it. The token itself does as well."
+        ),
     ],
     config: Config = None,
     state_dir: StateDir = None,
     token_file: File = None,
 ) -> None:
     """Take a token back: its next call is refused."""
+    # A token that has leaked may be all that is at hand; it is not to be repeated in a message.
+    token_id = id_in(token_id)
 
     def change(records: list[Token]) -> list[Token]:
         if not any(record.id == token_id for record in records):

@@ -74,6 +74,12 @@ def new_token(role: Role, now: float, expires: float | None, note: str) -> tuple
     return text, Token(token_id, role, _digest(text), now, expires, note=note)
 
 
+def id_in(text: str) -> str:
+    """Return the id in what may be a token; a text that is none is returned as it is."""
+    match = _TOKEN.fullmatch(text)
+    return text if match is None else match[1]
+
+
 def revoked(token: Token, now: float) -> Token:
     """Return the record of the token taken back; one that was already stays as it is."""
     return token if token.revoked is not None else replace(token, revoked=now)

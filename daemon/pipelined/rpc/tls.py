@@ -51,7 +51,7 @@ class Tls:
             pair = (files.key.read_bytes(), files.cert.read_bytes())
         except (OSError, ValueError) as error:
             # ssl.SSLError is an OSError, too.
-            reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
+            reason = _reason(files, error)
             raise ListenError(
                 f"the certificate {str(files.cert)!r} cannot be used with the key "
                 f"{str(files.key)!r}"
@@ -59,6 +59,21 @@ class Tls:
                 + f": {reason}"
             ) from None
         return grpc.ssl_server_certificate_configuration([pair], authorities)
+
+
+def _reason(files: TlsFiles, error: OSError | ValueError) -> str:
+    """What is wrong, in words; OpenSSL names neither the file nor what it wanted of it."""
+    for path in filter(None, (files.cert, files.key, files.client_ca)):
+        try:
+            content = path.read_bytes()
+        except OSError as unreadable:
+            return f"{str(path)!r}: {unreadable.strerror}"
+        if b"-----BEGIN " not in content:
+            return f"{str(path)!r} is no PEM file"
+    reason = getattr(error, "reason", None)
+    if reason == "KEY_VALUES_MISMATCH":
+        return "the key is that of another certificate"
+    return str(reason or getattr(error, "strerror", None) or error)
 
 
 def _no_password() -> str:
