@@ -295,6 +295,7 @@ def test_cancelled_and_late_runs_whose_worker_heeds_nothing(tmp_path: Path) -> N
             assert len(set(pids)) == 3
             found = client.deployment("deaf")
             assert (found.state, found.startups) == ("warm", 4)
+            assert daemon.log().count("worker killed: it did not end its run") == 3
             assert marks.read_text().split() == ["0", "1", "2"]
             # The last word on its uploads: one that stands still ends.
             with grpc.insecure_channel(daemon.address) as channel:

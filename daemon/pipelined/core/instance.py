@@ -149,6 +149,7 @@ class Instance:
         """Replace a worker that does not heed what it is told; nothing is held against the code."""
         if self.worker is worker:
             self._killed = worker
+            self._observer.worker_replaced(self._specification, worker)
             worker.kill()
 
     def fail(self, error: StorageFailed) -> None:

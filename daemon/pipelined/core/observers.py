@@ -40,6 +40,9 @@ class Unobserved:
     def worker_died(self, specification: Specification, worker: Worker) -> None:
         """See Observer."""
 
+    def worker_replaced(self, specification: Specification, worker: Worker) -> None:
+        """See Observer."""
+
 
 UNOBSERVED: Observer = Unobserved()
 
@@ -96,6 +99,10 @@ class Observers(Unobserved):
     def worker_died(self, specification: Specification, worker: Worker) -> None:
         """See Observer."""
         self._tell("worker_died", specification, worker)
+
+    def worker_replaced(self, specification: Specification, worker: Worker) -> None:
+        """See Observer."""
+        self._tell("worker_replaced", specification, worker)
 
     def _tell(self, method: str, *args: Any, **kwargs: Any) -> None:
         for tell in self._heeding[method]:

@@ -121,6 +121,9 @@ class Observer(Protocol):
     def worker_died(self, specification: Specification, worker: Worker) -> None:
         """A warm worker of this version has ended that nobody had asked to."""
 
+    def worker_replaced(self, specification: Specification, worker: Worker) -> None:
+        """A worker has been killed that went on with a run after it was told to end it."""
+
 
 class RunStream(Protocol):
     """One run whose outputs are taken as they come."""

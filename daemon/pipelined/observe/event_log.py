@@ -67,6 +67,16 @@ class EventLog(Unobserved):
             cause=exit_.cause,
         )
 
+    def worker_replaced(self, specification: Specification, worker: Worker) -> None:
+        """See Observer."""
+        log.warning(
+            "worker killed: it did not end its run",
+            deployment=specification.name,
+            version=specification.version,
+            worker=worker.id,
+            pid=worker.pid,
+        )
+
 
 def _ids(run: Run) -> dict[str, object]:
     ids: dict[str, object] = {
