@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
@@ -288,10 +289,16 @@ class MetricsSettings(Section):
         return self
 
 
+def _endpoint(text: str) -> str:
+    if re.fullmatch(r"https?://[^\s/]+", text) is None:
+        raise ValueError(f"{text!r} is not of the form http://HOST:PORT")
+    return text
+
+
 class TraceSettings(Section):
     """Traces, exported with OTLP over gRPC."""
 
-    endpoint: Annotated[str, Field(pattern=r"^https?://[^\s/]+$")] | None = None
+    endpoint: Annotated[str, _text(_endpoint)] | None = None
     """Of the receiver, http://host:4317 or https://…; none given: what the standard variable
     OTEL_EXPORTER_OTLP_ENDPOINT has, else there are no traces."""
 

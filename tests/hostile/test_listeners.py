@@ -92,6 +92,8 @@ def test_a_port_that_is_in_use(tmp_path: Path) -> None:
         message = refused(tmp_path, f"--address={address}")
     assert address in message
     assert "in use" in message
+    # What gRPC has to say of it is none of the log's.
+    assert "add_port" not in message
 
 
 def test_files_that_others_can_read_are_refused(tmp_path: Path) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -24,6 +27,24 @@ def _url_hosts(entries: list[str] | None) -> list[str] | None:
     except InvalidUrlHost as error:
         raise typer.BadParameter(str(error), param_hint=OPTION) from None
     return entries
+
+
+@contextmanager
+def _quiet(wanted: bool) -> Iterator[None]:
+    """Import gRPC so that it writes no lines of its own between those of the log.
+
+    It would for each connection that fails, as when a client has no TLS. It reads the variable
+    once, when it is imported; workers are not to have it.
+    """
+    name = "GRPC_VERBOSITY"
+    if not wanted or name in os.environ:
+        yield
+        return
+    os.environ[name] = "NONE"
+    try:
+        yield
+    finally:
+        del os.environ[name]
 
 
 def serve(
@@ -235,7 +256,8 @@ def serve(
     # Imported late, so that --help does not wait for gRPC.
     import uvloop
 
-    from pipelined.app import serve as serve_daemon
+    with _quiet(not settings.log.debug):
+        from pipelined.app import serve as serve_daemon
     from pipelined.core.errors import StorageFailed
     from pipelined.isolation import IsolationError
     from pipelined.observe.errors import MetricsError, TracesError
