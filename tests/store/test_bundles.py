@@ -10,7 +10,8 @@ from pathlib import Path
 from pipelined.store.database import MIGRATIONS
 from pipelined.store.deployments import SqliteDeploymentStore
 from pipelined.store.directory import StateDirectory
-from tests.store.test_state import CODE, SPECIFICATION
+from tests.store.old_databases import CODE
+from tests.store.old_databases import ONE as SPECIFICATION
 
 BUNDLE = replace(
     SPECIFICATION,

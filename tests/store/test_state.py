@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
@@ -14,23 +13,11 @@ import pytest
 from pipelined.core.errors import CodeDigestMismatch, StorageFailed
 from pipelined.core.options import Options
 from pipelined.core.references import Pointer
-from pipelined.core.specification import Code, Specification
 from pipelined.store.database import MIGRATIONS, VERSION, StateCorrupt, StateTooNew, _copy
 from pipelined.store.deployments import SqliteDeploymentStore
 from pipelined.store.directory import StateDirectory, StateDirectoryError
-
-CONTENT = b"some code"
-CODE = Code("CODE_FORMAT_CLOUDPICKLE", len(CONTENT), hashlib.sha256(CONTENT).hexdigest())
-SPECIFICATION = Specification(
-    name="one",
-    version=3,
-    digest="ab" * 32,
-    schema=b"\x00\xff",
-    code=CODE,
-    environment={"A": "ü", "B": ""},
-    options=Options(2, 2),
-    created_at=1234.5,
-)
+from tests.store.old_databases import CODE, CONTENT
+from tests.store.old_databases import ONE as SPECIFICATION
 
 
 async def chunks(*parts: bytes) -> AsyncIterator[bytes]:

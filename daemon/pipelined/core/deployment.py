@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -32,23 +31,11 @@ from pipelined.core.shared_limits import SharedLimits
 from pipelined.core.specification import Specification
 from pipelined.core.stages import Stage, Timeline
 from pipelined.core.states import State
+from pipelined.core.stopping import Life, Stopping
 
 # Of fewer runs, or startups, than these nothing is concluded on what the next ones take.
 ENOUGH_RUNS = 8
 ENOUGH_STARTUPS = 2
-
-
-@dataclass(slots=True)
-class _Life:
-    """From one time that all workers are stopped to the next.
-
-    Attributes:
-        reason: Why they are to be stopped, once that is known.
-        stopping: They are being stopped: that one dies now is no news.
-    """
-
-    reason: DomainError | None = None
-    stopping: bool = False
 
 
 class Deployment:
@@ -79,13 +66,8 @@ class Deployment:
         self._queue = RunQueue(
             self._shared.concurrent_runs, options.max_instances, options.concurrent_runs
         )
-        self._closed: DomainError | None = None
-        self._life = _Life()
-        self._cooling: asyncio.Task[None] | None = None
         # Until durable runs are not left waiting any more.
         self._holding: asyncio.TimerHandle | None = None
-        # Runs that came while the workers were being stopped.
-        self._held_up = 0
         self._run_times = Times(ENOUGH_RUNS)
         self._startup_times = Times(ENOUGH_STARTUPS)
         self._scaler = Scaler(
@@ -99,11 +81,19 @@ class Deployment:
         self._admission = Admission(
             specification, self.instances, self._queue, self._scaler, self._shared
         )
+        self._stopping = Stopping(
+            self.instances,
+            self._queue,
+            self._scaler,
+            self._admission,
+            lambda: on_change(self),
+            self._resume_durable,
+        )
 
     @property
     def state(self) -> State:
         """The best state that an instance is in."""
-        if self._closed is not None or self._cooling is not None:
+        if self._stopping.closed is not None or self._stopping.cooling:
             return State.DRAINING
         return self.instances.state
 
@@ -111,21 +101,21 @@ class Deployment:
     def takes_runs(self) -> bool:
         """Whether a run sent now would be executed, be it after a startup."""
         return (
-            self._closed is None
+            self._stopping.closed is None
             and self.state is not State.FAILED
             and (self._queue.idle or self._queue.waiting < self._admission.length)
-            and (self._cooling is None or self._held_up < self._admission.length)
+            and self._stopping.holds_more_up
         )
 
     @property
     def active_runs(self) -> int:
         """Runs that wait for an instance or are being executed."""
-        return self._queue.active + self._held_up
+        return self._queue.active + self._stopping.held_up
 
     @property
     def stalled(self) -> bool:
         """Whether runs wait though nothing that they wait for will come: a bug in the daemon."""
-        if not self._queue.callers or self._life.stopping:
+        if not self._queue.callers or self._stopping.life.stopping:
             return False
         return self._queue.mismatched or not self.instances.coming
 
@@ -158,8 +148,8 @@ class Deployment:
             DeploymentCooled: It was cooled meanwhile.
             DeploymentDeleted, ShuttingDown: It is being stopped.
         """
-        await self._admitted()
-        life = self._life
+        await self._stopping.over()
+        life = self._stopping.life
         if not speculative:
             self.last_used_at = time.time()
         chosen = self._scaler.chosen()
@@ -182,11 +172,11 @@ class Deployment:
 
     def keep_minimum(self) -> None:
         """Begin to start as many instances as are to be kept; how it goes its state tells."""
-        if self.specification.options.min_instances and self._closed is None:
+        if self.specification.options.min_instances and self._stopping.closed is None:
             with suppress(DomainError):
                 self._scaler.start(None, 0)
 
-    async def _joined(self, startup: asyncio.Task[None], life: _Life) -> None:
+    async def _joined(self, startup: asyncio.Task[None], life: Life) -> None:
         try:
             await asyncio.shield(startup)
         except asyncio.CancelledError:
@@ -221,7 +211,7 @@ class Deployment:
             DeploymentCooled: It was cooled, and the run did not end in time.
             DeploymentDeleted, ShuttingDown: It is being stopped.
         """
-        await self._admitted()
+        await self._stopping.over()
         instance = await self._claim(seconds_left, len(request), place)
         return await self.run_on(instance, run_id, request, files, on_begin)
 
@@ -237,7 +227,7 @@ class Deployment:
 
         The instance is given back when the worker is done with the run.
         """
-        life = self._life
+        life = self._stopping.life
 
         def begin(worker: Worker) -> asyncio.Future[RunResult]:
             on_begin()
@@ -250,7 +240,7 @@ class Deployment:
         try:
             return await answer
         except WorkerDied as death:
-            raise _cause(death, life) from None
+            raise life.cause(death) from None
         except asyncio.CancelledError:
             worker.cancel(run_id)
             self._kill_unless_over(instance, worker, future)
@@ -275,9 +265,9 @@ class Deployment:
         Raises:
             As ``run``, after the messages before the failure, and what ``send`` raises.
         """
-        await self._admitted()
+        await self._stopping.over()
         instance = await self._claim(seconds_left, len(request), place)
-        life = self._life
+        life = self._stopping.life
         streams: list[RunStream] = []
 
         def begin(worker: Worker) -> asyncio.Future[RunResult]:
@@ -293,7 +283,7 @@ class Deployment:
             await send(bytes(result.response))
             return result
         except WorkerDied as death:
-            raise _cause(death, life) from None
+            raise life.cause(death) from None
         finally:
             streams[0].cancel()
             self._kill_unless_over(instance, worker, ended)
@@ -305,8 +295,7 @@ class Deployment:
             QueueFull: Too many runs wait already.
             DeploymentDeleted, ShuttingDown: It is being stopped.
         """
-        if self._closed is not None:
-            raise self._closed.with_traceback(None)
+        self._stopping.check_open()
         if not self._queue.idle:
             self._admission.check_length()
         self._queue.reserve()
@@ -321,9 +310,10 @@ class Deployment:
         It outlasts a cooling, and is refused when a startup fails, or when the deployment goes.
         When the daemon stops nobody is told: it will be asked for again after the next start.
         """
-        if self._closed is not None:
-            if not isinstance(self._closed, ShuttingDown):
-                waiting.refuse(self._closed)
+        closed = self._stopping.closed
+        if closed is not None:
+            if not isinstance(closed, ShuttingDown):
+                waiting.refuse(closed)
             return
         self.last_used_at = time.time()
         self._queue.add(waiting)
@@ -346,19 +336,6 @@ class Deployment:
     def give_back(self, instance: Instance) -> None:
         """Give back an instance on which nothing has been begun."""
         self._queue.give_back(instance)
-
-    async def _admitted(self) -> None:
-        """Wait until no workers are being stopped that may be started again afterwards."""
-        while self._cooling is not None and self._closed is None:
-            if self._held_up >= self._admission.length:
-                raise self._admission.full(self._held_up)
-            self._held_up += 1
-            try:
-                await asyncio.wait({self._cooling})
-            finally:
-                self._held_up -= 1
-        if self._closed is not None:
-            raise self._closed.with_traceback(None)
 
     async def _claim(self, seconds_left: float | None, size: int, place: float) -> Instance:
         """Wait for a free instance; the size is that of what waits in memory."""
@@ -383,7 +360,7 @@ class Deployment:
         try:
             if worker is None or instance.state is not State.WARM:
                 # It was stopped, or died, after it was handed over.
-                reason = self._life.reason
+                reason = self._stopping.life.reason
                 if reason is None:
                     raise NurseryUnavailable("the worker ended before the run began")
                 raise reason.with_traceback(None)
@@ -413,16 +390,7 @@ class Deployment:
         with that of a cooling that began before. Durable runs that wait are left alone if the
         daemon stops.
         """
-        if self._closed is None:
-            self._closed = reason
-            if isinstance(reason, ShuttingDown):
-                self._queue.pause()
-            self._on_change(self)
-        await self._stop_workers(reason, grace_seconds)
-        if self._cooling is not None:
-            await asyncio.wait({self._cooling})
-        if not isinstance(self._closed, ShuttingDown):
-            self._queue.refuse_durable(reason)
+        await self._stopping.drain(reason, grace_seconds)
 
     def begin_cooling(self, reason: DomainError, grace_seconds: float) -> asyncio.Task[None]:
         """Let runs in progress end, then stop the workers; or join the cooling in progress.
@@ -434,37 +402,7 @@ class Deployment:
         Raises:
             DeploymentDeleted, ShuttingDown: It is being stopped for good.
         """
-        if self._closed is not None:
-            raise self._closed.with_traceback(None)
-        if self._cooling is None:
-            # They start the workers again afterwards.
-            self._queue.pause()
-            self._cooling = asyncio.create_task(self._cool(reason, grace_seconds), name="cooling")
-            self._on_change(self)
-        return self._cooling
-
-    async def _cool(self, reason: DomainError, grace_seconds: float) -> None:
-        try:
-            await self._stop_workers(reason, grace_seconds)
-        finally:
-            self._life = _Life()
-            self._cooling = None
-            self._on_change(self)
-            self._resume_durable()
-
-    async def _stop_workers(self, reason: DomainError, grace_seconds: float) -> None:
-        life = self._life
-        if life.reason is None:
-            life.reason = reason
-        try:
-            await asyncio.wait_for(self._queue.quiet.wait(), grace_seconds)
-        except asyncio.TimeoutError:
-            self._queue.refuse_callers(life.reason)
-            if self._closed is not None and not self._queue.paused:
-                self._queue.refuse_durable(life.reason)
-        life.stopping = True
-        self._scaler.close()
-        await asyncio.gather(*(instance.stop() for instance in self.instances))
+        return self._stopping.begin_cooling(reason, grace_seconds)
 
     def instance_changed(self, instance: Instance) -> None:
         """See InstanceOwner."""
@@ -493,18 +431,18 @@ class Deployment:
         asyncio.get_running_loop().call_later(delay, self._start_again)
 
     def _resume_durable(self) -> None:
-        if self._closed is None and self._cooling is None:
+        if self._stopping.closed is None and not self._stopping.cooling:
             self._queue.resume()
             self._start_for_durable()
 
     def _start_for_durable(self) -> None:
         """Start instances for durable runs that wait, unless the workers are being stopped."""
-        if self._queue.durable and not self._queue.paused and self._closed is None:
+        if self._queue.durable and not self._queue.paused and self._stopping.closed is None:
             self._scaler.start(None, self._queue.waiting)
 
     def _start_again(self) -> None:
         """Start what durable runs wait for, or what is to be kept."""
-        if self._cooling is None and not self._life.stopping:
+        if not self._stopping.cooling and not self._stopping.life.stopping:
             self.keep_minimum()
             self._start_for_durable()
 
@@ -533,10 +471,3 @@ def _pass_on(answer: asyncio.Future[RunResult], done: asyncio.Future[RunResult])
         answer.set_exception(error)
     else:
         answer.set_result(done.result())
-
-
-def _cause(death: WorkerDied, life: _Life) -> DomainError:
-    """What a caller is told of the death of a worker: if it was by our hand, why."""
-    if life.stopping and life.reason is not None:
-        return life.reason.with_traceback(None)
-    return death
