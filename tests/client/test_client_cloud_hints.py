@@ -57,7 +57,7 @@ def test_hints_that_are_not_honoured_are_told() -> None:
     [
         ({"required_gpu_vram_mb": -1}, "required_gpu_vram_mb"),
         ({"minimum_cache_number": -1}, "minimum_cache_number"),
-        ({"minimum_cache_number": 1000}, "options.max_instances"),
+        ({"minimum_cache_number": 1000}, "minimum_cache_number"),
         ({"modules": ["json", "not_a.module"]}, "modules[1]"),
     ],
 )

@@ -81,13 +81,23 @@ def upload_pipeline(
     environment = None
     if environment_id_or_name is not None:
         environment = client.environment(unowned(environment_id_or_name))
-    deployment = client.deploy(
-        graph,
-        plain,
-        instances=instances,
-        requirements=() if environment is None else environment.requirements,
-        allow_differing=allow_differing,
-    )
+    try:
+        deployment = client.deploy(
+            graph,
+            plain,
+            instances=instances,
+            requirements=() if environment is None else environment.requirements,
+            allow_differing=allow_differing,
+        )
+    except errors.InvalidInput as error:
+        if not error.field.endswith("instances"):
+            raise
+        # Named as the caller has named it.
+        field = "minimum_cache_number"
+        message = str(error).replace(error.field, field, 1)
+        raise errors.InvalidInput(
+            message, field=field, bound=error.bound, reason=error.reason
+        ) from None
     for text in texts:
         warnings.warn(f"{plain}: {text}", errors.DeploymentWarning, stacklevel=2)
     uploaded = PipelineGet(
